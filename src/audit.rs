@@ -1,0 +1,310 @@
+//! One line for each request, written when its response has ended: who, what, what was decided, how it went.
+//!
+//! The record lives in the response's body. Whatever ends the body ends the record, and until something else
+//! is said the outcome is that the caller left.
+
+use std::io::Write;
+use std::time::Duration;
+
+use http::StatusCode;
+use serde::Serialize;
+use tokio::time::Instant;
+use tracing_appender::non_blocking::NonBlocking;
+
+use crate::authn::Caller;
+use crate::authz::Permit;
+use crate::body::BodyError;
+use crate::config::AuditQuery;
+use crate::limits::Slot;
+use crate::metrics::{Decision, Door, Metrics, StatusClass};
+use crate::namespace::Namespace;
+use crate::prometheus::{Endpoint, PrometheusRequest};
+
+/// Names of namespaces in one line; the count stands beside them.
+const SHOWN_NAMESPACES: usize = 20;
+
+/// Bytes of a query in one line.
+const SHOWN_QUERY_BYTES: usize = 1024;
+
+/// Where the lines go, and what they say of queries.
+#[derive(Clone)]
+pub struct Log {
+    writer: Option<NonBlocking>,
+    query: AuditQuery,
+    metrics: Metrics,
+}
+
+impl Log {
+    /// Lines go to `writer`; `None` writes none.
+    pub fn new(writer: Option<NonBlocking>, query: AuditQuery, metrics: Metrics) -> Self {
+        Self {
+            writer,
+            query,
+            metrics,
+        }
+    }
+
+    /// Begins the record of a request.
+    pub fn begin(&self, id: RequestId, door: Door, method: &http::Method) -> Record {
+        self.metrics.response_opened();
+        Record(Box::new(Inner {
+            log: self.clone(),
+            id,
+            started: Instant::now(),
+            time: jiff::Timestamp::now(),
+            door,
+            method: method.clone(),
+            caller: None,
+            endpoint: None,
+            query: None,
+            asked: Vec::new(),
+            granted: Vec::new(),
+            granted_count: 0,
+            decision: Decision::Failed,
+            reason: None,
+            status: None,
+            upstream: None,
+            bytes: 0,
+            outcome: Outcome::Cancelled,
+        }))
+    }
+}
+
+/// What a request is called in logs, in the header `X-Request-Id`, and nowhere else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestId(pub u64);
+
+impl std::fmt::Display for RequestId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// What is known of a request so far. Dropped before the response has begun, it says that the caller left.
+pub struct Record(Box<Inner>);
+
+/// The record of a request whose response has begun.
+pub struct Completion {
+    record: Record,
+    _slots: Option<[Slot; 2]>,
+}
+
+struct Inner {
+    log: Log,
+    id: RequestId,
+    started: Instant,
+    time: jiff::Timestamp,
+    door: Door,
+    method: http::Method,
+    caller: Option<Caller>,
+    endpoint: Option<Endpoint>,
+    query: Option<String>,
+    asked: Vec<Namespace>,
+    granted: Vec<Namespace>,
+    granted_count: usize,
+    decision: Decision,
+    reason: Option<String>,
+    status: Option<StatusCode>,
+    upstream: Option<Duration>,
+    bytes: u64,
+    outcome: Outcome,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Outcome {
+    Complete,
+    Cancelled,
+    Aborted,
+}
+
+impl Record {
+    /// Which request it is.
+    pub fn id(&self) -> RequestId {
+        self.0.id
+    }
+
+    /// How it came, once that is known better.
+    pub fn door(&mut self, door: Door) {
+        self.0.door = door;
+    }
+
+    /// Who sent it.
+    pub fn caller(&mut self, caller: &Caller) {
+        self.0.caller = Some(caller.clone());
+    }
+
+    /// The endpoint that it names.
+    pub fn endpoint(&mut self, endpoint: Endpoint) {
+        self.0.endpoint = Some(endpoint);
+    }
+
+    /// What it asks.
+    pub fn request(&mut self, request: &PrometheusRequest) {
+        let Some(expression) = request.expression() else {
+            return;
+        };
+        self.0.query = match self.0.log.query {
+            AuditQuery::None => None,
+            AuditQuery::Hash => {
+                let digest = ring::digest::digest(&ring::digest::SHA256, expression.as_bytes());
+                let hex = digest.as_ref()[..8]
+                    .iter()
+                    .map(|byte| format!("{byte:02x}"));
+                Some(hex.collect())
+            }
+            AuditQuery::Full => {
+                Some(expression[..expression.floor_char_boundary(SHOWN_QUERY_BYTES)].to_owned())
+            }
+        };
+    }
+
+    /// What was decided.
+    pub fn permit(&mut self, permit: &Permit<'_>) {
+        let asked = permit
+            .decisions()
+            .iter()
+            .filter_map(|decision| decision.namespace.clone());
+        self.0.asked = asked.take(SHOWN_NAMESPACES).collect();
+        let granted = permit.namespaces();
+        self.0.granted_count = granted.len();
+        self.0.granted = granted
+            .into_iter()
+            .take(SHOWN_NAMESPACES)
+            .cloned()
+            .collect();
+        self.0.decision = permit.decision();
+    }
+
+    /// That it was refused, and why.
+    pub fn refused(&mut self, decision: Decision, reason: &dyn std::fmt::Display) {
+        self.0.decision = decision;
+        let mut reason = reason.to_string();
+        reason.truncate(reason.floor_char_boundary(SHOWN_QUERY_BYTES));
+        self.0.reason = Some(reason);
+    }
+
+    /// How long Prometheus took to the head of its answer.
+    pub fn upstream(&mut self, duration: Duration) {
+        self.0.upstream = Some(duration);
+        self.0.log.metrics.upstream_head(duration);
+    }
+
+    /// The response begins. `slots` are held until it ends.
+    pub fn responded(mut self, status: StatusCode, slots: Option<[Slot; 2]>) -> Completion {
+        self.0.status = Some(status);
+        Completion {
+            record: self,
+            _slots: slots,
+        }
+    }
+}
+
+impl Completion {
+    /// Bytes of the body went out.
+    pub fn count(&mut self, bytes: usize) {
+        self.record.0.bytes += bytes as u64;
+    }
+
+    /// The body ended as it should.
+    pub fn complete(&mut self) {
+        self.record.0.outcome = Outcome::Complete;
+    }
+
+    /// The body ended before its end.
+    pub fn abort(&mut self, error: &BodyError) {
+        self.record.0.outcome = Outcome::Aborted;
+        self.record.0.reason = Some(error.to_string());
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let duration = self.started.elapsed();
+        let class = match (self.outcome, self.status) {
+            (Outcome::Cancelled | Outcome::Aborted, _) | (_, None) => StatusClass::Aborted,
+            (_, Some(status)) if status.is_server_error() => StatusClass::Server,
+            (_, Some(status)) if status.is_client_error() => StatusClass::Client,
+            _ => StatusClass::Success,
+        };
+        let metrics = &self.log.metrics;
+        metrics.response_closed(self.bytes);
+        metrics.request(self.door, self.endpoint, self.decision, class, duration);
+        let Some(mut writer) = self.log.writer.clone() else {
+            return;
+        };
+        let mut line = Vec::with_capacity(512);
+        if serde_json::to_writer(&mut line, &self.line(duration)).is_ok() {
+            line.push(b'\n');
+            // The writer never blocks: a line that it cannot take is counted there.
+            let _ = writer.write_all(&line);
+        }
+    }
+}
+
+/// A line, as documented in docs/operation.md.
+#[derive(Serialize)]
+struct Line<'a> {
+    timestamp: String,
+    level: &'static str,
+    target: &'static str,
+    message: &'static str,
+    request_id: String,
+    door: &'static str,
+    method: &'a str,
+    endpoint: &'static str,
+    caller: Option<&'a str>,
+    decision: &'static str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    namespaces_asked: &'a [Namespace],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    namespaces_granted: &'a [Namespace],
+    #[serde(skip_serializing_if = "is_zero")]
+    namespaces_granted_count: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    query: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    status: Option<u16>,
+    outcome: Outcome,
+    bytes: u64,
+    duration_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream_ms: Option<f64>,
+}
+
+impl Inner {
+    fn line(&self, duration: Duration) -> Line<'_> {
+        let milliseconds = |duration: Duration| (duration.as_secs_f64() * 1e6).round() / 1e3;
+        Line {
+            timestamp: self.time.to_string(),
+            level: "INFO",
+            target: "audit",
+            message: "request",
+            request_id: self.id.to_string(),
+            door: self.door.as_str(),
+            method: self.method.as_str(),
+            endpoint: self.endpoint.map_or("none", Endpoint::name),
+            caller: self.caller.as_ref().map(Caller::username),
+            decision: self.decision.as_str(),
+            namespaces_asked: &self.asked,
+            namespaces_granted: &self.granted,
+            namespaces_granted_count: self.granted_count,
+            query: self.query.as_deref(),
+            reason: self.reason.as_deref(),
+            status: self.status.map(|status| status.as_u16()),
+            outcome: self.outcome,
+            bytes: self.bytes,
+            duration_ms: milliseconds(duration),
+            upstream_ms: self.upstream.map(milliseconds),
+        }
+    }
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the form that serde asks for"
+)]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}

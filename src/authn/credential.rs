@@ -1,0 +1,245 @@
+//! Where a request carries its token: a header first, else Headlamp's cookie. Never both, never a guess.
+
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName};
+
+use super::cookie;
+use super::token::{MAX_TOKEN_BYTES, MalformedToken, Token};
+
+/// Where tokens are looked for.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// The headers, in order of preference. `Authorization` holds `Bearer TOKEN`; any other the token
+    /// itself, with or without the scheme.
+    pub headers: Vec<HeaderName>,
+    /// Whether Headlamp's cookie is read where no header is there.
+    pub headlamp_cookie: bool,
+}
+
+/// A token, and what carried it.
+#[derive(Clone, Debug)]
+pub struct Credential {
+    /// The token.
+    pub token: Token,
+    /// What carried it.
+    pub carrier: Carrier,
+}
+
+/// What carried a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// A request header.
+    Header,
+    /// Headlamp's cookie.
+    Cookie,
+}
+
+impl Sources {
+    /// Finds the one token of a request.
+    ///
+    /// A header that is there decides: when it is not usable, the cookie is not asked instead, since the
+    /// answer would then be for somebody whom the header does not name.
+    ///
+    /// # Errors
+    /// When there is no token, or what is there is not exactly one.
+    pub fn credential(&self, headers: &HeaderMap) -> Result<Credential, CredentialError> {
+        for name in &self.headers {
+            let mut values = headers.get_all(name).iter();
+            let Some(value) = values.next() else { continue };
+            if values.next().is_some() {
+                return Err(CredentialError::HeaderTwice {
+                    header: name.clone(),
+                });
+            }
+            let token = match bearer(value.as_bytes()) {
+                Some(token) => token,
+                None if *name == AUTHORIZATION => return Err(CredentialError::NotBearer),
+                None => value.as_bytes(),
+            };
+            return Ok(Credential {
+                token: Token::parse(token)?,
+                carrier: Carrier::Header,
+            });
+        }
+        let token = if self.headlamp_cookie {
+            cookie::token(headers)?
+        } else {
+            None
+        };
+        let token = token.ok_or(CredentialError::Missing {
+            cookie_read: self.headlamp_cookie,
+        })?;
+        Ok(Credential {
+            token,
+            carrier: Carrier::Cookie,
+        })
+    }
+}
+
+/// What follows the scheme `Bearer` (RFC 6750; schemes know no case) and exactly one space.
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = value.split_at_checked("Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
+}
+
+/// Why a request has no usable token. Answered with 401, and without asking Kubernetes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CredentialError {
+    /// No header and no cookie.
+    #[error("this request carries no token: send \"Authorization: Bearer TOKEN\"{}", if *.cookie_read { ", or sign in to Headlamp so that its cookie carries it" } else { "" })]
+    Missing {
+        /// Whether a cookie would have been taken.
+        cookie_read: bool,
+    },
+    /// The scheme of `Authorization` is another, or the header is of another form.
+    #[error(
+        "the Authorization header is not of the form \"Bearer TOKEN\"; other schemes are not accepted"
+    )]
+    NotBearer,
+    /// The same header more than once.
+    #[error("the header {header} is there more than once: send exactly one")]
+    HeaderTwice {
+        /// Its name.
+        header: HeaderName,
+    },
+    /// Cookies of two clusters.
+    #[error(
+        "there are Headlamp cookies of two clusters, and nothing says which one is meant: sign out of one of them, or send an Authorization header"
+    )]
+    CookiesOfTwoClusters,
+    /// One chunk twice.
+    #[error("a chunk of Headlamp's cookie is there twice: sign out of Headlamp and in again")]
+    CookieChunkTwice,
+    /// Later chunks without the first.
+    #[error("the first chunk of Headlamp's cookie is missing: sign out of Headlamp and in again")]
+    CookieWithoutFirstChunk,
+    /// A cookie with Headlamp's prefix that Headlamp would not write.
+    #[error("a Headlamp cookie is malformed: sign out of Headlamp and in again")]
+    CookieMalformed,
+    /// The token is too long to be reviewed.
+    #[error("the token is longer than {MAX_TOKEN_BYTES} bytes, the most that is accepted")]
+    TokenTooLong,
+    /// The token is empty or has characters that none has.
+    #[error("the token is empty or holds characters that no bearer token has")]
+    TokenMalformed,
+}
+
+impl From<MalformedToken> for CredentialError {
+    fn from(malformed: MalformedToken) -> Self {
+        match malformed {
+            MalformedToken::TooLong => Self::TokenTooLong,
+            MalformedToken::Empty | MalformedToken::Characters => Self::TokenMalformed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use http::header::COOKIE;
+
+    use super::*;
+
+    const FORWARDED: HeaderName = HeaderName::from_static("x-forwarded-access-token");
+
+    fn read(headers: &[(HeaderName, &str)]) -> Result<(String, Carrier), CredentialError> {
+        let sources = Sources {
+            headers: vec![AUTHORIZATION, FORWARDED],
+            headlamp_cookie: true,
+        };
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(
+                name,
+                HeaderValue::from_bytes(value.as_bytes()).expect("a header value"),
+            );
+        }
+        let credential = sources.credential(&map)?;
+        Ok((credential.token.expose().to_owned(), credential.carrier))
+    }
+
+    #[test]
+    fn t01_the_scheme_knows_no_case_and_one_space_follows() {
+        for value in ["Bearer X", "bearer X", "BEARER X"] {
+            assert_eq!(
+                read(&[(AUTHORIZATION, value)]),
+                Ok(("X".to_owned(), Carrier::Header)),
+                "{value:?}"
+            );
+        }
+        for value in [
+            "Bearer  X",
+            "Bearer\tX",
+            "Bearer",
+            "Bearer ",
+            "BearerX",
+            "Basic X",
+            "Token X",
+            "Negotiate X",
+            "X",
+            "",
+            "Bearer a b",
+            "Bearer A, Bearer Z",
+        ] {
+            assert!(read(&[(AUTHORIZATION, value)]).is_err(), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn t02_two_authorization_headers_are_refused() {
+        for (first, second) in [("A", "Z"), ("Z", "A"), ("A", "A")] {
+            let (first, second) = (format!("Bearer {first}"), format!("Bearer {second}"));
+            let error = read(&[(AUTHORIZATION, &first), (AUTHORIZATION, &second)]);
+            assert_eq!(
+                error,
+                Err(CredentialError::HeaderTwice {
+                    header: AUTHORIZATION
+                })
+            );
+        }
+    }
+
+    #[test]
+    fn t03_a_header_that_is_there_decides() {
+        let cookie = (COOKIE, "headlamp-auth-main.0=Z");
+        assert_eq!(
+            read(&[(AUTHORIZATION, "Bearer A"), cookie.clone()]),
+            Ok(("A".to_owned(), Carrier::Header))
+        );
+        assert_eq!(
+            read(&[(AUTHORIZATION, "Basic A"), cookie.clone()]),
+            Err(CredentialError::NotBearer)
+        );
+        assert_eq!(
+            read(&[(FORWARDED, "a b"), cookie.clone()]),
+            Err(CredentialError::TokenMalformed)
+        );
+        assert_eq!(read(&[cookie]), Ok(("Z".to_owned(), Carrier::Cookie)));
+    }
+
+    #[test]
+    fn another_header_holds_the_token_with_or_without_the_scheme() {
+        for value in ["X", "Bearer X"] {
+            assert_eq!(
+                read(&[(FORWARDED, value)]),
+                Ok(("X".to_owned(), Carrier::Header))
+            );
+        }
+    }
+
+    #[test]
+    fn t24_other_carriers_are_not_looked_at() {
+        for name in [
+            "proxy-authorization",
+            "x-auth-token",
+            "sec-websocket-protocol",
+        ] {
+            let error = read(&[(HeaderName::from_static(name), "Bearer X")]);
+            assert_eq!(
+                error,
+                Err(CredentialError::Missing { cookie_read: true }),
+                "{name}"
+            );
+        }
+    }
+}

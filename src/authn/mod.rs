@@ -1,0 +1,284 @@
+//! Who the caller is: the token of a request, and what a token review says of it.
+
+mod cookie;
+mod credential;
+mod token;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use k8s_openapi::api::authentication::v1::{TokenReviewSpec, TokenReviewStatus};
+
+pub use self::credential::{Carrier, Credential, CredentialError, Sources};
+pub use self::token::{Digest, Digester, MAX_TOKEN_BYTES, MalformedToken, Token};
+use crate::cluster::{Cluster, Unavailable};
+use crate::limits::{Bounds, CallerSlots};
+use crate::metrics::ReviewMetrics;
+use crate::review_cache::{Answer, ReviewCache};
+
+#[cfg(test)]
+mod tests;
+
+/// Names that Kubernetes gives to those who have not said who they are.
+const ANONYMOUS_USER: &str = "system:anonymous";
+const UNAUTHENTICATED_GROUP: &str = "system:unauthenticated";
+
+/// Somebody whom Kubernetes knows. Only a token review makes one.
+#[derive(Clone, Debug)]
+pub struct Caller(Arc<Identity>);
+
+#[derive(Debug)]
+struct Identity {
+    username: String,
+    uid: Option<String>,
+    groups: Vec<String>,
+    extra: BTreeMap<String, Vec<String>>,
+    digest: Digest,
+    slots: CallerSlots,
+}
+
+impl Caller {
+    /// Somebody whom no review has named, for `explain`: nothing is served to such a caller.
+    pub fn assumed(username: &str, groups: &[String]) -> Self {
+        let parts = std::iter::once(username).chain(groups.iter().map(String::as_str));
+        Self(Arc::new(Identity {
+            username: username.to_owned(),
+            uid: None,
+            groups: groups.to_vec(),
+            extra: BTreeMap::new(),
+            digest: Digester::new().digest(parts.map(str::as_bytes)),
+            slots: CallerSlots::new(Bounds {
+                concurrent: 0,
+                queued: 0,
+                patience: Duration::ZERO,
+            }),
+        }))
+    }
+
+    /// The name.
+    pub fn username(&self) -> &str {
+        &self.0.username
+    }
+
+    /// The unique id, where there is one.
+    pub fn uid(&self) -> Option<&str> {
+        self.0.uid.as_deref()
+    }
+
+    /// The groups, as the review gave them.
+    pub fn groups(&self) -> &[String] {
+        &self.0.groups
+    }
+
+    /// Everything else that the authenticator said; an authorizer may deny by it.
+    pub fn extra(&self) -> &BTreeMap<String, Vec<String>> {
+        &self.0.extra
+    }
+
+    /// What the complete identity is known by: name, uid, groups and extra.
+    pub fn digest(&self) -> Digest {
+        self.0.digest
+    }
+
+    /// The places for requests of this caller, shared by all tokens of the same identity.
+    pub fn slots(&self) -> &CallerSlots {
+        &self.0.slots
+    }
+}
+
+/// What a token review comes to.
+#[derive(Clone, Debug)]
+enum Verdict {
+    Known(Caller),
+    Rejected,
+}
+
+/// How long answers are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Lifetimes {
+    /// Of a good token.
+    pub known: Duration,
+    /// Of a token that was rejected.
+    pub rejected: Duration,
+    /// Of a good token beyond `known`, while Kubernetes does not answer.
+    pub stale: Duration,
+    /// How many tokens are kept.
+    pub capacity: u64,
+}
+
+/// Why nobody is known to have sent a request.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthenticationError {
+    /// There is no usable token.
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+    /// Kubernetes does not know the token. One text for every reason, since the reason helps a guesser.
+    #[error(
+        "Kubernetes does not accept this token: it is wrong, has ended, or is for another audience; sign in again"
+    )]
+    Rejected,
+    /// Kubernetes did not say.
+    #[error("the token cannot be checked now: {0}; try again")]
+    Unavailable(Unavailable),
+}
+
+/// Turns the headers of a request into a [`Caller`].
+pub struct Authenticator {
+    sources: Sources,
+    audiences: Vec<String>,
+    lifetimes: Lifetimes,
+    cluster: Arc<dyn Cluster>,
+    digester: Digester,
+    callers: CallerSlotsByDigest,
+    cache: ReviewCache<Digest, Verdict>,
+    new_slots: CallerSlots,
+}
+
+/// The slots of a caller, by identity, so that a second token of the same one does not double the limit.
+type CallerSlotsByDigest = moka::sync::Cache<Digest, CallerSlots>;
+
+impl Authenticator {
+    /// `new_slots` has the limits of each caller.
+    pub fn new(
+        sources: Sources,
+        audiences: Vec<String>,
+        lifetimes: Lifetimes,
+        cluster: Arc<dyn Cluster>,
+        metrics: ReviewMetrics,
+        new_slots: CallerSlots,
+    ) -> Arc<Self> {
+        let callers = moka::sync::Cache::builder()
+            .max_capacity(lifetimes.capacity)
+            .time_to_idle(lifetimes.known + lifetimes.stale)
+            .build();
+        let cache = ReviewCache::new(
+            lifetimes.capacity,
+            lifetimes.known + lifetimes.stale,
+            metrics,
+        );
+        let digester = Digester::new();
+        Arc::new(Self {
+            sources,
+            audiences,
+            lifetimes,
+            cluster,
+            digester,
+            callers,
+            cache,
+            new_slots,
+        })
+    }
+
+    /// Who sent a request with these headers, and what carried the token.
+    ///
+    /// # Errors
+    /// When there is no token, it is not accepted, or Kubernetes does not say.
+    pub async fn caller(
+        self: &Arc<Self>,
+        headers: &http::HeaderMap,
+    ) -> Result<(Caller, Carrier), AuthenticationError> {
+        let Credential { token, carrier } = self.sources.credential(headers)?;
+        let audiences = self.audiences.iter().map(String::as_bytes);
+        let key = self
+            .digester
+            .digest(std::iter::once(token.expose().as_bytes()).chain(audiences));
+        let verdict = self.cache.answer(key, || self.clone().review(token)).await;
+        match verdict.map_err(AuthenticationError::Unavailable)?.value {
+            Verdict::Known(caller) => Ok((caller, carrier)),
+            Verdict::Rejected => Err(AuthenticationError::Rejected),
+        }
+    }
+
+    async fn review(self: Arc<Self>, token: Token) -> Result<Answer<Verdict>, Unavailable> {
+        let rejected = |fresh_for| Answer {
+            value: Verdict::Rejected,
+            fresh_for,
+            usable_for: fresh_for,
+        };
+        let remaining = match token.expires() {
+            Some(end) => match end.duration_since(SystemTime::now()) {
+                Ok(remaining) => remaining,
+                Err(_) => return Ok(rejected(self.lifetimes.rejected)),
+            },
+            None => Duration::MAX,
+        };
+        let audiences = (!self.audiences.is_empty()).then(|| self.audiences.clone());
+        let spec = TokenReviewSpec {
+            token: token.expose().to_owned(),
+            audiences,
+        };
+        let status = self.cluster.review_token(spec).await?;
+        let Some(caller) = self.accept(status) else {
+            return Ok(rejected(self.lifetimes.rejected));
+        };
+        let fresh_for = self.lifetimes.known.min(remaining);
+        let usable_for = (self.lifetimes.known + self.lifetimes.stale).min(remaining);
+        Ok(Answer {
+            value: Verdict::Known(caller),
+            fresh_for,
+            usable_for,
+        })
+    }
+
+    /// The caller that a review names, if it names one without any doubt.
+    fn accept(&self, status: TokenReviewStatus) -> Option<Caller> {
+        let authenticated = status.authenticated == Some(true);
+        let contradicted = status.error.is_some_and(|error| !error.is_empty());
+        // An authenticator that knows nothing of audiences answers none, which is only as good as the API
+        // server's own audience: what one asks for when one asks for none.
+        let for_us = self.audiences.is_empty()
+            || status
+                .audiences
+                .is_some_and(|granted| granted.iter().any(|one| self.audiences.contains(one)));
+        let user = status.user?;
+        let username = user
+            .username
+            .filter(|name| !name.is_empty() && name != ANONYMOUS_USER)?;
+        let groups = user.groups.unwrap_or_default();
+        let anonymous = groups.iter().any(|group| group == UNAUTHENTICATED_GROUP);
+        if !authenticated || contradicted || !for_us || anonymous {
+            return None;
+        }
+        let uid = user.uid.filter(|uid| !uid.is_empty());
+        let extra = user.extra.unwrap_or_default();
+        let digest = self.identity_digest(&username, uid.as_deref(), &groups, &extra);
+        let slots = self.callers.get_with(digest, || self.new_slots.fresh());
+        Some(Caller(Arc::new(Identity {
+            username,
+            uid,
+            groups,
+            extra,
+            digest,
+            slots,
+        })))
+    }
+
+    fn identity_digest(
+        &self,
+        username: &str,
+        uid: Option<&str>,
+        groups: &[String],
+        extra: &BTreeMap<String, Vec<String>>,
+    ) -> Digest {
+        // Counts go in as well: they say where the groups end and each key's values begin.
+        let count = |n: usize| n.to_le_bytes();
+        let mut parts: Vec<Vec<u8>> = vec![
+            username.as_bytes().to_vec(),
+            uid.map_or_else(Vec::new, |uid| [b"u", uid.as_bytes()].concat()),
+            count(groups.len()).to_vec(),
+        ];
+        parts.extend(groups.iter().map(|group| group.as_bytes().to_vec()));
+        for (key, values) in extra {
+            parts.push(key.as_bytes().to_vec());
+            parts.push(count(values.len()).to_vec());
+            parts.extend(values.iter().map(|value| value.as_bytes().to_vec()));
+        }
+        self.digester.digest(parts.iter().map(Vec::as_slice))
+    }
+
+    /// How many tokens are remembered, about.
+    pub fn entries(&self) -> u64 {
+        self.cache.entries()
+    }
+}

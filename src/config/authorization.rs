@@ -1,0 +1,239 @@
+//! What a caller must be allowed in Kubernetes to see which series.
+
+use std::time::Duration;
+
+use super::authentication::stale_for;
+use super::fault::{Wrong, wrong};
+use super::format::{ATTRIBUTE, Format, LABEL, OPTIONAL_ATTRIBUTE};
+use super::section::Section;
+use super::{DAY, MILLISECOND};
+
+/// Which access opens which series.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authorization {
+    /// What a caller must be allowed in a namespace to see its series, and in all namespaces to see
+    /// everything. Default `get` on `pods` in `metrics.k8s.io`.
+    pub attributes: ResourceAttributes,
+    /// The label that holds a series' namespace. Default `namespace`.
+    pub namespace_label: String,
+    /// Metrics whose namespace is elsewhere or nowhere, in the document's order. Default none.
+    pub metric_rules: Vec<MetricRule>,
+    /// How long an answer about access serves.
+    pub cache: AuthorizationCache,
+}
+
+/// What a SubjectAccessReview asks about, beside namespace and caller.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ResourceAttributes {
+    /// Such as `get`.
+    pub verb: String,
+    /// API group; empty for the core group.
+    pub group: String,
+    /// Resource in the plural, such as `pods`.
+    pub resource: String,
+    /// Empty: the resource itself.
+    pub subresource: String,
+}
+
+/// A rule for the metrics of some names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricRule {
+    /// The names; at least one. No pattern stands in two rules, but prefixes may overlap.
+    pub metrics: Vec<MetricPattern>,
+    /// What opens their series.
+    pub rule: MetricAccess,
+}
+
+/// Names of metrics.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum MetricPattern {
+    /// One name.
+    Exact(String),
+    /// All names that start so; never empty. Written with a `*` at its end.
+    Prefix(String),
+}
+
+/// What opens the series of a metric.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MetricAccess {
+    /// Access to the namespace that this label names, in place of the default label.
+    Label(String),
+    /// This access without a namespace, for series that belong to none.
+    Cluster(ResourceAttributes),
+}
+
+/// Lifetime of answers of SubjectAccessReview.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthorizationCache {
+    /// For a granted access. Default 60 s.
+    pub allowed_ttl: Duration,
+    /// For a denied access; at most `allowed_ttl`. Default 10 s; zero: not remembered.
+    pub denied_ttl: Duration,
+    /// How old an answer may be that serves while Kubernetes does not answer. Default 10 min; zero: none.
+    pub stale_for: Duration,
+    /// Number of answers remembered, at least 1. Default 100,000.
+    pub capacity: u64,
+}
+
+/// A metric's name, or the start of one and a `*`.
+const METRIC: Format<MetricPattern> = Format {
+    schema: || serde_json::json!({"type": "string", "pattern": "^[a-zA-Z_:][a-zA-Z0-9_:]*\\*?$"}),
+    numbers: false,
+    quotable: |_| true,
+    read: metric,
+};
+
+impl Authorization {
+    pub(super) fn read(section: &mut Section) -> Self {
+        let attributes = section.section(
+            "attributes",
+            "What a caller must be allowed in a namespace to see its series",
+            |section| ResourceAttributes::read(section, "pods"),
+        );
+        let namespace_label = section.text(
+            "namespaceLabel",
+            "namespace",
+            "The label that holds a series' namespace",
+            &LABEL,
+        );
+        let metric_rules = section.list(
+            "metricRules",
+            "Metrics whose namespace is in another label, or that have none",
+            MetricRule::read,
+        );
+        refuse_repeated(section, &metric_rules);
+        let cache = section.section(
+            "cache",
+            "How long an answer about access serves",
+            |section| {
+                let cache = AuthorizationCache {
+                    allowed_ttl: section.duration(
+                        "allowedTtl",
+                        "60s",
+                        MILLISECOND..=DAY,
+                        "For a granted access",
+                    ),
+                    denied_ttl: section.duration(
+                        "deniedTtl",
+                        "10s",
+                        Duration::ZERO..=DAY,
+                        "For a denied access, at most allowedTtl; 0s: not remembered",
+                    ),
+                    stale_for: stale_for(section),
+                    capacity: section.number(
+                        "capacity",
+                        100_000,
+                        1..=10_000_000,
+                        "Answers remembered",
+                    ),
+                };
+                if section.sound(&["allowedTtl", "deniedTtl"])
+                    && cache.denied_ttl > cache.allowed_ttl
+                {
+                    let hint = "lower it, or a caller who was just granted access waits for long";
+                    section.fault("deniedTtl", wrong("is longer than allowedTtl", hint));
+                }
+                cache
+            },
+        );
+        Self {
+            attributes,
+            namespace_label,
+            metric_rules: metric_rules.into_iter().flatten().collect(),
+            cache,
+        }
+    }
+}
+
+impl ResourceAttributes {
+    fn read(section: &mut Section, resource: &str) -> Self {
+        Self {
+            verb: section.text("verb", "get", "Verb of the review", &ATTRIBUTE),
+            group: section.text(
+                "group",
+                "metrics.k8s.io",
+                "API group; empty: the core group",
+                &OPTIONAL_ATTRIBUTE,
+            ),
+            resource: section.text("resource", resource, "Resource, in the plural", &ATTRIBUTE),
+            subresource: section.text(
+                "subresource",
+                "",
+                "Subresource; empty: the resource itself",
+                &OPTIONAL_ATTRIBUTE,
+            ),
+        }
+    }
+}
+
+impl MetricRule {
+    fn read(section: &mut Section) -> Option<Self> {
+        let metrics = section.texts(
+            "metrics",
+            &[],
+            "Names of metrics; a * at the end means all that start so",
+            &METRIC,
+        );
+        section.at_least_one("metrics", metrics.is_empty(), "write it like [keda_*]");
+        let label = section.optional_text(
+            "label",
+            "The label that holds the namespace of these",
+            &LABEL,
+        );
+        let cluster = section.optional(
+            "cluster",
+            "The access without a namespace that opens these",
+            |section| ResourceAttributes::read(section, "nodes"),
+        );
+        section.exactly_one(&["label", "cluster"]);
+        let rule = match (label, cluster) {
+            (Some(label), None) => MetricAccess::Label(label),
+            (None, Some(cluster)) => MetricAccess::Cluster(cluster),
+            _ => return None,
+        };
+        Some(Self { metrics, rule })
+    }
+}
+
+/// A name in two rules has no one meaning.
+fn refuse_repeated(section: &Section, rules: &[Option<MetricRule>]) {
+    let mut seen = Vec::new();
+    for (rule, metrics) in rules.iter().enumerate() {
+        let metrics = metrics.iter().flat_map(|rule| &rule.metrics);
+        for (metric, pattern) in metrics.enumerate() {
+            if seen.contains(&pattern) {
+                section.fault(
+                    &format!("metricRules[{rule}].metrics[{metric}]"),
+                    wrong(
+                        "stands in an earlier place too",
+                        "keep the one that is meant",
+                    ),
+                );
+            }
+            seen.push(pattern);
+        }
+    }
+}
+
+fn metric(text: &str) -> Result<MetricPattern, Wrong> {
+    let name = text.strip_suffix('*').unwrap_or(text);
+    if name.contains('*') {
+        let hint = "write * at the end only, as in keda_*";
+        return Err(wrong("has a * that is not at its end", hint));
+    }
+    if name.is_empty() && !text.is_empty() {
+        let hint = "set authorization.namespaceLabel or authorization.attributes for that";
+        return Err(wrong("means every metric", hint));
+    }
+    let rest = |byte: u8| byte.is_ascii_alphanumeric() || b"_:".contains(&byte);
+    let start = |c: char| c.is_ascii_alphabetic() || "_:".contains(c);
+    if !name.starts_with(start) || !name.bytes().all(rest) {
+        let hint = "use letters, digits, _ and :";
+        return Err(wrong("is not the name of a metric", hint));
+    }
+    Ok(if name.len() < text.len() {
+        MetricPattern::Prefix(name.to_owned())
+    } else {
+        MetricPattern::Exact(name.to_owned())
+    })
+}

@@ -1,0 +1,404 @@
+//! The forms that a text in the configuration can have: each with what reads it and what its JSON Schema
+//! says. No key, default or rule between keys is known here.
+
+use std::net::{Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Uri};
+use serde_json::{Value, json};
+
+use super::fault::{Wrong, wrong};
+use super::{PortRef, SecretValue};
+use crate::namespace::Namespace;
+
+/// One form of text.
+pub(super) struct Format<T> {
+    /// What the JSON Schema says of it beside description and default.
+    pub(super) schema: fn() -> Value,
+    /// Whether a whole number of the document is read as the text of its digits.
+    pub(super) numbers: bool,
+    /// Whether a message may repeat this value.
+    pub(super) quotable: fn(&str) -> bool,
+    pub(super) read: fn(&str) -> Result<T, Wrong>,
+}
+
+impl<T> Format<T> {
+    const fn text(read: fn(&str) -> Result<T, Wrong>) -> Self {
+        Self {
+            schema: || json!({"type": "string", "minLength": 1}),
+            numbers: false,
+            quotable: |_| true,
+            read,
+        }
+    }
+}
+
+pub(super) const DURATION: Format<Duration> = Format {
+    schema: || {
+        json!({"anyOf": [
+            {"type": "string", "pattern": "^(0|([0-9]+(ms|s|m|h|d))+)$"},
+            {"const": 0}
+        ]})
+    },
+    numbers: true,
+    ..Format::text(|text| {
+        duration(text).ok_or_else(|| {
+            wrong(
+                "is not a duration",
+                "write a number with a unit such as 60s, 10m or 1h",
+            )
+        })
+    })
+};
+
+/// `IP:PORT`.
+pub(super) const SOCKET_ADDRESS: Format<SocketAddr> = Format::text(|text| {
+    text.parse().map_err(|_| {
+        wrong(
+            "is not an address to listen on",
+            "write IP:PORT such as 0.0.0.0:9090 or [::]:9090",
+        )
+    })
+});
+
+pub(super) const PATH: Format<PathBuf> = Format::text(|text| {
+    if text.is_empty() || text.contains('\0') {
+        return Err(wrong("is not a path", "write the path of a file"));
+    }
+    Ok(text.into())
+});
+
+pub(super) const NAMESPACE: Format<Namespace> = Format {
+    schema: || json!({"type": "string", "pattern": "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"}),
+    ..Format::text(|text| {
+        Namespace::parse(text).ok_or_else(|| {
+            wrong(
+                "is not the name of a namespace",
+                "use up to 63 lower-case letters, digits and inner hyphens",
+            )
+        })
+    })
+};
+
+/// An RFC 1123 subdomain, which the names of pods are; the names of services are a part of it.
+pub(super) const OBJECT_NAME: Format<String> = Format {
+    schema: || {
+        json!({
+            "type": "string",
+            "maxLength": 253,
+            "pattern": "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+        })
+    },
+    ..Format::text(|text| {
+        let valid = text.len() <= 253
+            && text
+                .split('.')
+                .all(|label| Namespace::parse(label).is_some());
+        owned(
+            text,
+            valid,
+            "is not the name of a Kubernetes object",
+            "use lower-case letters, digits and inner hyphens",
+        )
+    })
+};
+
+/// A number from 1 to 65535, or the name of a port.
+pub(super) const PORT: Format<PortRef> = Format {
+    schema: || {
+        json!({"anyOf": [
+            {"type": "integer", "minimum": 1, "maximum": 65535},
+            {"type": "string", "pattern": "^[a-z0-9-]{1,15}$"}
+        ]})
+    },
+    numbers: true,
+    ..Format::text(|text| {
+        let refused = || {
+            wrong(
+                "is not a port",
+                "write a number from 1 to 65535 or a port's name such as http-web",
+            )
+        };
+        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            let number = text.parse().ok().filter(|&number: &u16| number > 0);
+            return number.map(PortRef::Number).ok_or_else(refused);
+        }
+        // An IANA service name: at most 15 bytes with at least one letter.
+        let named = text.len() <= 15
+            && Namespace::parse(text).is_some()
+            && text.bytes().any(|byte| byte.is_ascii_lowercase());
+        named
+            .then(|| PortRef::Name(text.to_owned()))
+            .ok_or_else(refused)
+    })
+};
+
+pub(super) const UPSTREAM_NAME: Format<String> = Format {
+    schema: || json!({"type": "string", "maxLength": 63, "pattern": "^[a-z0-9-]+$"}),
+    ..Format::text(|text| {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        owned(
+            text,
+            !text.is_empty() && text.len() <= 63 && text.bytes().all(plain),
+            "is not a name",
+            "use up to 63 of a-z, 0-9 and -",
+        )
+    })
+};
+
+/// A verb, resource or subresource of a review. `*` is no wildcard there but asks whether the caller may do
+/// everything, and no API is called so.
+pub(super) const ATTRIBUTE: Format<String> = Format {
+    schema: || json!({"type": "string", "pattern": "^[A-Za-z0-9.-]+$"}),
+    ..Format::text(|text| {
+        owned(
+            text,
+            is_attribute(text),
+            "cannot be reviewed",
+            "use letters, digits, . and -; a wildcard asks for everything and is refused",
+        )
+    })
+};
+
+/// Like [`ATTRIBUTE`], or nothing: the core API group, no subresource.
+pub(super) const OPTIONAL_ATTRIBUTE: Format<String> = Format {
+    schema: || json!({"type": "string", "pattern": "^[A-Za-z0-9.-]*$"}),
+    read: |text| match text {
+        "" => Ok(String::new()),
+        _ => (ATTRIBUTE.read)(text),
+    },
+    ..ATTRIBUTE
+};
+
+/// A label of a series that may hold a namespace.
+pub(super) const LABEL: Format<String> = Format {
+    schema: || json!({"type": "string", "pattern": "^(?!__)[a-zA-Z_][a-zA-Z0-9_]*$"}),
+    ..Format::text(|text| {
+        let rest = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        let valid = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && text.bytes().all(rest)
+            && !text.starts_with("__");
+        owned(
+            text,
+            valid,
+            "is not the name of a label",
+            "use letters, digits and _, not starting with a digit or __",
+        )
+    })
+};
+
+pub(super) const SERVER_NAME: Format<String> = Format::text(|text| {
+    owned(
+        text,
+        is_host(text),
+        "is not a host name or IP address",
+        "write the name in Prometheus' certificate",
+    )
+});
+
+/// A label selector as kubectl's `-l` takes it. Kubernetes has the last word on it.
+pub(super) const SELECTOR: Format<String> = Format::text(|text| {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_./=!,()- ".contains(c);
+    owned(
+        text,
+        !text.trim().is_empty() && text.chars().all(plain),
+        "is not a label selector",
+        "write it like app.kubernetes.io/name=prometheus",
+    )
+});
+
+/// Printable text on one line.
+pub(super) const PLAIN: Format<String> = Format::text(|text| {
+    owned(
+        text,
+        !text.trim().is_empty() && !text.contains(char::is_control),
+        "is empty or has control characters",
+        "write plain text",
+    )
+});
+
+pub(super) const HEADER_NAME: Format<HeaderName> = Format {
+    schema: || json!({"type": "string", "pattern": "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"}),
+    ..Format::text(|text| {
+        HeaderName::from_bytes(text.as_bytes()).map_err(|_| {
+            wrong(
+                "is not the name of a header",
+                "use letters, digits and - as in X-Auth-Token",
+            )
+        })
+    })
+};
+
+pub(super) const SECRET: Format<SecretValue> = Format {
+    quotable: |_| false,
+    ..Format::text(|text| {
+        let value = HeaderValue::from_str(text).map_err(|_| {
+            wrong(
+                "has characters that a header cannot hold",
+                "remove line feeds and control characters",
+            )
+        })?;
+        Ok(SecretValue::new(value))
+    })
+};
+
+/// `/`, or segments without a slash at the end.
+pub(super) const PATH_PREFIX: Format<String> = Format {
+    schema: || json!({"type": "string", "pattern": "^/([A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*/?)?$"}),
+    ..Format::text(|text| {
+        let path = plain_path(text)?;
+        Ok(if path.is_empty() { "/".into() } else { path })
+    })
+};
+
+/// Nothing, or segments without a slash at the end.
+pub(super) const BASE_PATH: Format<String> = Format {
+    schema: || json!({"type": "string", "pattern": "^(/[A-Za-z0-9._~-]+)*/?$"}),
+    ..Format::text(|text| {
+        if text.is_empty() {
+            Ok(String::new())
+        } else {
+            plain_path(text)
+        }
+    })
+};
+
+/// An address of Prometheus; its path has no slash at the end, unless it is all of the path.
+pub(super) const URL: Format<Uri> = Format {
+    schema: || json!({"type": "string", "pattern": "^[hH][tT][tT][pP][sS]?://[^@?#\\s]+$"}),
+    // User, password or a token in the query must not get into a log by way of a message.
+    quotable: |text| !text.contains(['@', '?', '#']),
+    ..Format::text(url)
+};
+
+/// A query parameter of the caller. Letters and brackets are enough for all of Thanos' and Mimir's.
+pub(super) const PARAMETER: Format<String> = Format {
+    schema: || json!({"type": "string", "pattern": "^[A-Za-z0-9_.-]+(\\[\\])?$"}),
+    ..Format::text(|text| {
+        let name = text.strip_suffix("[]").unwrap_or(text);
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+        owned(
+            text,
+            !name.is_empty() && name.bytes().all(plain),
+            "is not the name of a query parameter",
+            "use letters, digits, _, . and -",
+        )
+    })
+};
+
+fn owned(text: &str, valid: bool, problem: &str, hint: &str) -> Result<String, Wrong> {
+    if valid {
+        Ok(text.to_owned())
+    } else {
+        Err(wrong(problem, hint))
+    }
+}
+
+fn is_attribute(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte))
+}
+
+fn is_host(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    text.parse::<Ipv6Addr>().is_ok() || (!text.is_empty() && text.bytes().all(plain))
+}
+
+/// Reads `90s`, `1h30m`, `500ms` or `0`. `None` for anything else and for what does not fit.
+fn duration(text: &str) -> Option<Duration> {
+    if text == "0" {
+        return Some(Duration::ZERO);
+    }
+    let mut rest = text;
+    let mut milliseconds: u64 = 0;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let (number, tail) = rest.split_at(digits);
+        let end = tail
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(end);
+        let factor = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return None,
+        };
+        let part = number.parse::<u64>().ok()?.checked_mul(factor)?;
+        milliseconds = milliseconds.checked_add(part)?;
+        rest = tail;
+    }
+    (!text.is_empty()).then(|| Duration::from_millis(milliseconds))
+}
+
+/// A path of plain segments without the slash at its end; the root is empty.
+fn plain_path(text: &str) -> Result<String, Wrong> {
+    let refused = |problem| {
+        wrong(
+            problem,
+            "start with / and use letters, digits, - . _ and ~ between slashes",
+        )
+    };
+    let path = text
+        .strip_prefix('/')
+        .ok_or_else(|| refused("is not a path from the root"))?;
+    let path = path.strip_suffix('/').unwrap_or(path);
+    if path.is_empty() {
+        return if text == "//" {
+            Err(refused("has an empty segment"))
+        } else {
+            Ok(String::new())
+        };
+    }
+    for segment in path.split('/') {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        match segment {
+            "" => return Err(refused("has an empty segment")),
+            "." | ".." => return Err(refused("has a . or .. segment")),
+            _ if segment.bytes().all(plain) => {}
+            _ => return Err(refused("has special characters")),
+        }
+    }
+    Ok(format!("/{path}"))
+}
+
+fn url(text: &str) -> Result<Uri, Wrong> {
+    let refused = |problem: &str| {
+        wrong(
+            problem,
+            "write http://HOST:PORT or https://HOST:PORT, with a path if Prometheus has one",
+        )
+    };
+    if text.contains('@') {
+        return Err(wrong(
+            "has a user name or password",
+            "use bearerTokenFile or headers",
+        ));
+    }
+    if text.contains(['?', '#']) {
+        return Err(refused("has a query or fragment"));
+    }
+    let uri: Uri = text.parse().map_err(|_| refused("is not a URL"))?;
+    let scheme = match uri.scheme_str() {
+        Some(scheme @ ("http" | "https")) => scheme,
+        _ => return Err(refused("does not start with http:// or https://")),
+    };
+    let authority = uri.authority().ok_or_else(|| refused("has no host"))?;
+    let host = authority.host();
+    if !is_host(host.trim_start_matches('[').trim_end_matches(']')) {
+        return Err(refused("has a host that is no host name or IP address"));
+    }
+    let port = &authority.as_str()[host.len()..];
+    if !port.is_empty() && authority.port_u16().is_none_or(|port| port == 0) {
+        return Err(refused("has a port that is not from 1 to 65535"));
+    }
+    let path = plain_path(uri.path())?;
+    format!("{scheme}://{authority}{path}")
+        .parse()
+        .map_err(|_| refused("is not a URL"))
+}

@@ -1,0 +1,273 @@
+//! The configuration: one YAML document with overrides from the environment, checked as a whole.
+//!
+//! [`Config`] is valid by construction. A document that says something impossible gives every fault at once,
+//! each with its key; an unknown key is one of them. Nothing is done with the values here: no file that they
+//! name is opened and no address looked up.
+//!
+//! An environment variable overrides a key: `PROM_RBAC_PROXY_` and the levels of the key in capitals, with
+//! `__` between levels, `_` before what is a capital letter in the key, and the index of a list's element as
+//! a level: `PROM_RBAC_PROXY_UPSTREAMS__0__PATH_PREFIX=/`. Its text is read as YAML, so that it can be a list
+//! or a map as well; where the key wants a text it is taken as it is. An empty one gives back the default.
+
+mod authentication;
+mod authorization;
+mod environment;
+mod fault;
+mod format;
+mod limits;
+mod listeners;
+mod section;
+#[cfg(test)]
+mod tests;
+mod upstreams;
+mod warning;
+mod yaml;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http::{HeaderName, header};
+use serde_json::{Value, json};
+
+pub use self::authentication::{Authentication, AuthenticationCache};
+pub use self::authorization::{
+    Authorization, AuthorizationCache, MetricAccess, MetricPattern, MetricRule, ResourceAttributes,
+};
+pub use self::fault::{Fault, Faults, LoadError};
+pub use self::limits::Limits;
+pub use self::listeners::{
+    AdminListener, AnsweredTarget, Gateway, Listener, Listeners, ProxyKind, ServiceReference,
+};
+pub use self::upstreams::{Scheme, SecretValue, Upstream, UpstreamAddress, UpstreamTls};
+
+use self::environment::Environment;
+use self::format::{PATH, PLAIN};
+use self::section::{Reader, Section};
+
+/// The shortest duration where zero would make no sense.
+const MILLISECOND: Duration = Duration::from_millis(1);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Everything that an operator can choose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where the program listens.
+    pub listeners: Listeners,
+    /// How the API server is reached.
+    pub kubernetes: Kubernetes,
+    /// How callers are known.
+    pub authentication: Authentication,
+    /// What callers may see.
+    pub authorization: Authorization,
+    /// The Prometheus servers, at least one. The only key without a default.
+    pub upstreams: Vec<Upstream>,
+    /// How much callers may ask for.
+    pub limits: Limits,
+    /// What is logged.
+    pub logging: Logging,
+}
+
+/// How the API server is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kubernetes {
+    /// A kubeconfig file. Default `None`: in a pod its ServiceAccount, elsewhere `$KUBECONFIG` or
+    /// `~/.kube/config`.
+    pub kubeconfig: Option<PathBuf>,
+    /// Longest time of one review. Default 3 s.
+    pub timeout: Duration,
+    /// Most reviews under way at a time, at least 1. Default 64.
+    pub concurrent_reviews: u32,
+}
+
+/// What is logged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logging {
+    /// Level, or directives such as `info,prom_rbac_proxy::authz=debug`. Default `info`.
+    pub level: String,
+    /// Whether each request leaves an audit line. Default true.
+    pub audit: bool,
+    /// How an audit line tells the query. Default [`AuditQuery::Hash`].
+    pub audit_query: AuditQuery,
+}
+
+/// How an audit line tells the query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuditQuery {
+    /// Not at all.
+    None,
+    /// By a hash, so that equal queries can be told.
+    Hash,
+    /// In full.
+    Full,
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// PEM file with the certificate, its chain after it.
+    pub cert_file: PathBuf,
+    /// PEM file with the private key.
+    pub key_file: PathBuf,
+}
+
+/// A port by number or by name. `Display` writes it as a proxy path does.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum PortRef {
+    /// 1 to 65535.
+    Number(u16),
+    /// Such as `http-web`; never all digits.
+    Name(String),
+}
+
+impl fmt::Display for PortRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+impl Config {
+    /// Reads a file and lays the overrides on it. Of `environment` only names that start with
+    /// `PROM_RBAC_PROXY_` count; those that Kubernetes sets for Services are passed over.
+    ///
+    /// # Errors
+    /// [`LoadError`]: the file cannot be read, is no YAML, or has faults.
+    pub fn load(
+        path: &Path,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, LoadError> {
+        let text = std::fs::read_to_string(path).map_err(|source| LoadError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::parse(&text, environment)
+    }
+
+    /// As [`Config::load`], of a text.
+    ///
+    /// # Errors
+    /// [`LoadError::Syntax`] or [`LoadError::Faults`].
+    pub fn parse(
+        text: &str,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, LoadError> {
+        let document = yaml::read(text)?;
+        let reader = Reader::new(Environment::new(environment));
+        let (config, _) = reader.read(document, Self::read);
+        Faults::check(reader.into_faults(&Self::variables()))?;
+        Ok(config)
+    }
+
+    /// The JSON Schema (draft 7) of the document. It lacks the rules between keys that it cannot express.
+    pub fn schema() -> Value {
+        let (_, mut schema) = Reader::describing().read(Value::Null, Self::read);
+        schema["$schema"] = json!("http://json-schema.org/draft-07/schema#");
+        schema["title"] = json!("Configuration of prom-rbac-proxy");
+        schema
+    }
+
+    /// What is allowed but better known: one sentence each, with its key at the start. Empty when all is
+    /// well.
+    pub fn warnings(&self) -> Vec<String> {
+        warning::warnings(self)
+    }
+
+    fn read(root: &mut Section) -> Self {
+        Self {
+            listeners: root.section("listeners", "Where the program listens", Listeners::read),
+            kubernetes: root.section(
+                "kubernetes",
+                "How the API server is reached",
+                Kubernetes::read,
+            ),
+            authentication: root.section(
+                "authentication",
+                "How callers are known",
+                Authentication::read,
+            ),
+            authorization: root.section(
+                "authorization",
+                "What callers may see",
+                Authorization::read,
+            ),
+            upstreams: upstreams::read(root),
+            limits: root.section("limits", "How much callers may ask for", Limits::read),
+            logging: root.section("logging", "What is logged", Logging::read),
+        }
+    }
+
+    /// The names of all variables, with 0 for the index of any list's element.
+    fn variables() -> Vec<String> {
+        let reader = Reader::describing();
+        let _ = reader.read(Value::Null, Self::read);
+        reader.variables()
+    }
+}
+
+impl Kubernetes {
+    fn read(section: &mut Section) -> Self {
+        Self {
+            kubeconfig: section.optional_text(
+                "kubeconfig",
+                "A kubeconfig file; empty: the pod's ServiceAccount, else the usual rules",
+                &PATH,
+            ),
+            timeout: section.duration(
+                "timeout",
+                "3s",
+                MILLISECOND..=HOUR,
+                "Longest time of one review",
+            ),
+            concurrent_reviews: section.number(
+                "concurrentReviews",
+                64,
+                1..=100_000,
+                "Most reviews under way at a time",
+            ),
+        }
+    }
+}
+
+impl Logging {
+    fn read(section: &mut Section) -> Self {
+        Self {
+            level: section.text(
+                "level",
+                "info",
+                "error, warn, info, debug, trace, or directives for single parts",
+                &PLAIN,
+            ),
+            audit: section.flag("audit", true, "Whether each request leaves an audit line"),
+            audit_query: section.choice(
+                "auditQuery",
+                [
+                    ("hash", AuditQuery::Hash),
+                    ("none", AuditQuery::None),
+                    ("full", AuditQuery::Full),
+                ],
+                "How an audit line tells the query: none, hash or full",
+            ),
+        }
+    }
+}
+
+/// Whether a header belongs to one connection, so that it is neither an operator's nor a caller's to set.
+/// RFC 9110, section 7.6.1, and what older proxies add to it.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    [
+        header::CONNECTION,
+        header::PROXY_AUTHENTICATE,
+        header::PROXY_AUTHORIZATION,
+        header::TE,
+        header::TRAILER,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+        HeaderName::from_static("keep-alive"),
+        HeaderName::from_static("proxy-connection"),
+    ]
+    .contains(name)
+}

@@ -1,0 +1,56 @@
+//! Advice on configurations that are valid but deserve a second look.
+
+use std::net::IpAddr;
+
+use super::{AuditQuery, Config, Scheme, Upstream, UpstreamAddress};
+
+pub(super) fn warnings(config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let service = &config.listeners.service;
+    if service.tls.is_none() && !service.address.ip().is_loopback() {
+        warnings.push(
+            "listeners.service: plain HTTP, so callers' tokens can be read on the way; the API server's \
+             service proxy needs it so, for everyone else set tls or keep others out by a NetworkPolicy"
+                .to_owned(),
+        );
+    }
+    if let Some(gateway) = &config.listeners.gateway
+        && gateway.tls.is_none()
+        && !gateway.address.ip().is_loopback()
+    {
+        warnings.push(
+            "listeners.gateway: plain HTTP, so all of Headlamp's tokens can be read on the way; set tls"
+                .to_owned(),
+        );
+    }
+    for (index, upstream) in config.upstreams.iter().enumerate() {
+        let secret = upstream.bearer_token_file.is_some() || !upstream.headers.is_empty();
+        if secret && upstream.address.scheme() == Scheme::Http && !is_loopback(upstream) {
+            warnings.push(format!(
+                "upstreams[{index}]: its token or headers are sent over plain HTTP; use https"
+            ));
+        }
+        if upstream.response_timeout > config.limits.max_duration {
+            warnings.push(format!(
+                "upstreams[{index}].responseTimeout: longer than limits.maxDuration, which ends the request \
+                 first"
+            ));
+        }
+    }
+    if config.logging.audit && config.logging.audit_query == AuditQuery::Full {
+        warnings.push(
+            "logging.auditQuery: queries are logged in full, with what callers write into them"
+                .to_owned(),
+        );
+    }
+    warnings
+}
+
+fn is_loopback(upstream: &Upstream) -> bool {
+    let UpstreamAddress::Url(uri) = &upstream.address else {
+        return false;
+    };
+    let host = uri.host().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || address.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+}

@@ -1,0 +1,487 @@
+//! The series of this program, all named `prom_rbac_proxy_*`. Labels come from closed sets only: never a
+//! user, a namespace, a path or a text of somebody else's.
+
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::prometheus::Endpoint;
+
+/// Upper bounds for durations, in seconds: from a cached answer to a long query.
+const BUCKETS: [f64; 13] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0,
+];
+
+macro_rules! closed_label {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$variant_doc])* $variant),+ }
+
+        impl $name {
+            /// All there are, in the order of their index.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The value of the label.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+        }
+
+        impl EncodeLabelValue for $name {
+            fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+                EncodeLabelValue::encode(&self.as_str(), encoder)
+            }
+        }
+    };
+}
+
+closed_label! {
+    /// How a request came.
+    Door {
+        /// Through the API server's `services/proxy`: a bare path, the token in Headlamp's cookie.
+        Service = "service",
+        /// Through an ingress that sends Headlamp's proxy path here.
+        Ingress = "ingress",
+        /// From inside the cluster, the token in a header.
+        Direct = "direct",
+        /// Through the gateway in front of the API server.
+        Gateway = "gateway",
+    }
+}
+
+closed_label! {
+    /// What was decided about a request.
+    Decision {
+        /// The caller sees everything.
+        Everything = "everything",
+        /// The caller sees some namespaces.
+        Namespaces = "namespaces",
+        /// No permission.
+        Denied = "denied",
+        /// No accepted token.
+        Unauthenticated = "unauthenticated",
+        /// The request is not one that is served.
+        Invalid = "invalid",
+        /// Too many requests.
+        Limited = "limited",
+        /// Kubernetes, Prometheus or this program failed.
+        Failed = "failed",
+    }
+}
+
+closed_label! {
+    /// Which review.
+    Review {
+        /// TokenReview.
+        Token = "token",
+        /// SubjectAccessReview.
+        Access = "access",
+        /// SubjectAccessReviews of all namespaces, for the set that a caller may read.
+        Readable = "readable",
+    }
+}
+
+closed_label! {
+    /// How a look into the cache of reviews ended.
+    Lookup {
+        /// A fresh answer was there.
+        Hit = "hit",
+        /// A review was begun.
+        Miss = "miss",
+        /// Another request's review was joined.
+        Joined = "joined",
+        /// Kubernetes did not answer, and the last good answer was served.
+        Stale = "stale",
+    }
+}
+
+closed_label! {
+    /// How a review ended.
+    Outcome {
+        /// An answer.
+        Answered = "answered",
+        /// None.
+        Failed = "failed",
+    }
+}
+
+closed_label! {
+    /// The class of a status.
+    StatusClass {
+        /// 1xx to 3xx.
+        Success = "2xx",
+        /// 4xx.
+        Client = "4xx",
+        /// 5xx.
+        Server = "5xx",
+        /// The caller left, or Prometheus broke off.
+        Aborted = "aborted",
+    }
+}
+
+closed_label! {
+    /// Why Prometheus gave no usable answer.
+    UpstreamFailure {
+        /// No connection.
+        Connect = "connect",
+        /// No answer in time.
+        Timeout = "timeout",
+        /// The connection broke.
+        Broken = "broken",
+        /// An answer that is not passed on.
+        Unusable = "unusable",
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    door: Door,
+    endpoint: EndpointLabel,
+    decision: Decision,
+    status_class: StatusClass,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DurationLabels {
+    door: Door,
+    endpoint: EndpointLabel,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LookupLabels {
+    review: Review,
+    result: Lookup,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    review: Review,
+    outcome: Outcome,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FailureLabels {
+    reason: UpstreamFailure,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReviewLabels {
+    review: Review,
+}
+
+/// An endpoint, or `none` where a request did not get as far as to name one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct EndpointLabel(Option<Endpoint>);
+
+impl EncodeLabelValue for EndpointLabel {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        EncodeLabelValue::encode(&self.0.map_or("none", Endpoint::name), encoder)
+    }
+}
+
+/// All series. Cheap to clone.
+#[derive(Clone)]
+pub struct Metrics(Arc<Series>);
+
+struct Series {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    known_requests: Box<[OnceLock<Counter>]>,
+    durations: Family<DurationLabels, Histogram>,
+    known_durations: Box<[OnceLock<Histogram>]>,
+    upstream_duration: Histogram,
+    reviews: Family<OutcomeLabels, Counter>,
+    review_durations: Family<OutcomeLabels, Histogram>,
+    lookups: Family<LookupLabels, Counter>,
+    entries: Family<ReviewLabels, Gauge<u64, AtomicU64>>,
+    open_responses: Gauge,
+    connections: Gauge,
+    streamed_bytes: Counter,
+    upstream_errors: Family<FailureLabels, Counter>,
+    audit_dropped: Counter,
+}
+
+const ENDPOINTS: usize = Endpoint::ALL.len() + 1;
+
+impl Metrics {
+    /// Makes and registers all series.
+    pub fn new() -> Self {
+        let histogram = || Histogram::new(BUCKETS);
+        let mut series = Series {
+            registry: Registry::with_prefix("prom_rbac_proxy"),
+            requests: Family::default(),
+            known_requests: unset(
+                Door::ALL.len() * ENDPOINTS * Decision::ALL.len() * StatusClass::ALL.len(),
+            ),
+            durations: Family::new_with_constructor(histogram as fn() -> Histogram),
+            known_durations: unset(Door::ALL.len() * ENDPOINTS),
+            upstream_duration: histogram(),
+            reviews: Family::default(),
+            review_durations: Family::new_with_constructor(histogram as fn() -> Histogram),
+            lookups: Family::default(),
+            entries: Family::default(),
+            open_responses: Gauge::default(),
+            connections: Gauge::default(),
+            streamed_bytes: Counter::default(),
+            upstream_errors: Family::default(),
+            audit_dropped: Counter::default(),
+        };
+        series.register();
+        Self(Arc::new(series))
+    }
+
+    /// All series in the OpenMetrics text format.
+    ///
+    /// # Errors
+    /// Never in practice: writing to a string does not fail.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.0.registry)?;
+        Ok(text)
+    }
+
+    /// Counts a request that has ended.
+    pub fn request(
+        &self,
+        door: Door,
+        endpoint: Option<Endpoint>,
+        decision: Decision,
+        status_class: StatusClass,
+        duration: Duration,
+    ) {
+        let labels = RequestLabels {
+            door,
+            endpoint: EndpointLabel(endpoint),
+            decision,
+            status_class,
+        };
+        let of_door = door as usize * ENDPOINTS
+            + endpoint.map_or(ENDPOINTS - 1, |endpoint| endpoint as usize);
+        let index = (of_door * Decision::ALL.len() + decision as usize) * StatusClass::ALL.len()
+            + status_class as usize;
+        let requests = &self.0.requests;
+        self.0.known_requests[index]
+            .get_or_init(|| requests.get_or_create(&labels).clone())
+            .inc();
+        let labels = DurationLabels {
+            door,
+            endpoint: EndpointLabel(endpoint),
+        };
+        let durations = &self.0.durations;
+        self.0.known_durations[of_door]
+            .get_or_init(|| durations.get_or_create(&labels).clone())
+            .observe(duration.as_secs_f64());
+    }
+
+    /// Observes the time to the head of Prometheus' answer.
+    pub fn upstream_head(&self, duration: Duration) {
+        self.0.upstream_duration.observe(duration.as_secs_f64());
+    }
+
+    /// Counts a failure of the upstream.
+    pub fn upstream_failure(&self, reason: UpstreamFailure) {
+        self.0
+            .upstream_errors
+            .get_or_create(&FailureLabels { reason })
+            .inc();
+    }
+
+    /// A response body begins.
+    pub fn response_opened(&self) {
+        self.0.open_responses.inc();
+    }
+
+    /// A response body ended after `bytes`.
+    pub fn response_closed(&self, bytes: u64) {
+        self.0.open_responses.dec();
+        self.0.streamed_bytes.inc_by(bytes);
+    }
+
+    /// The connections that are open now.
+    pub fn connections(&self) -> &Gauge {
+        &self.0.connections
+    }
+
+    /// Audit lines that the log could not take.
+    pub fn audit_dropped(&self) -> &Counter {
+        &self.0.audit_dropped
+    }
+
+    /// How many answers the cache of a review holds.
+    pub fn review_entries(&self, review: Review, entries: u64) {
+        self.0
+            .entries
+            .get_or_create(&ReviewLabels { review })
+            .set(entries);
+    }
+
+    /// The series of one kind of review.
+    pub fn review(&self, review: Review) -> ReviewMetrics {
+        let lookup = |result| {
+            self.0
+                .lookups
+                .get_or_create(&LookupLabels { review, result })
+                .clone()
+        };
+        let outcome = |outcome| {
+            let labels = OutcomeLabels { review, outcome };
+            let count = self.0.reviews.get_or_create(&labels).clone();
+            (
+                count,
+                self.0.review_durations.get_or_create(&labels).clone(),
+            )
+        };
+        ReviewMetrics {
+            hits: lookup(Lookup::Hit),
+            misses: lookup(Lookup::Miss),
+            joined: lookup(Lookup::Joined),
+            stale: lookup(Lookup::Stale),
+            answered: outcome(Outcome::Answered),
+            failed: outcome(Outcome::Failed),
+        }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+fn unset<T>(count: usize) -> Box<[OnceLock<T>]> {
+    (0..count).map(|_| OnceLock::new()).collect()
+}
+
+impl Series {
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "requests",
+            "Requests that have ended",
+            self.requests.clone(),
+        );
+        registry.register_with_unit(
+            "request_duration",
+            "Time from the head of a request to the end of its response",
+            Unit::Seconds,
+            self.durations.clone(),
+        );
+        registry.register_with_unit(
+            "upstream_duration",
+            "Time until Prometheus' response head",
+            Unit::Seconds,
+            self.upstream_duration.clone(),
+        );
+        registry.register(
+            "reviews",
+            "Reviews asked of Kubernetes",
+            self.reviews.clone(),
+        );
+        registry.register_with_unit(
+            "kubernetes_duration",
+            "Time that a review takes",
+            Unit::Seconds,
+            self.review_durations.clone(),
+        );
+        registry.register(
+            "review_cache_requests",
+            "Looks into the caches of reviews",
+            self.lookups.clone(),
+        );
+        registry.register(
+            "review_cache_entries",
+            "Answers that the caches hold",
+            self.entries.clone(),
+        );
+        registry.register(
+            "open_responses",
+            "Responses under way",
+            self.open_responses.clone(),
+        );
+        registry.register(
+            "connections",
+            "Open connections of callers",
+            self.connections.clone(),
+        );
+        registry.register(
+            "streamed_bytes",
+            "Bytes of response bodies",
+            self.streamed_bytes.clone(),
+        );
+        registry.register(
+            "upstream_errors",
+            "Answers that Prometheus did not give",
+            self.upstream_errors.clone(),
+        );
+        registry.register(
+            "audit_dropped",
+            "Log lines lost because the log was too slow",
+            self.audit_dropped.clone(),
+        );
+        registry.register(
+            "build",
+            "This program",
+            Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
+        );
+    }
+}
+
+/// The series of one kind of review.
+#[derive(Clone, Debug)]
+pub struct ReviewMetrics {
+    hits: Counter,
+    misses: Counter,
+    joined: Counter,
+    stale: Counter,
+    answered: (Counter, Histogram),
+    failed: (Counter, Histogram),
+}
+
+impl ReviewMetrics {
+    /// A fresh answer was there.
+    pub fn hit(&self) {
+        self.hits.inc();
+    }
+
+    /// A review was begun.
+    pub fn miss(&self) {
+        self.misses.inc();
+    }
+
+    /// A review under way was joined.
+    pub fn joined(&self) {
+        self.joined.inc();
+    }
+
+    /// An old answer was served.
+    pub fn stale(&self) {
+        self.stale.inc();
+    }
+
+    /// A review ended.
+    pub fn reviewed(&self, answered: bool, duration: Duration) {
+        let (count, durations) = if answered {
+            &self.answered
+        } else {
+            &self.failed
+        };
+        count.inc();
+        durations.observe(duration.as_secs_f64());
+    }
+}

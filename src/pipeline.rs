@@ -1,0 +1,199 @@
+//! A request's way, from its headers to Prometheus' answer. Each step takes what the step before it made:
+//!
+//! ```text
+//! headers -> authn -> Caller -> limits -> Slot
+//! path    -> prometheus -> Target -> PrometheusRequest
+//! both    -> authz -> Permit -> restrict -> UpstreamRequest -> upstream -> Response
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST};
+use http::{HeaderMap, Method, Request, Response, Version, request};
+use http_body::Body;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use tower::BoxError;
+
+use crate::audit::Record;
+use crate::authn::{Authenticator, Carrier};
+use crate::authz::Authorizer;
+use crate::body::ResponseBody;
+use crate::error::Refusal;
+use crate::limits::{LimitError, Slot, Slots};
+use crate::metrics::Door;
+use crate::prometheus::{Form, Path, PathError, RequestError, RequestLimits, Target};
+use crate::restrict::restrict;
+use crate::upstream::{Passed, UpstreamClient, Upstreams};
+
+/// What all workers share.
+pub struct Shared {
+    /// Who.
+    pub authenticator: Arc<Authenticator>,
+    /// May see what.
+    pub authorizer: Authorizer,
+    /// What a request may ask for.
+    pub limits: RequestLimits,
+    /// Largest body, in bytes.
+    pub max_body_bytes: usize,
+    /// How long a body may take to arrive.
+    pub body_timeout: Duration,
+    /// Places for the requests of all callers.
+    pub slots: Slots,
+}
+
+/// The way itself; one for each worker.
+pub struct Pipeline {
+    shared: Arc<Shared>,
+    upstreams: Upstreams,
+}
+
+/// A response, and the places that it takes while it lasts.
+pub struct Answered {
+    /// To the caller.
+    pub response: Response<ResponseBody>,
+    /// Held until the response has ended.
+    pub slots: [Slot; 2],
+}
+
+impl Pipeline {
+    /// A way over connections of its own.
+    pub fn new(shared: Arc<Shared>, upstreams: Upstreams) -> Self {
+        Self { shared, upstreams }
+    }
+
+    /// Answers a request. What becomes known of it goes into `record`.
+    ///
+    /// # Errors
+    /// With the reason why there is no answer of Prometheus.
+    pub async fn answer<B>(
+        &self,
+        request: Request<B>,
+        record: &mut Record,
+    ) -> Result<Answered, Refusal>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let (head, body) = request.into_parts();
+        check_host(&head)?;
+        let (caller, carrier) = self.shared.authenticator.caller(&head.headers).await?;
+        record.caller(&caller);
+        let (upstream, target) = self.target(&head, carrier, record)?;
+        let slots = [
+            caller.slots().take().await.ok_or(LimitError::Caller)?,
+            self.shared.slots.take().await.ok_or(LimitError::Total)?,
+        ];
+        let form = self.read_form(&head, body).await?;
+        let query = head.uri.query().unwrap_or_default();
+        let request = target.read(
+            query,
+            &form,
+            upstream.upstream().parameters(),
+            &self.shared.limits,
+        )?;
+        record.request(&request);
+        let permit = self.shared.authorizer.permit(&caller, &request).await?;
+        record.permit(&permit);
+        let request = restrict(&permit, &head.method)?;
+        let (response, duration) = upstream
+            .send(&request, &Passed::from_caller(&head.headers))
+            .await?;
+        record.upstream(duration);
+        Ok(Answered { response, slots })
+    }
+
+    /// Finds the upstream and the endpoint that a path names.
+    fn target(
+        &self,
+        head: &request::Parts,
+        carrier: Carrier,
+        record: &mut Record,
+    ) -> Result<(&UpstreamClient, Target), RequestError> {
+        if head.method == Method::CONNECT {
+            return Err(RequestError::Method {
+                endpoint: "of a tunnel",
+                allow: "GET, POST",
+            });
+        }
+        if head.uri.path() == "*" {
+            return Err(PathError::NotAPath.into());
+        }
+        let path = Path::parse(head.uri.path())?;
+        record.door(match (path.form, carrier) {
+            (Form::Proxy, _) => Door::Ingress,
+            (Form::Bare, Carrier::Cookie) => Door::Service,
+            (Form::Bare, Carrier::Header) => Door::Direct,
+        });
+        let (upstream, path) = self
+            .upstreams
+            .find(path.rest)
+            .ok_or(RequestError::UnknownEndpoint)?;
+        let target = Target::find(path, &head.method)?;
+        record.endpoint(target.endpoint());
+        Ok((upstream, target))
+    }
+
+    /// Reads the form of a POST. Everything that could make Prometheus or us read another is refused.
+    async fn read_form<B>(&self, head: &request::Parts, body: B) -> Result<Bytes, RequestError>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        if body.is_end_stream() {
+            return Ok(Bytes::new());
+        }
+        if head.method != Method::POST {
+            return Err(RequestError::BodyNotExpected);
+        }
+        if head.headers.contains_key(CONTENT_ENCODING) {
+            return Err(RequestError::ContentEncoding);
+        }
+        if !is_form(&head.headers) {
+            return Err(RequestError::MediaType);
+        }
+        let limit = self.shared.max_body_bytes;
+        let declared = body.size_hint().lower();
+        if declared > limit as u64 {
+            return Err(RequestError::BodyTooLarge { limit });
+        }
+        let collected = std::pin::pin!(Limited::new(body, limit).collect());
+        match tokio::time::timeout(self.shared.body_timeout, collected).await {
+            Ok(Ok(collected)) => Ok(collected.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                Err(RequestError::BodyTooLarge { limit })
+            }
+            Ok(Err(_)) | Err(_) => Err(RequestError::BodyBroken),
+        }
+    }
+}
+
+/// HTTP/1.1 names exactly one host (RFC 9112, 3.2). Nothing is decided by it.
+fn check_host(head: &request::Parts) -> Result<(), RequestError> {
+    let hosts = head.headers.get_all(HOST).iter().count();
+    let needed = head.version == Version::HTTP_11;
+    if hosts > 1 || (needed && hosts == 0) {
+        Err(RequestError::Host)
+    } else {
+        Ok(())
+    }
+}
+
+fn is_form(headers: &HeaderMap) -> bool {
+    let mut types = headers.get_all(CONTENT_TYPE).iter();
+    let (first, second) = (types.next(), types.next());
+    let Some(text) = first
+        .and_then(|value| value.to_str().ok())
+        .filter(|_| second.is_none())
+    else {
+        return false;
+    };
+    let (media_type, parameters) = text.split_once(';').unwrap_or((text, ""));
+    let parameters = parameters.trim();
+    let plain = parameters.is_empty() || parameters.eq_ignore_ascii_case("charset=utf-8");
+    plain
+        && media_type
+            .trim()
+            .eq_ignore_ascii_case("application/x-www-form-urlencoded")
+}

@@ -1,0 +1,151 @@
+//! Whom an alert or a rule belongs to: reads the namespace label of label sets and alerts.
+//!
+//! Alerts' labels come from rules, which are the cluster's configuration. Nothing here may be used for the
+//! results of a query, whose labels the caller can make up (`label_replace`).
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::{FilterError, shape};
+use crate::namespace::NamespaceSet;
+
+/// What the caller may see: the label that says whom something belongs to, and the values that are theirs.
+#[derive(Clone, Debug)]
+pub(super) struct Ownership {
+    pub(super) label: Box<str>,
+    pub(super) namespaces: NamespaceSet,
+}
+
+/// How far an alert has come; a rule is as far as its furthest alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum AlertState {
+    Inactive,
+    Pending,
+    Firing,
+}
+
+/// Whose a rule is by its own labels, which every alert of it carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RuleOwner {
+    Caller,
+    Another,
+    /// The rule names no namespace: each alert has its own.
+    EachAlert,
+}
+
+impl Ownership {
+    /// The state of an alert of the caller's; `None` for an alert of another's or of nobody's.
+    pub(super) fn alert(&self, alert: &[u8]) -> Result<Option<AlertState>, FilterError> {
+        const SHAPE: FilterError = FilterError::Shape {
+            expected: "an alert is an object with labels and a state",
+        };
+        // A derived struct would be read from an array too.
+        if alert.first() != Some(&b'{') {
+            return Err(SHAPE);
+        }
+        let alert: Alert<'_> = serde_json::from_slice(alert).map_err(|_| SHAPE)?;
+        let value = self.value(alert.labels.get().as_bytes())?;
+        let owned = value.is_some_and(|value| self.namespaces.contains(&value));
+        Ok(owned.then_some(match &*alert.state {
+            "firing" => AlertState::Firing,
+            "pending" => AlertState::Pending,
+            _ => AlertState::Inactive,
+        }))
+    }
+
+    /// Whose a rule with these labels is.
+    pub(super) fn rule(&self, labels: &[u8]) -> Result<RuleOwner, FilterError> {
+        Ok(match self.value(labels)?.as_deref() {
+            Some(value) if self.namespaces.contains(value) => RuleOwner::Caller,
+            // An empty value takes the label away; a template is filled in for each alert.
+            None | Some("") => RuleOwner::EachAlert,
+            Some(value) if value.contains("{{") => RuleOwner::EachAlert,
+            Some(_) => RuleOwner::Another,
+        })
+    }
+
+    fn value(&self, labels: &[u8]) -> Result<Option<String>, FilterError> {
+        let mut reader = serde_json::Deserializer::from_slice(labels);
+        match LabelValue(&self.label).deserialize(&mut reader) {
+            Ok(value) => Ok(value),
+            Err(_) => shape("labels are an object of strings that has each name once"),
+        }
+    }
+}
+
+impl AlertState {
+    /// As JSON.
+    pub(super) fn text(self) -> &'static [u8] {
+        match self {
+            Self::Inactive => br#""inactive""#,
+            Self::Pending => br#""pending""#,
+            Self::Firing => br#""firing""#,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Alert<'a> {
+    #[serde(borrow)]
+    labels: &'a RawValue,
+    #[serde(borrow)]
+    state: Cow<'a, str>,
+}
+
+/// Reads the value of one label from an object of labels.
+struct LabelValue<'a>(&'a str);
+
+impl<'de> DeserializeSeed<'de> for LabelValue<'_> {
+    type Value = Option<String>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for LabelValue<'_> {
+    type Value = Option<String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of labels")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut labels: A) -> Result<Self::Value, A::Error> {
+        let mut found = None;
+        while let Some(wanted) = labels.next_key_seed(IsName(self.0))? {
+            if !wanted {
+                labels.next_value::<IgnoredAny>()?;
+            } else if found.replace(labels.next_value::<String>()?).is_some() {
+                return Err(A::Error::custom("the label is there twice"));
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Compares a key without allocating it.
+struct IsName<'a>(&'a str);
+
+impl<'de> DeserializeSeed<'de> for IsName<'_> {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for IsName<'_> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a label's name")
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<bool, E> {
+        Ok(name == self.0)
+    }
+}

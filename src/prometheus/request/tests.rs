@@ -1,0 +1,194 @@
+use super::*;
+
+const LIMITS: RequestLimits = RequestLimits {
+    max_query_bytes: 100,
+    max_range: Some(Duration::from_secs(86_400)),
+    max_points: Some(11_000),
+};
+
+fn read(path: &str, query: &str, body: &str) -> Result<PrometheusRequest, RequestError> {
+    let target = Target::find(path, &Method::GET)?;
+    target.read(query, body.as_bytes(), &["dedup".to_owned()], &LIMITS)
+}
+
+fn others(request: &PrometheusRequest) -> Vec<(&str, &str)> {
+    request.others().collect()
+}
+
+#[test]
+fn parameters_of_url_and_form_come_to_one() {
+    let request =
+        read("/api/v1/query_range", "start=1&end=2", "step=1&query=up").expect("a request");
+    assert_eq!(request.expression(), Some("up"));
+    assert_eq!(
+        others(&request),
+        [("start", "1"), ("end", "2"), ("step", "1")]
+    );
+}
+
+#[test]
+fn e06_a_parameter_in_two_places_is_refused() {
+    for (query, body) in [
+        ("query=up&query=secret", ""),
+        ("query=&query=secret", ""),
+        ("query=secret", "query=up"),
+        ("%71uery=secret&query=up", ""),
+        ("query=up&time=1&time=2", ""),
+        ("query=up&time=1", "time=2"),
+    ] {
+        assert!(
+            matches!(
+                read("/api/v1/query", query, body),
+                Err(RequestError::Duplicate { .. })
+            ),
+            "{query} {body}"
+        );
+    }
+}
+
+#[test]
+fn e06_names_that_are_not_quite_a_parameters_are_dropped() {
+    let request = read(
+        "/api/v1/query",
+        "query=up&Query=x&query[]=x&match[]=secret&match=x&_=1",
+        "",
+    )
+    .expect("a request");
+    assert_eq!(request.expression(), Some("up"));
+    assert_eq!(others(&request), []);
+    assert!(request.selectors().is_empty());
+}
+
+#[test]
+fn e08_unknown_parameters_are_dropped_unless_configured() {
+    let query =
+        "query=up&extra_filters[]=x&extra_label=x&storeMatch[]=x&tenant=x&engine=x&dedup=false";
+    let request = read("/api/v1/query", query, "").expect("a request");
+    assert_eq!(others(&request), [("dedup", "false")]);
+}
+
+#[test]
+fn e03_selectors_of_url_and_form_are_all_kept() {
+    let request =
+        read("/api/v1/series", "match[]=a", "match[]=b&match%5B%5D=c").expect("a request");
+    assert_eq!(request.selectors(), ["a", "b", "c"]);
+}
+
+#[test]
+fn d04_numbers_of_parameters_and_selectors_are_bounded() {
+    let many = "a=b&".repeat(101);
+    assert_eq!(
+        read("/api/v1/labels", &many, "").unwrap_err(),
+        FormError::TooMany.into()
+    );
+    let selectors = "match[]=up&".repeat(33);
+    assert_eq!(
+        read("/api/v1/series", &selectors, "").unwrap_err(),
+        RequestError::TooManySelectors
+    );
+}
+
+#[test]
+fn a_query_is_needed_and_bounded() {
+    assert_eq!(
+        read("/api/v1/query", "time=1", "").unwrap_err(),
+        RequestError::NoQuery
+    );
+    let long = format!("query={}", "x".repeat(101));
+    assert_eq!(
+        read("/api/v1/query", &long, "").unwrap_err(),
+        RequestError::QueryTooLong {
+            bytes: 101,
+            limit: 100
+        }
+    );
+    let long = format!("query=up&stats={}", "x".repeat(1025));
+    assert_eq!(
+        read("/api/v1/query", &long, "").unwrap_err(),
+        RequestError::TooLong {
+            name: "stats".into()
+        }
+    );
+}
+
+#[test]
+fn e18_times_and_durations_are_read() {
+    for (query, name) in [
+        ("time=NaN", "time"),
+        ("time=1e400", "time"),
+        ("time=soon", "time"),
+    ] {
+        let error = read("/api/v1/query", &format!("query=up&{query}"), "").unwrap_err();
+        assert_eq!(error, RequestError::NotATime { name });
+    }
+    for (query, name) in [("step=0", "step"), ("step=-1", "step"), ("step=x", "step")] {
+        let error = read(
+            "/api/v1/query_range",
+            &format!("query=up&start=1&end=2&{query}"),
+            "",
+        )
+        .unwrap_err();
+        assert_eq!(error, RequestError::NotADuration { name });
+    }
+    assert!(read("/api/v1/query", "query=up&time=", "").is_ok());
+}
+
+#[test]
+fn more_points_than_prometheus_answers_say_which_step_fits() {
+    let limits = RequestLimits {
+        max_range: None,
+        ..LIMITS
+    };
+    let read = |query: &str| {
+        let target = Target::find("/api/v1/query_range", &Method::GET)?;
+        target.read(query, b"", &[], &limits)
+    };
+    // Headlamp: 14 days at 10 s.
+    let error = read("query=up&start=0&end=1209600&step=10").unwrap_err();
+    assert_eq!(
+        error,
+        RequestError::Points {
+            asked: 120_961,
+            limit: 11_000,
+            step: 110
+        }
+    );
+    assert!(read("query=up&start=0&end=1209600&step=110").is_ok());
+    assert!(read("query=up&start=0&end=11000&step=1").is_ok());
+    assert!(read("query=up&start=0&end=11001&step=1").is_err());
+}
+
+#[test]
+fn a_range_past_the_limit_is_refused() {
+    let error = read(
+        "/api/v1/query_range",
+        "query=up&start=0&end=86401&step=60",
+        "",
+    )
+    .unwrap_err();
+    assert_eq!(
+        error,
+        RequestError::Range {
+            asked: 86_401,
+            limit: 86_400
+        }
+    );
+    assert!(read("/api/v1/series", "start=0&end=86401", "").is_err());
+}
+
+#[test]
+fn methods_and_paths_that_are_not_served_are_told_apart() {
+    let find = |path, method| Target::find(path, &method).map(|target| target.endpoint());
+    assert_eq!(
+        find("/api/v1/write", Method::POST),
+        Err(RequestError::UnknownEndpoint)
+    );
+    assert_eq!(
+        find("/api/v1/rules", Method::POST),
+        Err(RequestError::Method {
+            endpoint: "rules",
+            allow: "GET"
+        })
+    );
+    assert_eq!(find("/-/healthy", Method::HEAD), Ok(Endpoint::Healthy));
+}

@@ -1,0 +1,137 @@
+//! Times and durations as Prometheus' HTTP API takes them.
+
+use std::time::Duration;
+
+const MILLISECOND: u64 = 1;
+const SECOND: u64 = 1000;
+const MINUTE: u64 = 60 * SECOND;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+const WEEK: u64 = 7 * DAY;
+const YEAR: u64 = 365 * DAY;
+
+/// Reads a time, as seconds since 1970: a number, or RFC 3339. `None` for anything else, not-a-number and
+/// infinity included.
+pub(super) fn time(text: &str) -> Option<f64> {
+    if let Some(seconds) = number(text) {
+        return Some(seconds);
+    }
+    let timestamp: jiff::Timestamp = text.parse().ok()?;
+    Some(timestamp.as_nanosecond() as f64 / 1e9)
+}
+
+/// Reads a duration: a number of seconds, or Prometheus' notation, such as `5m` or `1h30m`. `None` for
+/// anything else, and for what is negative.
+pub(super) fn duration(text: &str) -> Option<Duration> {
+    if let Some(seconds) = number(text) {
+        return Duration::try_from_secs_f64(seconds).ok();
+    }
+    let mut milliseconds: u64 = 0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let count: u64 = rest[..digits].parse().ok()?;
+        let unit = &rest[digits..];
+        let unit = &unit[..unit
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(unit.len())];
+        let each = match unit {
+            "ms" => MILLISECOND,
+            "s" => SECOND,
+            "m" => MINUTE,
+            "h" => HOUR,
+            "d" => DAY,
+            "w" => WEEK,
+            "y" => YEAR,
+            _ => return None,
+        };
+        milliseconds = milliseconds.checked_add(count.checked_mul(each)?)?;
+        rest = &rest[digits + unit.len()..];
+    }
+    (!text.is_empty()).then_some(Duration::from_millis(milliseconds))
+}
+
+fn number(text: &str) -> Option<f64> {
+    let number: f64 = text.parse().ok()?;
+    number.is_finite().then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_numbers_or_rfc_3339() {
+        for (text, seconds) in [
+            ("0", 0.0),
+            ("1700000000", 1.7e9),
+            ("1700000000.5", 1_700_000_000.5),
+            ("-1", -1.0),
+            ("1.7e9", 1.7e9),
+            ("1970-01-01T00:00:01Z", 1.0),
+            ("1970-01-01T01:00:00.5+01:00", 0.5),
+        ] {
+            assert_eq!(time(text), Some(seconds), "{text}");
+        }
+    }
+
+    #[test]
+    fn e18_what_is_no_time_is_none() {
+        for text in [
+            "",
+            "NaN",
+            "Inf",
+            "-Infinity",
+            "1e400",
+            "now",
+            "yesterday",
+            "1970-01-01",
+            "5m",
+            " 1",
+        ] {
+            assert_eq!(time(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn durations_are_seconds_or_with_units() {
+        for (text, milliseconds) in [
+            ("15", 15_000),
+            ("0.5", 500),
+            ("345", 345_000),
+            ("5m", 300_000),
+            ("1h30m", 5_400_000),
+            ("1d", 86_400_000),
+            ("10ms", 10),
+        ] {
+            assert_eq!(
+                duration(text),
+                Some(Duration::from_millis(milliseconds)),
+                "{text}"
+            );
+        }
+        for text in [
+            "",
+            "-1",
+            "5",
+            "m",
+            "5x",
+            "5mm",
+            "1.5h",
+            "NaN",
+            "99999999999999999999y",
+            "18446744073709551615y",
+        ] {
+            if text != "5" {
+                assert_eq!(duration(text), None, "{text:?}");
+            }
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_without_a_panic(text in "[0-9a-zA-Z.:+-]{0,30}") {
+            let _ = (time(&text), duration(&text));
+        }
+    }
+}

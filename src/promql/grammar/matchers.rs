@@ -1,0 +1,121 @@
+//! Vector selectors: the name of a metric and what stands in braces.
+
+use std::borrow::Cow;
+
+use super::{Bracket, Kind, Parser, QueryError, Selector};
+use crate::promql::selector::{Form, Insertion};
+use crate::promql::{MatchOperator, Matcher, literal};
+
+/// The label that holds a metric's name.
+const METRIC_NAME: &[u8] = b"__name__";
+
+impl<'t> Parser<'t, '_> {
+    /// Reads a vector selector, which starts with the name of a metric if it is `named`.
+    pub(super) fn selector(&mut self, named: bool) -> Result<(), QueryError> {
+        let position = self.position();
+        if self.selectors.len() == self.limits.max_selectors {
+            return Err(QueryError::TooManySelectors {
+                limit: self.limits.max_selectors,
+                position,
+            });
+        }
+        let mut metric = None;
+        let mut matchers = Vec::new();
+        let mut insertion = Insertion {
+            token: self.at,
+            form: Form::Bare,
+        };
+        if named {
+            metric = Some(Cow::Borrowed(self.word()));
+            self.retype(Kind::Name);
+        }
+        if self.peek() == Kind::LeftBrace {
+            self.open(Bracket::Braces)?;
+            insertion = self.matchers(&mut matchers)?;
+            self.brackets.pop();
+            self.gauge.close();
+        }
+        let selector = Selector {
+            metric: metric.or_else(|| name_in(&matchers)),
+            matchers,
+            position,
+            insertion,
+            copied: self.copying > 0,
+        };
+        if !named && selector.selects_everything() {
+            return Err(QueryError::EmptySelector { position });
+        }
+        self.selectors.push(selector);
+        Ok(())
+    }
+
+    /// Reads the matchers of a selector and the closing brace.
+    fn matchers(&mut self, matchers: &mut Vec<Matcher<'t>>) -> Result<Insertion, QueryError> {
+        let mut form = Form::Empty;
+        while self.peek() != Kind::RightBrace {
+            matchers.push(self.matcher()?);
+            form = Form::Matcher;
+            match self.peek() {
+                Kind::RightBrace => {}
+                Kind::Comma => {
+                    self.advance();
+                    form = Form::Comma;
+                }
+                // VictoriaMetrics has it, Prometheus has not.
+                Kind::Label if self.word().eq_ignore_ascii_case("or") => {
+                    return Err(self.refused(
+                        "`or` cannot stand in braces: write two selectors with `or` between them, or `=~`",
+                    ));
+                }
+                _ => return Err(self.refused("expected `,` or `}`")),
+            }
+        }
+        let token = self.at - 1;
+        self.advance();
+        Ok(Insertion { token, form })
+    }
+
+    fn matcher(&mut self) -> Result<Matcher<'t>, QueryError> {
+        let label = match self.peek() {
+            Kind::Label => Cow::Borrowed(self.word().as_bytes()),
+            Kind::String => literal::value(self.word()),
+            _ => return Err(self.refused("expected a label, a quoted metric name or `}`")),
+        };
+        let is_name = self.peek() == Kind::String;
+        self.advance();
+        let Kind::Match(operator) = self.peek() else {
+            if is_name {
+                return Ok(Matcher {
+                    label: Cow::Borrowed(METRIC_NAME),
+                    operator: MatchOperator::Equal,
+                    value: label,
+                });
+            }
+            return Err(self.refused("expected `=`, `!=`, `=~` or `!~`"));
+        };
+        self.advance();
+        if self.peek() != Kind::String {
+            return Err(self.refused("expected a value in quotes"));
+        }
+        let value = literal::value(self.word());
+        self.advance();
+        Ok(Matcher {
+            label,
+            operator,
+            value,
+        })
+    }
+}
+
+/// The name that every series has which these matchers select.
+fn name_in<'t>(matchers: &[Matcher<'t>]) -> Option<Cow<'t, str>> {
+    let matcher = matchers.iter().find(|matcher| {
+        *matcher.label == *METRIC_NAME
+            && matcher.operator == MatchOperator::Equal
+            && !matcher.value.is_empty()
+    })?;
+    match &matcher.value {
+        Cow::Borrowed(bytes) => str::from_utf8(bytes).ok().map(Cow::Borrowed),
+        Cow::Owned(bytes) => String::from_utf8(bytes.clone()).ok().map(Cow::Owned),
+    }
+}

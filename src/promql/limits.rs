@@ -1,0 +1,208 @@
+//! How long, how nested and how chained a query may be.
+//!
+//! [`measure`] applies the limits without the grammar, for text that goes on unchanged.
+
+use super::QueryError;
+
+/// Bounds of a query. A text past one of them is refused, before or while it is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of the query's text. Default 32768.
+    pub max_bytes: usize,
+    /// Open brackets of any kind, together with the signs that wait for their operand (`-(-(-x))` is five deep).
+    /// Default 200.
+    pub max_depth: usize,
+    /// Binary operators, signs and ranges of the whole query. Each may be one more level of Prometheus' tree, and its
+    /// type check takes time quadratic in the height of that tree. Default 1000.
+    pub max_operators: usize,
+    /// Vector selectors of the whole query. Default 500.
+    pub max_selectors: usize,
+    /// Bytes of the restricted text. The default, 3 MiB, is below the 10 MiB at which Prometheus ignores a form, even
+    /// if each byte is encoded as three.
+    pub max_output_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_bytes: 32 * 1024,
+            max_depth: 200,
+            max_operators: 1000,
+            max_selectors: 500,
+            max_output_bytes: 3 * 1024 * 1024,
+        }
+    }
+}
+
+/// Applies the limits on bytes, nesting and operators to a text that is forwarded as it is.
+///
+/// Nothing else is checked: a text that is no PromQL passes, and Prometheus refuses it. What is counted is never less
+/// than what Prometheus' parser would see, as strings and comments are told apart in its way, and reading goes on
+/// behind what its lexer would stop at.
+///
+/// # Errors
+///
+/// [`QueryError::TooLong`], [`QueryError::TooDeep`] or [`QueryError::TooManyOperators`].
+pub fn measure(text: &str, limits: &Limits) -> Result<(), QueryError> {
+    QueryError::check_length(text, limits)?;
+    let bytes = text.as_bytes();
+    let mut gauge = Gauge::new(limits);
+    let mut in_braces = false;
+    let mut after_operand = false;
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        let start = at;
+        at += 1;
+        match byte {
+            b' ' | b'\t' | b'\n' | b'\r' => {}
+            b'#' => at += length_until(&bytes[at..], |byte| matches!(byte, b'\n' | b'\r')),
+            b'"' | b'\'' | b'`' => {
+                at += string_length(&bytes[at..], byte);
+                after_operand = true;
+            }
+            b'(' | b'[' | b'{' => {
+                if byte == b'[' {
+                    gauge.operator(start)?;
+                }
+                gauge.open(start)?;
+                in_braces = byte == b'{';
+                after_operand = false;
+            }
+            b')' | b']' | b'}' => {
+                gauge.close();
+                in_braces = false;
+                after_operand = true;
+            }
+            b',' => {
+                gauge.settle();
+                after_operand = false;
+            }
+            b'+' | b'-' if !after_operand => gauge.sign(start)?,
+            b'=' | b'!' | b'<' | b'>' if in_braces => {}
+            b'+' | b'-' | b'*' | b'/' | b'%' | b'^' | b'=' | b'!' | b'<' | b'>' => {
+                if matches!(byte, b'=' | b'!' | b'<' | b'>')
+                    && matches!(bytes.get(at), Some(b'=' | b'/' | b'~'))
+                {
+                    at += 1;
+                }
+                gauge.operator(start)?;
+                gauge.settle();
+                after_operand = false;
+            }
+            _ if is_word(byte) => {
+                at += length_until(&bytes[at..], |byte| !is_word(byte));
+                let word = &bytes[start..at];
+                after_operand = !["and", "or", "unless", "atan2"]
+                    .iter()
+                    .any(|operator| word.eq_ignore_ascii_case(operator.as_bytes()));
+                if !after_operand {
+                    gauge.operator(start)?;
+                    gauge.settle();
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':') || !byte.is_ascii()
+}
+
+fn length_until(bytes: &[u8], ends: impl Fn(u8) -> bool) -> usize {
+    bytes
+        .iter()
+        .position(|&byte| ends(byte))
+        .unwrap_or(bytes.len())
+}
+
+/// Length of a string behind its opening `quote`, with the closing one. An unclosed string takes the rest.
+fn string_length(bytes: &[u8], quote: u8) -> usize {
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        at += 1;
+        if byte == quote {
+            break;
+        }
+        if byte == b'\\' && quote != b'`' {
+            at += 1;
+        }
+    }
+    at.min(bytes.len())
+}
+
+/// Counts the height that a query's tree can have.
+#[derive(Debug)]
+pub(super) struct Gauge {
+    max_depth: usize,
+    max_operators: usize,
+    operators: usize,
+    depth: usize,
+    /// Signs of the innermost open bracket that wait for their operand to end.
+    signs: usize,
+    /// The same of the brackets around it.
+    outer: Vec<usize>,
+}
+
+impl Gauge {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self {
+            max_depth: limits.max_depth,
+            max_operators: limits.max_operators,
+            operators: 0,
+            depth: 0,
+            signs: 0,
+            outer: Vec::new(),
+        }
+    }
+
+    pub(super) fn open(&mut self, position: usize) -> Result<(), QueryError> {
+        self.descend(position)?;
+        self.outer.push(std::mem::take(&mut self.signs));
+        Ok(())
+    }
+
+    /// Closes the innermost bracket. Without an open one, nothing happens.
+    pub(super) fn close(&mut self) {
+        if let Some(signs) = self.outer.pop() {
+            self.settle();
+            self.depth -= 1;
+            self.signs = signs;
+        }
+    }
+
+    pub(super) fn sign(&mut self, position: usize) -> Result<(), QueryError> {
+        self.operator(position)?;
+        self.descend(position)?;
+        self.signs += 1;
+        Ok(())
+    }
+
+    /// The operand that the signs of this bracket stand before has ended.
+    pub(super) fn settle(&mut self) {
+        self.depth -= std::mem::take(&mut self.signs);
+    }
+
+    pub(super) fn operator(&mut self, position: usize) -> Result<(), QueryError> {
+        if self.operators == self.max_operators {
+            return Err(QueryError::TooManyOperators {
+                limit: self.max_operators,
+                position,
+            });
+        }
+        self.operators += 1;
+        Ok(())
+    }
+
+    fn descend(&mut self, position: usize) -> Result<(), QueryError> {
+        if self.depth == self.max_depth {
+            return Err(QueryError::TooDeep {
+                limit: self.max_depth,
+                position,
+            });
+        }
+        self.depth += 1;
+        Ok(())
+    }
+}

@@ -1,0 +1,310 @@
+//! What two questions need to know of a regular expression, without compiling one.
+//!
+//! Prometheus anchors a pattern at both ends, has `.` match newlines, and reads it as RE2 with Perl's classes.
+
+use std::borrow::Cow;
+
+/// The literals of a plain alternation: `a|b`, `(a|b)`, `(?:a|b)`, with or without `^` and `$` around the whole or a
+/// part. `None` for any other pattern.
+pub(super) fn alternatives(pattern: &[u8]) -> Option<Vec<Cow<'_, [u8]>>> {
+    let mut body = without_anchors(pattern);
+    if let Some(group) = body.strip_suffix(b")") {
+        body = group
+            .strip_prefix(b"(?:")
+            .or_else(|| group.strip_prefix(b"("))?;
+    }
+    body.split(|&byte| byte == b'|')
+        .map(|part| literal(without_anchors(part)))
+        .collect()
+}
+
+/// The whole is anchored, so that `^` at its start and `$` at its end say nothing.
+fn without_anchors(mut pattern: &[u8]) -> &[u8] {
+    while let Some(rest) = pattern.strip_prefix(b"^") {
+        pattern = rest;
+    }
+    while let Some(rest) = pattern.strip_suffix(b"$")
+        && !rest.ends_with(b"\\")
+    {
+        pattern = rest;
+    }
+    pattern
+}
+
+/// The text that `part` stands for, if it stands for one. Of escapes, those of punctuation are known.
+fn literal(part: &[u8]) -> Option<Cow<'_, [u8]>> {
+    if !part.iter().any(is_special) {
+        return Some(Cow::Borrowed(part));
+    }
+    let mut literal = Vec::with_capacity(part.len());
+    let mut bytes = part.iter();
+    while let Some(byte) = bytes.next() {
+        let meant = match byte {
+            b'\\' => bytes.next().filter(|byte| byte.is_ascii_punctuation())?,
+            byte if is_special(byte) => return None,
+            byte => byte,
+        };
+        literal.push(*meant);
+    }
+    Some(Cow::Owned(literal))
+}
+
+fn is_special(byte: &u8) -> bool {
+    b"\\.+*?()|[]{}^$".contains(byte)
+}
+
+/// Whether `pattern` matches the empty string. `None` when it is no pattern, or one that is not understood.
+///
+/// Reads the pattern once from left to right. What matters of each part is only whether it can be empty.
+pub(super) fn matches_empty(pattern: &[u8]) -> Option<bool> {
+    if str::from_utf8(pattern).is_err() {
+        // Such bytes are no pattern, but Prometheus compares an alternation of literals without asking for one.
+        let mut parts = pattern.split(|&byte| byte == b'|');
+        let is_literal = !pattern.iter().any(|byte| *byte != b'|' && is_special(byte));
+        return is_literal.then(|| parts.any(<[u8]>::is_empty));
+    }
+    let mut reader = Reader { rest: pattern };
+    let mut outer = Vec::new();
+    let mut group = Group::default();
+    while let Some(byte) = reader.next() {
+        group.atom = match byte {
+            b'(' => {
+                if reader.group_opens()? {
+                    outer.push(group.settled());
+                    group = Group::default();
+                }
+                continue;
+            }
+            b')' => {
+                let inner = group.settled();
+                group = outer.pop()?;
+                Some(inner.any || inner.all)
+            }
+            b'|' => {
+                let done = group.settled();
+                group = Group {
+                    any: done.any || done.all,
+                    ..Group::default()
+                };
+                continue;
+            }
+            b'*' | b'?' | b'+' => {
+                let atom = group.atom?;
+                reader.lazy();
+                Some(atom || byte != b'+')
+            }
+            b'{' => match reader.repetition() {
+                Some(minimum) => {
+                    let atom = group.atom?;
+                    reader.lazy();
+                    Some(atom || minimum == 0)
+                }
+                None => group.follow(false),
+            },
+            b'^' | b'$' => group.follow(true),
+            b'[' => {
+                reader.class()?;
+                group.follow(false)
+            }
+            b'\\' => match reader.next()? {
+                // Between \Q and \E all is literal. A repetition behind it is of the last character.
+                b'Q' => match reader.quoted() {
+                    0 => continue,
+                    1 => group.follow(false),
+                    _ => {
+                        group.follow(false);
+                        group.follow(false)
+                    }
+                },
+                escape => {
+                    let empty = reader.escape(escape)?;
+                    group.follow(empty)
+                }
+            },
+            byte if byte.is_ascii() => group.follow(false),
+            _ => {
+                reader.character();
+                group.follow(false)
+            }
+        };
+    }
+    let whole = group.settled();
+    outer.is_empty().then_some(whole.any || whole.all)
+}
+
+/// What is known of an open group.
+#[derive(Clone, Copy)]
+struct Group {
+    /// One of the alternatives before this one can be empty.
+    any: bool,
+    /// All parts of this alternative but the last can be empty.
+    all: bool,
+    /// Whether the last part, to which a repetition would apply, can be empty.
+    atom: Option<bool>,
+}
+
+impl Default for Group {
+    fn default() -> Self {
+        Self {
+            any: false,
+            all: true,
+            atom: None,
+        }
+    }
+}
+
+impl Group {
+    /// The last part is complete.
+    fn settled(mut self) -> Self {
+        self.all &= self.atom.take().unwrap_or(true);
+        self
+    }
+
+    /// The last part is complete and another one follows.
+    fn follow(&mut self, empty: bool) -> Option<bool> {
+        *self = self.settled();
+        self.atom = Some(empty);
+        self.atom
+    }
+}
+
+struct Reader<'p> {
+    rest: &'p [u8],
+}
+
+impl Reader<'_> {
+    fn next(&mut self) -> Option<u8> {
+        let (&byte, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        Some(byte)
+    }
+
+    fn accept(&mut self, prefix: &[u8]) -> bool {
+        let rest = self.rest.strip_prefix(prefix);
+        self.rest = rest.unwrap_or(self.rest);
+        rest.is_some()
+    }
+
+    /// Leaves the rest behind the first `end`, and returns what was before.
+    fn until(&mut self, end: u8) -> Option<&[u8]> {
+        let at = self.rest.iter().position(|&byte| byte == end)?;
+        let (before, rest) = self.rest.split_at(at);
+        self.rest = &rest[1..];
+        Some(before)
+    }
+
+    fn character(&mut self) {
+        while self.rest.first().is_some_and(|byte| byte & 0xc0 == 0x80) {
+            self.next();
+        }
+    }
+
+    fn lazy(&mut self) {
+        self.accept(b"?");
+    }
+
+    /// Behind `(`: whether a group opens. If not, these were flags for the rest of the group around them.
+    fn group_opens(&mut self) -> Option<bool> {
+        if !self.accept(b"?") {
+            return Some(true);
+        }
+        if self.accept(b"P<") || self.accept(b"<") {
+            self.until(b'>')?;
+            return Some(true);
+        }
+        loop {
+            match self.next()? {
+                b':' => return Some(true),
+                b')' => return Some(false),
+                b'i' | b'm' | b's' | b'U' | b'-' => {}
+                _ => return None,
+            }
+        }
+    }
+
+    /// Behind `{`: the least number of times. `None` when this is no repetition and the brace is itself.
+    fn repetition(&mut self) -> Option<u32> {
+        // Looks no further than a repetition can be long, so that many braces are read in linear time.
+        let end = (self.rest.iter().take(24)).position(|&byte| byte == b'}')?;
+        let number = |digits: &[u8]| -> Option<u32> {
+            let valid = digits.iter().all(u8::is_ascii_digit)
+                && (digits.len() == 1 || digits.first() != Some(&b'0'));
+            valid.then(|| str::from_utf8(digits).ok()?.parse().ok())?
+        };
+        let mut bounds = self.rest[..end].splitn(2, |&byte| byte == b',');
+        let minimum = number(bounds.next()?)?;
+        match bounds.next() {
+            None | Some(b"") => {}
+            Some(maximum) => {
+                number(maximum)?;
+            }
+        }
+        self.rest = &self.rest[end + 1..];
+        Some(minimum)
+    }
+
+    /// Behind `[`: to the end of the class.
+    fn class(&mut self) -> Option<()> {
+        self.accept(b"^");
+        self.accept(b"]");
+        loop {
+            match self.next()? {
+                b']' => return Some(()),
+                b'\\' => {
+                    self.next()?;
+                }
+                b'[' if self.accept(b":") => {
+                    // `[:alpha:]`; without the end of it, the bracket is itself. No class has a longer name.
+                    let mut pairs = self.rest.windows(2).take("[:xdigit:]".len());
+                    if let Some(end) = pairs.position(|pair| pair == b":]") {
+                        self.rest = &self.rest[end + 2..];
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Behind `\Q`: to the end of the quotation. Returns how many characters were quoted.
+    fn quoted(&mut self) -> usize {
+        let end = self.rest.windows(2).position(|pair| pair == b"\\E");
+        let (quoted, rest) = self.rest.split_at(end.unwrap_or(self.rest.len()));
+        self.rest = rest.get(2..).unwrap_or(b"");
+        str::from_utf8(quoted).map_or(quoted.len(), |text| text.chars().count())
+    }
+
+    /// Behind the first character of an escape: to its end. Whether it can be empty.
+    fn escape(&mut self, first: u8) -> Option<bool> {
+        match first {
+            b'A' | b'z' | b'B' => return Some(true),
+            b'a' | b'f' | b'n' | b'r' | b't' | b'v' | b'd' | b'D' | b's' | b'S' | b'w' | b'W'
+            | b'b' => {}
+            b'p' | b'P' => {
+                self.accept(b"^");
+                if self.accept(b"{") {
+                    self.until(b'}')?;
+                } else {
+                    self.next()?;
+                }
+            }
+            b'x' => {
+                if self.accept(b"{") {
+                    self.until(b'}')?;
+                } else {
+                    self.next()?;
+                    self.next()?;
+                }
+            }
+            b'0'..=b'7' => {
+                for _ in 0..2 {
+                    if matches!(self.rest.first(), Some(b'0'..=b'7')) {
+                        self.next();
+                    }
+                }
+            }
+            byte if byte.is_ascii() && !byte.is_ascii_alphanumeric() => {}
+            _ => return None,
+        }
+        Some(false)
+    }
+}

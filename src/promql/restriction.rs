@@ -1,0 +1,144 @@
+//! Tokens and matchers to text.
+
+use super::selector::Form;
+use super::token::Kind;
+use super::{Query, QueryError, Selector, literal};
+use crate::namespace::NamespaceSet;
+
+/// What a selector is confined to.
+#[derive(Clone, Copy, Debug)]
+pub enum Constraint<'a> {
+    /// Nothing is added: the caller may see all that the selector selects.
+    Open,
+    /// Series whose label has one of these values.
+    Namespaces {
+        /// The label that carries the namespace.
+        label: &'a str,
+        /// The values that it may have.
+        set: &'a NamespaceSet,
+    },
+}
+
+impl<'t> Query<'t> {
+    /// Writes the query with each selector confined to the constraint that `constrain` gives for it, called once for
+    /// each in order. The tokens and their order stay; matchers are added behind the caller's own.
+    ///
+    /// No matcher is added where one of the caller's own on that label is `=` or `=~` and allows members of the set
+    /// only. So restricting the result with the same constraints leaves it as it is.
+    ///
+    /// In the arguments of `absent()` and `absent_over_time()`, which make labels of `=` matchers, an added matcher is
+    /// always a `=~`. A caller's `=` on another namespace would lose its label there; whoever names only what it may
+    /// not see should be refused instead.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError::OutputTooLong`].
+    pub fn restrict<'a>(
+        &self,
+        mut constrain: impl FnMut(usize, &Selector<'t>) -> Constraint<'a>,
+    ) -> Result<String, QueryError> {
+        let mut writer = Writer {
+            out: String::with_capacity(self.text.len() + 40 * self.selectors.len()),
+            before: None,
+            limit: self.max_output_bytes,
+        };
+        let mut selectors = self.selectors.iter().enumerate().peekable();
+        for (at, token) in self.tokens.iter().enumerate() {
+            writer.token(token.kind, token.text(self.text))?;
+            let Some((index, selector)) =
+                selectors.next_if(|(_, selector)| selector.insertion.token == at)
+            else {
+                continue;
+            };
+            match constrain(index, selector) {
+                Constraint::Namespaces { label, set } if !selector.is_within(label, set) => {
+                    writer.matcher(selector, label, set)?;
+                }
+                Constraint::Namespaces { .. } | Constraint::Open => {}
+            }
+        }
+        Ok(writer.out)
+    }
+}
+
+struct Writer {
+    out: String,
+    /// What was written last.
+    before: Option<Kind>,
+    limit: usize,
+}
+
+impl Writer {
+    fn token(&mut self, kind: Kind, text: &str) -> Result<(), QueryError> {
+        if kind == Kind::End {
+            // Prometheus refuses `0x1e` at the end of a text, where it looks like an exponent, but not before a blank.
+            let needs_blank = self.out.ends_with(['e', 'E', '_', '+', '-']);
+            if self.before == Some(Kind::Number) && needs_blank {
+                self.out.push(' ');
+            }
+            return Ok(());
+        }
+        if self.before.is_some_and(|before| before.is_apart_from(kind)) {
+            self.out.push(' ');
+        }
+        match kind {
+            Kind::String => literal::write(&mut self.out, &literal::value(text)),
+            _ => self.out.push_str(text),
+        }
+        self.before = Some(kind);
+        self.check(0)
+    }
+
+    fn matcher(
+        &mut self,
+        selector: &Selector<'_>,
+        label: &str,
+        set: &NamespaceSet,
+    ) -> Result<(), QueryError> {
+        let names = || set.iter().map(|name| name.as_str());
+        // Before the set is written, as it may be large and this one of many selectors.
+        let length = names().map(|name| name.len() + 1).sum::<usize>();
+        self.check(label.len() + length)?;
+
+        self.out.push_str(match selector.insertion.form {
+            Form::Bare => "{",
+            Form::Empty => "",
+            Form::Matcher => ", ",
+            Form::Comma => " ",
+        });
+        if is_plain(label) {
+            self.out.push_str(label);
+        } else {
+            literal::write(&mut self.out, label.as_bytes());
+        }
+        let is_pattern = selector.copied || set.len() > 1;
+        self.out.push_str(if is_pattern { "=~\"" } else { "=\"" });
+        for (index, name) in names().enumerate() {
+            if index > 0 {
+                self.out.push('|');
+            }
+            self.out.push_str(name);
+        }
+        self.out.push('"');
+        if selector.insertion.form == Form::Bare {
+            self.out.push('}');
+            self.before = Some(Kind::RightBrace);
+        }
+        self.check(0)
+    }
+
+    fn check(&self, more: usize) -> Result<(), QueryError> {
+        if self.out.len() + more > self.limit {
+            return Err(QueryError::OutputTooLong { limit: self.limit });
+        }
+        Ok(())
+    }
+}
+
+/// Whether the label needs no quotes in braces, for any version of Prometheus.
+fn is_plain(label: &str) -> bool {
+    label.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+        && label
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}

@@ -1,0 +1,162 @@
+//! A vector selector as the caller wrote it.
+
+use std::borrow::Cow;
+
+use super::pattern;
+use crate::namespace::{Namespace, NamespaceSet};
+
+/// How a matcher compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MatchOperator {
+    /// `=`
+    Equal,
+    /// `!=`
+    NotEqual,
+    /// `=~`
+    Regex,
+    /// `!~`
+    NotRegex,
+}
+
+/// A matcher between braces. The name of a metric that stands before the braces is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Matcher<'t> {
+    pub(super) label: Cow<'t, [u8]>,
+    pub(super) operator: MatchOperator,
+    pub(super) value: Cow<'t, [u8]>,
+}
+
+impl Matcher<'_> {
+    /// The name of the label, without quotes. A quoted one can be any bytes. `__name__` for a metric's name in braces.
+    pub fn label(&self) -> &[u8] {
+        &self.label
+    }
+
+    /// How the label's value is compared.
+    pub fn operator(&self) -> MatchOperator {
+        self.operator
+    }
+
+    /// The value or regular expression, without quotes. Can be any bytes, as PromQL has escapes for them.
+    pub fn value(&self) -> &[u8] {
+        &self.value
+    }
+
+    /// Whether this matcher alone selects nothing but series whose label is in the set.
+    fn is_within(&self, set: &NamespaceSet) -> bool {
+        let Ok(value) = str::from_utf8(&self.value) else {
+            return false;
+        };
+        match self.operator {
+            MatchOperator::Equal => set.contains(value),
+            // Names of namespaces have no character that is special. A part that is no member ends this.
+            MatchOperator::Regex => value.split('|').all(|name| set.contains(name)),
+            MatchOperator::NotEqual | MatchOperator::NotRegex => false,
+        }
+    }
+
+    /// Whether the empty string, and so a series without the label, passes. `None` for a pattern that is not
+    /// understood.
+    fn matches_empty(&self) -> Option<bool> {
+        match self.operator {
+            MatchOperator::Equal => Some(self.value.is_empty()),
+            MatchOperator::NotEqual => Some(!self.value.is_empty()),
+            MatchOperator::Regex => pattern::matches_empty(&self.value),
+            MatchOperator::NotRegex => pattern::matches_empty(&self.value).map(|matches| !matches),
+        }
+    }
+}
+
+/// A vector selector of a query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selector<'t> {
+    pub(super) metric: Option<Cow<'t, str>>,
+    pub(super) matchers: Vec<Matcher<'t>>,
+    pub(super) position: usize,
+    pub(super) insertion: Insertion,
+    /// Whether an `=` matcher would become a label of the result.
+    pub(super) copied: bool,
+}
+
+/// Where a matcher is added: behind which token, and what it needs around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Insertion {
+    pub(super) token: usize,
+    pub(super) form: Form,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Behind a name without braces.
+    Bare,
+    /// Behind the opening brace of an empty pair.
+    Empty,
+    /// Behind a matcher.
+    Matcher,
+    /// Behind a comma that the caller left before the closing brace.
+    Comma,
+}
+
+impl<'t> Selector<'t> {
+    /// The name of the metric, if all series that are selected have the same one: before the braces, alone in braces,
+    /// or `__name__="..."`.
+    pub fn metric(&self) -> Option<&str> {
+        self.metric.as_deref()
+    }
+
+    /// The matchers between the braces, in the caller's order.
+    pub fn matchers(&self) -> &[Matcher<'t>] {
+        &self.matchers
+    }
+
+    /// Where the selector starts, as a byte offset into the query's text.
+    pub fn position(&self) -> usize {
+        self.position
+    }
+
+    /// The namespaces that the matchers on `label` name: by `=`, or by `=~` with an alternation of literals. Several
+    /// such matchers name what they have in common.
+    ///
+    /// `None` when no namespace is named. A value that cannot be a namespace names none.
+    pub fn named(&self, label: &str) -> Option<NamespaceSet> {
+        let mut named: Option<Vec<Namespace>> = None;
+        for matcher in self.on(label) {
+            let literals = match matcher.operator {
+                MatchOperator::Equal => vec![matcher.value.clone()],
+                MatchOperator::Regex => match pattern::alternatives(&matcher.value) {
+                    Some(literals) => literals,
+                    None => continue,
+                },
+                MatchOperator::NotEqual | MatchOperator::NotRegex => continue,
+            };
+            let mut names: Vec<_> = literals
+                .iter()
+                .filter_map(|literal| Namespace::parse(str::from_utf8(literal).ok()?))
+                .collect();
+            if let Some(others) = named {
+                names.retain(|name| others.contains(name));
+            }
+            named = Some(names);
+        }
+        NamespaceSet::new(named?)
+    }
+
+    /// Whether the caller's own matchers on `label` leave nothing outside of the set.
+    pub(super) fn is_within(&self, label: &str, set: &NamespaceSet) -> bool {
+        self.on(label).any(|matcher| matcher.is_within(set))
+    }
+
+    /// Whether Prometheus would refuse the selector because it selects everything. So are the selectors of which this
+    /// is not known.
+    pub(super) fn selects_everything(&self) -> bool {
+        self.matchers
+            .iter()
+            .all(|matcher| matcher.matches_empty() != Some(false))
+    }
+
+    fn on(&self, label: &str) -> impl Iterator<Item = &Matcher<'t>> {
+        self.matchers
+            .iter()
+            .filter(move |matcher| *matcher.label == *label.as_bytes())
+    }
+}

@@ -1,0 +1,260 @@
+//! Makes of a permit the one request that may be sent to Prometheus, and says what must be done to the answer.
+//!
+//! Nothing of the caller's request is copied but what was read into typed parts: the path is the table's, the
+//! parameters are encoded anew.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use form_urlencoded::Serializer;
+use http::Method;
+
+use crate::authz::{AuthorizationError, Grant, Permit, Scope, Selection};
+use crate::namespace::NamespaceSet;
+use crate::prometheus::{Endpoint, LabelName, Methods, PrometheusRequest};
+use crate::promql::Constraint;
+
+/// Longest target that is sent with GET, where POST is possible: proxies in front of a Prometheus commonly end
+/// at 8 KiB.
+const MAX_GET_BYTES: usize = 8 * 1024;
+
+/// A request that may be sent. Only [`restrict`] makes one, and only of a permit.
+#[derive(Clone, Debug)]
+pub struct UpstreamRequest {
+    endpoint: Endpoint,
+    method: Method,
+    target: String,
+    form: Bytes,
+    treatment: Treatment,
+}
+
+/// What is done to Prometheus' answer before the caller gets it.
+#[derive(Clone, Debug)]
+pub enum Treatment {
+    /// Nothing.
+    None,
+    /// These are added to its `warnings`.
+    Warnings(Vec<String>),
+    /// Only rules and alerts of these namespaces are kept.
+    Rules {
+        /// The label that tells.
+        label: Arc<str>,
+        /// Its values.
+        namespaces: NamespaceSet,
+        /// Whether the caller wants the rules alone.
+        without_alerts: bool,
+    },
+    /// Only alerts of these namespaces are kept.
+    Alerts {
+        /// The label that tells.
+        label: Arc<str>,
+        /// Its values.
+        namespaces: NamespaceSet,
+    },
+    /// Only the metrics that this other request names are kept.
+    Metadata {
+        /// The request for the names.
+        names: Box<UpstreamRequest>,
+        /// How many are kept; all if `None`.
+        limit: Option<usize>,
+    },
+}
+
+impl UpstreamRequest {
+    /// The endpoint.
+    pub fn endpoint(&self) -> Endpoint {
+        self.endpoint
+    }
+
+    /// GET, HEAD, or POST with a form.
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// Path and query, below the upstream's own path.
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// The form; empty for GET and HEAD.
+    pub fn form(&self) -> Bytes {
+        self.form.clone()
+    }
+
+    /// What is done to the answer.
+    pub fn treatment(&self) -> &Treatment {
+        &self.treatment
+    }
+}
+
+/// Writes the request that a permit allows. `method` is the caller's.
+///
+/// # Errors
+/// When a query would pass the limit for its length once all namespaces stand in it.
+pub fn restrict(
+    permit: &Permit<'_>,
+    method: &Method,
+) -> Result<UpstreamRequest, AuthorizationError> {
+    let request = permit.request();
+    let mut parameters = Parameters::default();
+    let mut treatment = match permit.warnings() {
+        [] => Treatment::None,
+        warnings => Treatment::Warnings(warnings.to_vec()),
+    };
+    match permit.scope() {
+        Scope::Everything | Scope::NoSeries => {
+            parameters.queries(request).others(request, |_| true)
+        }
+        Scope::Series(selections) => {
+            for selection in selections {
+                let name = if request.expression().is_some() {
+                    "query"
+                } else {
+                    "match[]"
+                };
+                parameters.push(name, &restricted(request, selection)?);
+            }
+            parameters.others(request, |_| true);
+        }
+        Scope::Answer { label, namespaces } => {
+            let (label, namespaces) = (label.clone(), namespaces.clone());
+            treatment = match request.endpoint() {
+                Endpoint::Alerts => Treatment::Alerts { label, namespaces },
+                Endpoint::Metadata => Treatment::Metadata {
+                    names: Box::new(metric_names(&label, &namespaces)),
+                    limit: request.other("limit").and_then(|limit| limit.parse().ok()),
+                },
+                _ => Treatment::Rules {
+                    label,
+                    namespaces,
+                    without_alerts: matches!(
+                        request.other("exclude_alerts"),
+                        Some("true" | "1" | "t" | "T")
+                    ),
+                },
+            };
+            // Pages and limits count what the caller may not see, the alerts tell what it may, and the files
+            // of others are nobody's business: the whole answer comes instead, filtered.
+            const OURS: [&str; 5] = [
+                "group_limit",
+                "group_next_token",
+                "limit",
+                "exclude_alerts",
+                "file[]",
+            ];
+            parameters
+                .queries(request)
+                .others(request, |name| !OURS.contains(&name));
+        }
+    }
+    Ok(parameters.request(request.endpoint(), request.label(), method, treatment))
+}
+
+/// An expression or selector with the matchers that were granted.
+fn restricted(
+    request: &PrometheusRequest,
+    selection: &Selection<'_>,
+) -> Result<String, AuthorizationError> {
+    match selection {
+        Selection::All { label, namespaces } => Ok(selector(label, namespaces)),
+        Selection::Written { query, grants } => {
+            // One grant for each selector: `authz` makes both in one place.
+            let restricted = query.restrict(|index, _| match &grants[index] {
+                Grant::Open => Constraint::Open,
+                Grant::Namespaces { label, namespaces } => Constraint::Namespaces {
+                    label,
+                    set: namespaces,
+                },
+            });
+            restricted.map_err(|error| {
+                AuthorizationError::query(error, request.expression().unwrap_or_default())
+            })
+        }
+    }
+}
+
+/// A selector of all series of some namespaces.
+fn selector(label: &str, set: &NamespaceSet) -> String {
+    let names: Vec<_> = set.iter().map(|name| name.as_str()).collect();
+    let operator = if names.len() == 1 { "=" } else { "=~" };
+    format!("{{{label}{operator}\"{}\"}}", names.join("|"))
+}
+
+/// The request for the names of all metrics that some namespaces have.
+fn metric_names(label: &str, namespaces: &NamespaceSet) -> UpstreamRequest {
+    let mut parameters = Parameters::default();
+    parameters.push("match[]", &selector(label, namespaces));
+    let name = LabelName::metric_name();
+    parameters.request(
+        Endpoint::LabelValues,
+        Some(&name),
+        &Method::GET,
+        Treatment::None,
+    )
+}
+
+/// Parameters, encoded.
+#[derive(Default)]
+struct Parameters(String);
+
+impl Parameters {
+    fn push(&mut self, name: &str, value: &str) {
+        let text = std::mem::take(&mut self.0);
+        let start = text.len();
+        self.0 = Serializer::for_suffix(text, start)
+            .append_pair(name, value)
+            .finish();
+    }
+
+    fn queries(&mut self, request: &PrometheusRequest) -> &mut Self {
+        if let Some(expression) = request.expression() {
+            self.push("query", expression);
+        }
+        for selector in request.selectors() {
+            self.push("match[]", selector);
+        }
+        self
+    }
+
+    fn others(&mut self, request: &PrometheusRequest, keep: impl Fn(&str) -> bool) {
+        for (name, value) in request.others().filter(|(name, _)| keep(name)) {
+            self.push(name, value);
+        }
+    }
+
+    fn request(
+        self,
+        endpoint: Endpoint,
+        label: Option<&LabelName>,
+        method: &Method,
+        treatment: Treatment,
+    ) -> UpstreamRequest {
+        let mut target = endpoint.path(label.map(LabelName::encoded).as_deref());
+        let can_post = endpoint.methods() == Methods::GetPost;
+        if can_post && target.len() + 1 + self.0.len() > MAX_GET_BYTES {
+            return UpstreamRequest {
+                endpoint,
+                method: Method::POST,
+                target,
+                form: self.0.into(),
+                treatment,
+            };
+        }
+        if !self.0.is_empty() {
+            target.push('?');
+            target.push_str(&self.0);
+        }
+        let method = if method == Method::HEAD {
+            Method::HEAD
+        } else {
+            Method::GET
+        };
+        UpstreamRequest {
+            endpoint,
+            method,
+            target,
+            form: Bytes::new(),
+            treatment,
+        }
+    }
+}

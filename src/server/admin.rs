@@ -1,0 +1,166 @@
+//! The admin listener: `/livez`, `/readyz` and `/metrics`. It tells nothing of any caller.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use tower::Service;
+
+use crate::metrics::Metrics;
+
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// How long what a probe found is told again.
+const PROBE_LIFETIME: Duration = Duration::from_secs(1);
+
+/// Asks whether all that is needed is there. The error says what is not.
+pub trait Probe: Send + Sync + 'static {
+    /// Looks now.
+    fn look(&self) -> BoxFuture<'_, Result<(), String>>;
+}
+
+/// Whether this program is ready.
+#[derive(Clone)]
+pub struct Readiness(Arc<State>);
+
+struct State {
+    draining: AtomicBool,
+    probe: Box<dyn Probe>,
+    /// One look at a time, however many ask.
+    last: Mutex<Option<(Instant, Result<(), String>)>>,
+}
+
+impl Readiness {
+    /// As `probe` says.
+    pub fn new(probe: Box<dyn Probe>) -> Self {
+        Self(Arc::new(State {
+            draining: AtomicBool::new(false),
+            probe,
+            last: Mutex::new(None),
+        }))
+    }
+
+    /// From now on not ready, as the program ends.
+    pub fn drain(&self) {
+        self.0.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is ready now.
+    ///
+    /// # Errors
+    /// With what is missing.
+    pub async fn check(&self) -> Result<(), String> {
+        if self.0.draining.load(Ordering::Relaxed) {
+            return Err("the program is ending".to_owned());
+        }
+        let mut last = self.0.last.lock().await;
+        match &*last {
+            Some((at, found)) if at.elapsed() < PROBE_LIFETIME => found.clone(),
+            _ => {
+                let found = self.0.probe.look().await;
+                *last = Some((Instant::now(), found.clone()));
+                found
+            }
+        }
+    }
+}
+
+/// Answers on the admin listener.
+#[derive(Clone)]
+pub struct Admin {
+    readiness: Readiness,
+    metrics: Metrics,
+    /// Brings gauges up to date that are read rather than counted.
+    refresh: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl Admin {
+    /// `refresh` is called before the metrics are written.
+    pub fn new(
+        readiness: Readiness,
+        metrics: Metrics,
+        refresh: Arc<dyn Fn() + Send + Sync>,
+    ) -> Self {
+        Self {
+            readiness,
+            metrics,
+            refresh,
+        }
+    }
+
+    async fn respond(self, method: Method, path: String) -> Response<Full<Bytes>> {
+        if method != Method::GET && method != Method::HEAD {
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, TEXT, "GET and HEAD only\n");
+            response
+                .headers_mut()
+                .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        match path.as_str() {
+            "/livez" => text(StatusCode::OK, TEXT, "ok\n"),
+            "/readyz" => match self.readiness.check().await {
+                Ok(()) => text(StatusCode::OK, TEXT, "ok\n"),
+                Err(missing) => text(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    TEXT,
+                    format!("not ready: {missing}\n"),
+                ),
+            },
+            "/metrics" => {
+                (self.refresh)();
+                match self.metrics.encode() {
+                    Ok(series) => text(StatusCode::OK, OPENMETRICS, series),
+                    Err(_) => text(
+                        StatusCode::INTERNAL_SERVER_ERROR,
+                        TEXT,
+                        "the metrics cannot be written\n",
+                    ),
+                }
+            }
+            _ => text(
+                StatusCode::NOT_FOUND,
+                TEXT,
+                "there are /livez, /readyz and /metrics\n",
+            ),
+        }
+    }
+}
+
+fn text(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+impl Service<Request<Incoming>> for Admin {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        let admin = self.clone();
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        Box::pin(async move { Ok(admin.respond(method, path).await) })
+    }
+}

@@ -1,0 +1,114 @@
+//! The log: JSON lines on standard output, written by a thread of their own so that nobody waits for a slow
+//! reader. Lines that do not fit are dropped and counted.
+
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::EnvFilter;
+
+/// Lines that wait to be written at most.
+const BUFFERED_LINES: usize = 16 * 1024;
+
+/// Libraries that log what travels, tokens included, below this level. Whatever is configured, they say no
+/// more.
+const CAPPED: [&str; 7] = [
+    "hyper=info",
+    "hyper_util=info",
+    "h2=info",
+    "rustls=info",
+    "tokio_rustls=info",
+    "kube_client=info",
+    "tower=info",
+];
+
+/// The log. It is flushed when this is dropped.
+pub struct Telemetry {
+    writer: NonBlocking,
+    dropped: ErrorCounter,
+    _guard: WorkerGuard,
+}
+
+/// A level that cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "logging.level: {level:?} is neither a level nor a list of directives; write such as info or warn,prom_rbac_proxy=debug"
+)]
+pub struct LevelError {
+    level: String,
+    #[source]
+    source: tracing_subscriber::filter::ParseError,
+}
+
+/// Reads a level.
+///
+/// # Errors
+/// When it is none.
+pub fn filter(level: &str) -> Result<EnvFilter, LevelError> {
+    let failed = |source| LevelError {
+        level: level.to_owned(),
+        source,
+    };
+    let filter = EnvFilter::builder().parse(level).map_err(failed)?;
+    let capped = CAPPED
+        .iter()
+        .map(|directive| directive.parse().expect("a directive of ours is valid"));
+    Ok(capped.fold(filter, EnvFilter::add_directive))
+}
+
+impl Telemetry {
+    /// Starts logging at `level`, for the whole process.
+    ///
+    /// # Errors
+    /// When the level is none.
+    pub fn start(level: &str) -> Result<Self, LevelError> {
+        let filter = filter(level)?;
+        let (writer, guard) = NonBlockingBuilder::default()
+            .buffered_lines_limit(BUFFERED_LINES)
+            .lossy(true)
+            .thread_name("log")
+            .finish(std::io::stdout());
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .with_env_filter(filter)
+            .with_writer(writer.clone())
+            .finish();
+        // A second start, in a test, keeps the first one's log.
+        let _ = tracing::subscriber::set_global_default(subscriber);
+        let dropped = writer.error_counter();
+        Ok(Self {
+            writer,
+            dropped,
+            _guard: guard,
+        })
+    }
+
+    /// Where lines go that are made elsewhere.
+    pub fn writer(&self) -> NonBlocking {
+        self.writer.clone()
+    }
+
+    /// Counts the lines that were dropped.
+    pub fn dropped(&self) -> ErrorCounter {
+        self.dropped.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t22_libraries_that_log_headers_stay_capped() {
+        let filter = filter("trace,h2=trace").expect("a level").to_string();
+        for directive in CAPPED {
+            assert!(filter.contains(directive), "{directive} in {filter}");
+        }
+        assert!(!filter.contains("h2=trace"), "{filter}");
+    }
+
+    #[test]
+    fn what_is_no_level_says_so() {
+        assert!(filter("loud=nonsense=").is_err());
+    }
+}

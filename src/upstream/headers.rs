@@ -1,0 +1,240 @@
+//! The headers that pass, in either direction. Both lists name what passes; everything else stays behind.
+
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    RETRY_AFTER, USER_AGENT,
+};
+
+use crate::prometheus::Endpoint;
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// What passes from a caller to Prometheus as it is.
+const FROM_CALLER: [HeaderName; 3] = [USER_AGENT, TRACEPARENT, TRACESTATE];
+
+/// What passes from Prometheus to a caller as it is.
+const TO_CALLER: [HeaderName; 2] = [CONTENT_TYPE, RETRY_AFTER];
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain");
+const TEXT_METRICS: HeaderValue = HeaderValue::from_static("text/plain;version=0.0.4");
+const GZIP: HeaderValue = HeaderValue::from_static("gzip");
+const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
+
+/// What of a caller's headers goes on to Prometheus.
+#[derive(Clone, Debug, Default)]
+pub struct Passed {
+    headers: HeaderMap,
+    gzip: bool,
+}
+
+impl Passed {
+    /// Takes what may pass.
+    pub fn from_caller(headers: &HeaderMap) -> Self {
+        let mut passed = HeaderMap::with_capacity(FROM_CALLER.len() + 4);
+        for name in FROM_CALLER {
+            if let Some(value) = headers.get(&name) {
+                passed.insert(name, value.clone());
+            }
+        }
+        Self {
+            headers: passed,
+            gzip: accepts_gzip(headers),
+        }
+    }
+
+    /// The headers of a request to `endpoint`. `plain` asks for an answer that is not compressed.
+    pub(super) fn to_upstream(&self, endpoint: Endpoint, plain: bool) -> HeaderMap {
+        let mut headers = self.headers.clone();
+        // One type for each endpoint: what a caller asks for beyond it would not be passed on.
+        let accept = match endpoint {
+            Endpoint::Federate => TEXT_METRICS,
+            Endpoint::Healthy | Endpoint::Ready => TEXT,
+            _ => JSON,
+        };
+        headers.insert(ACCEPT, accept);
+        headers.insert(
+            ACCEPT_ENCODING,
+            if self.gzip && !plain { GZIP } else { IDENTITY },
+        );
+        headers
+    }
+}
+
+/// The headers of an answer that pass to the caller.
+pub(super) fn to_caller(headers: &HeaderMap) -> HeaderMap {
+    let mut passed = HeaderMap::with_capacity(8);
+    for name in TO_CALLER {
+        if let Some(value) = headers.get(&name) {
+            passed.insert(name, value.clone());
+        }
+    }
+    if is_gzip(headers) == Some(true) {
+        passed.insert(CONTENT_ENCODING, GZIP);
+    }
+    passed
+}
+
+/// Whether an answer is compressed with gzip. `None` for any other compression, which nobody asked for.
+pub(super) fn is_gzip(headers: &HeaderMap) -> Option<bool> {
+    let mut encodings = headers.get_all(CONTENT_ENCODING).iter();
+    let encoding = encodings.next();
+    if encodings.next().is_some() {
+        return None;
+    }
+    match encoding.map(HeaderValue::as_bytes) {
+        None | Some(b"" | b"identity") => Some(false),
+        Some(b"gzip") => Some(true),
+        Some(_) => None,
+    }
+}
+
+/// Whether the caller takes gzip: named (or `*`), and not with `q=0`.
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let values = headers
+        .get_all(ACCEPT_ENCODING)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let mut any = None;
+    for coding in values.flat_map(|value| value.split(',')) {
+        let (name, parameters) = coding.split_once(';').unwrap_or((coding, ""));
+        let quality = parameters
+            .trim()
+            .strip_prefix("q=")
+            .map_or(Some(1.0), |q| q.trim().parse::<f32>().ok());
+        let accepted = quality.is_some_and(|quality| quality > 0.0);
+        match name.trim() {
+            name if name.eq_ignore_ascii_case("gzip") => return accepted,
+            "*" => any = Some(accepted),
+            _ => {}
+        }
+    }
+    any.unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let pairs = pairs.iter();
+        pairs
+            .map(|(name, value)| {
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_static(value),
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn h01_h02_t14_nothing_of_a_caller_passes_but_what_is_listed() {
+        let refused = [
+            "authorization",
+            "cookie",
+            "x-scope-orgid",
+            "thanos-tenant",
+            "x-remote-user",
+            "x-remote-group",
+            "x-remote-extra-a",
+            "impersonate-user",
+            "impersonate-group",
+            "x-forwarded-for",
+            "x-forwarded-access-token",
+            "forwarded",
+            "x-original-url",
+            "x-rewrite-url",
+            "x-http-method-override",
+            "proxy-authorization",
+            "baggage",
+            "connection",
+            "upgrade",
+            "te",
+            "trailer",
+            "transfer-encoding",
+            "content-length",
+            "host",
+            "origin",
+            "referer",
+            "expect",
+            "range",
+            "if-none-match",
+        ];
+        let mut sent = headers(&[
+            ("user-agent", "curl"),
+            ("traceparent", "00-1"),
+            ("tracestate", "a=b"),
+            ("accept", "text/html"),
+            ("accept-encoding", "br, gzip"),
+        ]);
+        for name in refused {
+            sent.insert(
+                HeaderName::from_static(name),
+                HeaderValue::from_static("evil"),
+            );
+        }
+        let passed = Passed::from_caller(&sent).to_upstream(Endpoint::Query, false);
+        let expected = headers(&[
+            ("user-agent", "curl"),
+            ("traceparent", "00-1"),
+            ("tracestate", "a=b"),
+            ("accept", "application/json"),
+            ("accept-encoding", "gzip"),
+        ]);
+        assert_eq!(passed, expected);
+    }
+
+    #[test]
+    fn h24_nothing_of_an_answer_passes_but_what_is_listed() {
+        let answer = headers(&[
+            ("content-type", "application/json"),
+            ("set-cookie", "a=b"),
+            ("server", "x"),
+            ("location", "http://x/"),
+            ("x-reload", "reload"),
+            ("alt-svc", "x"),
+            ("trailer", "x"),
+            ("connection", "x-a"),
+            ("x-a", "1"),
+            ("access-control-allow-origin", "*"),
+            ("content-encoding", "gzip"),
+            ("cache-control", "max-age=9"),
+        ]);
+        let expected = headers(&[
+            ("content-type", "application/json"),
+            ("content-encoding", "gzip"),
+        ]);
+        assert_eq!(to_caller(&answer), expected);
+    }
+
+    #[test]
+    fn gzip_is_asked_for_when_the_caller_takes_it() {
+        for (value, gzip) in [
+            ("gzip", true),
+            ("br, GZIP;q=0.5", true),
+            ("gzip;q=0", false),
+            ("gzip; q=0.0, *", false),
+            ("*", true),
+            ("*;q=0", false),
+            ("br, deflate", false),
+            ("", false),
+            ("gzip;q=x", false),
+        ] {
+            let mut sent = HeaderMap::new();
+            sent.insert(ACCEPT_ENCODING, HeaderValue::from_static(value));
+            assert_eq!(Passed::from_caller(&sent).gzip, gzip, "{value}");
+        }
+        assert!(!Passed::from_caller(&HeaderMap::new()).gzip);
+    }
+
+    #[test]
+    fn h26_a_filtered_answer_is_asked_for_plain() {
+        let passed = Passed::from_caller(&headers(&[("accept-encoding", "gzip")]));
+        assert_eq!(
+            passed.to_upstream(Endpoint::Rules, true)[ACCEPT_ENCODING],
+            IDENTITY
+        );
+    }
+}
