@@ -200,10 +200,7 @@ struct Parameters(String);
 impl Parameters {
     fn push(&mut self, name: &str, value: &str) {
         let text = std::mem::take(&mut self.0);
-        let start = text.len();
-        self.0 = Serializer::for_suffix(text, start)
-            .append_pair(name, value)
-            .finish();
+        self.0 = Serializer::new(text).append_pair(name, value).finish();
     }
 
     fn queries(&mut self, request: &PrometheusRequest) -> &mut Self {

@@ -1,0 +1,119 @@
+//! Bodies: large ones, cut ones, and what happens to them when somebody leaves.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use standins::prometheus::{Scripted, Step};
+
+use crate::support::client::{Call, query};
+use crate::support::cluster::{Cluster, VIEWER};
+use crate::support::run;
+
+/// An answer of 200 MB.
+const LARGE: u64 = 200 * 1000 * 1000;
+
+fn large_answer() -> Vec<Step> {
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {LARGE}\r\n\r\n"
+    );
+    vec![
+        Step::ReadRequest,
+        Step::write(&head),
+        Step::WriteRepeated(b"0123456789", LARGE),
+        Step::Again,
+    ]
+}
+
+async fn begin(url: String) -> http::Response<hyper::body::Incoming> {
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    let request = http::Request::get(url).header("authorization", format!("Bearer {VIEWER}"));
+    let request = request.body(Full::<Bytes>::default()).expect("a request");
+    client.request(request).await.expect("an answer")
+}
+
+#[test]
+fn a_large_answer_streams_in_little_memory() {
+    run(async {
+        let upstream = Scripted::start(large_answer()).await.expect("an upstream");
+        let (_api, proxy) = Cluster::before(upstream.address(), &[]).await;
+        let mut body = begin(proxy.url(&query("up"))).await.into_body();
+        let mut length = 0;
+        while let Some(frame) = body.frame().await {
+            length += frame.expect("a frame").into_data().expect("data").len() as u64;
+        }
+        assert_eq!(length, LARGE);
+        let peak = proxy.memory_kib("VmHWM");
+        assert!(peak < 40 * 1024, "{peak} KiB");
+        println!("200 MB streamed, {peak} KiB resident at the most");
+    });
+}
+
+#[test]
+fn h17_a_caller_who_leaves_in_the_middle_is_seen_upstream_within_a_second() {
+    run(async {
+        let upstream = Scripted::start(large_answer()).await.expect("an upstream");
+        let (_api, proxy) = Cluster::before(upstream.address(), &[]).await;
+        let mut body = begin(proxy.url(&query("up"))).await.into_body();
+        body.frame().await.expect("a frame").expect("data");
+        drop(body);
+        assert!(upstream.wait_for_close(Duration::from_secs(1)).await);
+        let line = proxy.audit_where(|line| line["endpoint"] == "query").await;
+        assert_eq!(line["outcome"], "cancelled");
+    });
+}
+
+#[test]
+fn h17_a_caller_who_leaves_before_the_answer_is_seen_upstream_within_a_second() {
+    run(async {
+        let upstream = Scripted::start(vec![Step::ReadRequest, Step::WaitForClose])
+            .await
+            .expect("an upstream");
+        let (_api, proxy) = Cluster::before(upstream.address(), &[]).await;
+        let call = tokio::spawn(begin(proxy.url(&query("up"))));
+        assert!(
+            upstream
+                .wait_until(Duration::from_secs(5), |seen| !seen.is_empty())
+                .await
+        );
+        call.abort();
+        assert!(upstream.wait_for_close(Duration::from_secs(1)).await);
+    });
+}
+
+#[test]
+fn sigterm_fails_readiness_finishes_what_is_open_and_ends_with_zero() {
+    run(async {
+        let steps = vec![
+            Step::ReadRequest,
+            Step::write(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 4\r\n\r\n12",
+            ),
+            Step::Pause(Duration::from_secs(3)),
+            Step::write("34"),
+            Step::Again,
+        ];
+        let upstream = Scripted::start(steps).await.expect("an upstream");
+        let (_api, proxy) = Cluster::before(upstream.address(), &[]).await;
+        let response = begin(proxy.url(&query("up"))).await;
+        proxy.signal("TERM");
+        loop {
+            let ready = Call::get(proxy.admin("/readyz")).send().await;
+            if ready.status == StatusCode::SERVICE_UNAVAILABLE && ready.text().contains("ending") {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        let body = response
+            .into_body()
+            .collect()
+            .await
+            .expect("the whole answer")
+            .to_bytes();
+        assert_eq!(body, "1234");
+        assert!(proxy.ended().await.success());
+    });
+}

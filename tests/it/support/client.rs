@@ -1,0 +1,133 @@
+//! A caller: sends a request, and reads the whole answer.
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+
+/// An answer, whole.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Answer {
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("UTF-8")
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|_| panic!("no JSON: {} {}", self.status, self.text()))
+    }
+
+    /// The text that Headlamp shows.
+    pub fn message(&self) -> String {
+        self.json()["message"]
+            .as_str()
+            .unwrap_or_else(|| panic!("no message: {}", self.text()))
+            .to_owned()
+    }
+}
+
+/// A request to be sent.
+pub struct Call {
+    request: http::request::Builder,
+    body: Bytes,
+}
+
+impl Call {
+    pub fn get(url: impl AsRef<str>) -> Self {
+        Self::new(Method::GET, url)
+    }
+
+    pub fn new(method: Method, url: impl AsRef<str>) -> Self {
+        let request = Request::builder().method(method).uri(url.as_ref());
+        Self {
+            request,
+            body: Bytes::new(),
+        }
+    }
+
+    /// A POST with a form.
+    pub fn form(url: impl AsRef<str>, form: impl Into<Bytes>) -> Self {
+        let media_type = "application/x-www-form-urlencoded";
+        Self::new(Method::POST, url)
+            .header("content-type", media_type)
+            .body(form)
+    }
+
+    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.request = self.request.header(name, value);
+        self
+    }
+
+    pub fn bearer(self, token: &str) -> Self {
+        self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    pub fn cookie(self, token: &str) -> Self {
+        let cookie = standins::headlamp::cookie_header("main", token);
+        self.header("cookie", &cookie)
+    }
+
+    /// Sends it over a connection of its own, and reads the answer.
+    pub async fn send(self) -> Answer {
+        self.try_send().await.expect("an answer")
+    }
+
+    /// The same, where the answer may be cut.
+    pub async fn try_send(self) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
+        let client: Client<HttpConnector, Full<Bytes>> =
+            Client::builder(TokioExecutor::new()).build_http();
+        let request = self.request.body(Full::new(self.body))?;
+        let (head, body) = client.request(request).await?.into_parts();
+        let body = body.collect().await?.to_bytes();
+        Ok(Answer {
+            status: head.status,
+            headers: head.headers,
+            body,
+        })
+    }
+}
+
+/// A query's path and parameters.
+pub fn query(expression: &str) -> String {
+    format!("/api/v1/query?{}", encoded(&[("query", expression)]))
+}
+
+/// Parameters, encoded.
+pub fn encoded(pairs: &[(&str, &str)]) -> String {
+    form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(pairs)
+        .finish()
+}
+
+/// Sends raw bytes on a connection, and reads until the other side closes or nothing comes for `quiet`.
+pub async fn raw(address: std::net::SocketAddr, bytes: &[u8]) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    const QUIET: std::time::Duration = std::time::Duration::from_millis(700);
+    let mut stream = tokio::net::TcpStream::connect(address)
+        .await
+        .expect("connected");
+    // The other side may close before it has read everything.
+    let _ = stream.write_all(bytes).await;
+    let mut answer = Vec::new();
+    let mut chunk = [0; 16 * 1024];
+    while let Ok(Ok(length)) = tokio::time::timeout(QUIET, stream.read(&mut chunk)).await {
+        if length == 0 {
+            break;
+        }
+        answer.extend_from_slice(&chunk[..length]);
+    }
+    String::from_utf8_lossy(&answer).into_owned()
+}

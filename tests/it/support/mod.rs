@@ -1,0 +1,76 @@
+//! What every test needs: a cluster, a Prometheus with data, the proxy as a process, and a caller's side of
+//! HTTP.
+
+pub mod client;
+pub mod cluster;
+pub mod proxy;
+
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use standins::prometheus::{Data, Options, Prometheus};
+use tokio::runtime::Runtime;
+use tokio::sync::OnceCell;
+
+/// The runtime of all tests: what they share outlives each of them.
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime")
+});
+
+/// Runs one test. None may take longer than a minute.
+pub fn run<T>(test: impl Future<Output = T>) -> T {
+    const LIMIT: std::time::Duration = std::time::Duration::from_secs(60);
+    RUNTIME.block_on(async {
+        tokio::time::timeout(LIMIT, test)
+            .await
+            .expect("the test took longer than a minute")
+    })
+}
+
+/// Where tests keep files; kept between runs, so that blocks of data are made once an hour.
+pub fn folder() -> &'static Path {
+    Path::new(env!("CARGO_TARGET_TMPDIR"))
+}
+
+/// A file of this test run alone.
+pub fn scratch(name: &str) -> PathBuf {
+    static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let folder = folder().join(format!("run-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    folder.join(format!("{number}-{name}"))
+}
+
+/// A Prometheus that holds the series of all namespaces; one for all tests.
+pub async fn prometheus() -> &'static Prometheus {
+    static PROMETHEUS: OnceCell<Prometheus> = OnceCell::const_new();
+    PROMETHEUS
+        .get_or_init(|| async {
+            Prometheus::start(Options::new(Data::everything(), folder()))
+                .await
+                .expect("Prometheus")
+        })
+        .await
+}
+
+/// All queries of Headlamp's Prometheus plugin, as its examples have them.
+pub fn headlamp_queries() -> Vec<(String, String)> {
+    let text = include_str!("../../corpus/headlamp-queries.json");
+    let queries: serde_json::Value = serde_json::from_str(text).expect("JSON");
+    let rows = queries.as_array().expect("a list").iter();
+    let mut queries = Vec::new();
+    for row in rows {
+        let id = row["id"].as_str().expect("an id");
+        let more = row["more_examples"].as_array();
+        let examples = std::iter::once(&row["example"]).chain(more.into_iter().flatten());
+        for example in examples {
+            queries.push((id.to_owned(), example.as_str().expect("a query").to_owned()));
+        }
+    }
+    queries
+}
