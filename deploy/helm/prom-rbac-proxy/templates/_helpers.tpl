@@ -1,0 +1,106 @@
+{{- define "prom-rbac-proxy.name" -}}
+{{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "prom-rbac-proxy.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" }}
+{{- else }}
+{{- $name := include "prom-rbac-proxy.name" . }}
+{{- if contains $name .Release.Name }}
+{{- .Release.Name | trunc 50 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name $name | trunc 50 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "prom-rbac-proxy.selectorLabels" -}}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "prom-rbac-proxy.name" . }}
+{{- end }}
+
+{{- define "prom-rbac-proxy.labels" -}}
+{{ include "prom-rbac-proxy.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{- define "prom-rbac-proxy.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create }}
+{{- .Values.serviceAccount.name | default (include "prom-rbac-proxy.fullname" .) }}
+{{- else }}
+{{- required "serviceAccount.name is needed when serviceAccount.create is false" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- define "prom-rbac-proxy.image" -}}
+{{- $repository := .Values.image.repository }}
+{{- with .Values.image.registry }}{{- $repository = printf "%s/%s" . $repository }}{{- end }}
+{{- if .Values.image.digest }}
+{{- printf "%s@%s" $repository .Values.image.digest }}
+{{- else }}
+{{- printf "%s:%s" $repository (.Values.image.tag | default .Chart.AppVersion) }}
+{{- end }}
+{{- end }}
+
+{{- define "prom-rbac-proxy.prometheusNamespace" -}}
+{{- .Values.prometheus.namespace | default .Release.Namespace }}
+{{- end }}
+
+{{/* The upstreams in effect, as {"upstreams": [...]}: the caller reads it with fromYaml. */}}
+{{- define "prom-rbac-proxy.upstreams" -}}
+{{- if .Values.config.upstreams -}}
+upstreams: {{ .Values.config.upstreams | toYaml | nindent 2 }}
+{{- else -}}
+upstreams:
+  - name: default
+    pathPrefix: /
+    {{- if .Values.prometheus.url }}
+    url: {{ .Values.prometheus.url | quote }}
+    {{- else }}
+    service:
+      namespace: {{ include "prom-rbac-proxy.prometheusNamespace" . }}
+      name: {{ .Values.prometheus.service }}
+      port: {{ .Values.prometheus.port }}
+    {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The right that the proxy asks about: config.authorization.attributes over the program's own default. */}}
+{{- define "prom-rbac-proxy.attributes" -}}
+{{- $default := dict "verb" "get" "group" "metrics.k8s.io" "resource" "pods" }}
+{{- /* mergeOverwrite: the core group's name is "", which merge would take for absent. */}}
+{{- mergeOverwrite $default (deepCopy (dig "authorization" "attributes" dict .Values.config)) | toYaml }}
+{{- end }}
+
+{{- define "prom-rbac-proxy.usesTls" -}}
+{{- if or .Values.gateway.enabled .Values.service.tls }}true{{- end }}
+{{- end }}
+
+{{- define "prom-rbac-proxy.tlsSecret" -}}
+{{- if .Values.certificate.enabled }}
+{{- printf "%s-tls" (include "prom-rbac-proxy.fullname" .) }}
+{{- else }}
+{{- required "gateway.enabled and service.tls need a certificate: set tls.existingSecret, or certificate.enabled with certificate.issuerRef.name" .Values.tls.existingSecret }}
+{{- end }}
+{{- end }}
+
+{{/* Mounted beside the configuration, not in it: a volume cannot be mounted inside a read-only ConfigMap. */}}
+{{- define "prom-rbac-proxy.config" -}}
+{{- $tls := dict "certFile" "/etc/prom-rbac-proxy-tls/tls.crt" "keyFile" "/etc/prom-rbac-proxy-tls/tls.key" }}
+{{- $service := dict "address" (printf "%s:9090" .Values.listenAddress) }}
+{{- if .Values.service.tls }}{{- $_ := set $service "tls" $tls }}{{- end }}
+{{- $listeners := dict "service" $service "admin" (dict "address" (printf "%s:9091" .Values.listenAddress)) }}
+{{- if .Values.gateway.enabled }}
+{{- $_ := set $listeners "gateway" (dict "address" (printf "%s:6443" .Values.listenAddress) "tls" $tls) }}
+{{- end }}
+{{- $upstreams := include "prom-rbac-proxy.upstreams" . | fromYaml }}
+{{- mergeOverwrite (deepCopy .Values.config) (dict "listeners" $listeners) $upstreams | toYaml }}
+{{- end }}
+
+{{/* The path by which Headlamp's browser side reaches the proxy through Headlamp's host. */}}
+{{- define "prom-rbac-proxy.headlampPath" -}}
+{{- printf "%s/clusters/%s/api/v1/namespaces/%s/services/%s:%v/proxy/" (.Values.headlamp.baseURL | trimSuffix "/") .Values.headlamp.cluster .Release.Namespace (include "prom-rbac-proxy.fullname" .) .Values.service.port }}
+{{- end }}

@@ -1,0 +1,293 @@
+"""Runs the checks of deploy/ and reports them; started by check.sh, which says what it needs."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import jsonschema
+import kubernetes_validate
+import yaml
+
+import headlamp
+import invariants
+import observability
+import permissions
+from manifests import BASE, CHART, NAMESPACE, ROOT, RELEASE, RenderError, comparable, configurations, differences, helm_template, identity, kustomize_build, run
+
+HERE = Path(__file__).parent
+EQUAL = sorted(p.parent for p in HERE.glob("cases/equal/*/values.yaml"))
+CHART_CASES = sorted(HERE.glob("cases/chart/*.yaml"))
+REFUSED = sorted(HERE.glob("cases/refused/*.yaml"))
+# The oldest Kubernetes that the chart accepts, one between, and the newest whose schemas the package has.
+VERSIONS = ["1.29", "1.33", ".".join(kubernetes_validate.latest_version().split(".")[:2])]
+TOOLS = {
+    "helm": (os.environ.get("HELM"), "Helm is neither on the PATH nor could Go build it"),
+    "kubectl": (shutil.which("kubectl"), "kubectl is not installed (Debian: kubernetes-client)"),
+    "promtool": (shutil.which("promtool"), "promtool is not installed (Debian: prometheus)"),
+    "node": (shutil.which("node"), "node is not installed (Debian: nodejs)"),
+    "openssl": (shutil.which("openssl"), "openssl is not installed"),
+    "PROM_RBAC_PROXY": (os.environ.get("PROM_RBAC_PROXY"), "PROM_RBAC_PROXY does not name the binary"),
+    "PROM_RBAC_PROXY_METRICS": (os.environ.get("PROM_RBAC_PROXY_METRICS"), "PROM_RBAC_PROXY_METRICS does not name an answer of /metrics"),
+    "HEADLAMP_CHART": (os.environ.get("HEADLAMP_CHART"), "HEADLAMP_CHART does not name a folder with Headlamp's chart"),
+    "STATIC_BUILD": (os.environ.get("STATIC_BUILD"), "STATIC_BUILD is not set"),
+}
+counts = {"passed": 0, "failed": 0, "skipped": 0}
+
+
+def check(name, body, needs=()):
+    """Runs one check: its body returns or yields faults, or raises."""
+    for tool in needs:
+        available, reason = TOOLS[tool]
+        if not available:
+            counts["skipped"] += 1
+            print(f"skip  {name}: {reason}")
+            return
+    try:
+        faults = list(body() or [])
+    except (RenderError, jsonschema.ValidationError, OSError, subprocess.TimeoutExpired, KeyError, ValueError) as error:
+        faults = [f"{type(error).__name__}: {error}"]
+    counts["failed" if faults else "passed"] += 1
+    print(f"{'FAIL' if faults else 'ok'}    {name}" if not faults else f"FAIL  {name}")
+    for fault in faults[:20]:
+        print("      " + str(fault).replace("\n", "\n      "))
+
+
+def schema_faults(rendered):
+    for o in rendered:
+        own = HERE / "crds" / f"{o['kind']}.json"
+        if own.exists():
+            # Not part of Kubernetes. These hold just the fields in use and refuse all others.
+            try:
+                jsonschema.validate(o["spec"], json.loads(own.read_text()))
+            except jsonschema.ValidationError as error:
+                yield f"{identity(o)}: {error.json_path}: {error.message}"
+            continue
+        for version in VERSIONS:
+            try:
+                kubernetes_validate.validate(o, version, strict=True)
+            except kubernetes_validate.SchemaNotFoundError:
+                yield f"{identity(o)}: Kubernetes {version} has no {o['apiVersion']}"
+            except kubernetes_validate.ValidationError as error:
+                yield f"{identity(o)}: {version}: {error.message}"
+
+
+def rendered_faults(rendered):
+    yield from schema_faults(rendered)
+    yield from invariants.all_faults(rendered)
+
+
+def equality(case):
+    chart = comparable(helm_template(case / "values.yaml"))
+    base = comparable(kustomize_build(case))
+    yield from differences(chart, base)
+
+
+def refusal(file):
+    expected = re.match(r"# expect: (.*)", file.read_text()).group(1)
+    try:
+        helm_template(file)
+    except RenderError as error:
+        if expected not in str(error):
+            yield f"refused without a word about {expected}: {error}"
+        return
+    yield "accepted"
+
+
+def schema_and_defaults_agree():
+    """Every value that the schema knows has a default that a reader finds in values.yaml."""
+
+    def walk(schema, values, path):
+        for name, part in schema.get("properties", {}).items():
+            if path == "" and name in ("global", "config"):
+                continue
+            if not isinstance(values, dict) or name not in values:
+                yield f"values.yaml has no {path}{name}"
+            else:
+                yield from walk(part, values[name], f"{path}{name}.")
+
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    jsonschema.Draft7Validator.check_schema(schema)
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    jsonschema.validate(values, schema)
+    yield from walk(schema, values, "")
+
+
+def notes():
+    """Helm renders NOTES.txt only against a cluster, so a copy of the chart carries it in a ConfigMap."""
+    with tempfile.TemporaryDirectory() as directory:
+        copy = Path(directory) / "chart"
+        shutil.copytree(CHART, copy)
+        text = (copy / "templates/NOTES.txt").read_text()
+        (copy / "templates/_notes.tpl").write_text('{{- define "notes" }}' + text + "{{- end }}")
+        (copy / "templates/notes.yaml").write_text('apiVersion: v1\nkind: ConfigMap\nmetadata: { name: notes }\ndata: { notes: {{ include "notes" . | toJson }} }\n')
+        for case in [None, *CHART_CASES]:
+            rendered = helm_template(case, chart=copy)
+            text = next(o for o in rendered if o["metadata"]["name"] == "notes")["data"]["notes"]
+            if case is None:
+                for expected in ("monitoring/prom-rbac-proxy:9090", "kubectl auth can-i get pods.metrics.k8s.io", "helm test prom-rbac-proxy"):
+                    if expected not in text:
+                        yield f"does not say {expected}:\n{text}"
+            if "<no value>" in text or "%!" in text or "\n\n\n" in text:
+                yield f"{case}: a hole in it:\n{text}"
+
+
+def numbers_stay_whole():
+    file = next(c for c in CHART_CASES if c.name == "configuration.yaml")
+    wanted = yaml.safe_load(file.read_text())["config"]
+    text = configurations(helm_template(file))[RELEASE]
+    if re.search(r"\de\+\d", text):
+        yield f"a number in scientific notation:\n{text}"
+    got = yaml.safe_load(text)
+    for key, value in wanted.items():
+        if got[key] != value:
+            yield f"{key}: {got[key]} instead of {value}"
+
+
+def configuration_rolls_pods():
+    def sums(case):
+        deployment = next(o for o in helm_template(case) if o["kind"] == "Deployment")
+        return deployment["spec"]["template"]["metadata"]["annotations"]["checksum/config"]
+
+    if sums(None) == sums(next(c for c in CHART_CASES if c.name == "configuration.yaml")):
+        yield "another configuration, the same pods"
+
+
+def view_follows_attributes():
+    rendered = helm_template(next(c for c in CHART_CASES if c.name == "other-attributes.yaml"))
+    role = next(o for o in rendered if o["kind"] == "ClusterRole" and "rbac.authorization.k8s.io/aggregate-to-view" in o["metadata"]["labels"])
+    if list(invariants.rights(role)) != [("", "pods", "list")]:
+        yield f"view gets {role['rules']}"
+
+
+def write_configurations(folder):
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    written = []
+    for case in [None, *CHART_CASES]:
+        for name, text in configurations(helm_template(case)).items():
+            file = folder / f"chart-{case.stem if case else 'defaults'}.yaml"
+            file.write_text(text)
+            written.append(file)
+    for case in EQUAL if TOOLS["kubectl"][0] else []:
+        for text in configurations(kustomize_build(case)).values():
+            file = folder / f"kustomize-{case.name}.yaml"
+            file.write_text(text)
+            written.append(file)
+    file = folder / "headlamp-sidecar.yaml"
+    file.write_text(headlamp.sidecar_configuration())
+    return written + [file]
+
+
+def binary_accepts(files):
+    """The certificate's files exist in the pod only, so the copies that are checked name a throw-away pair."""
+    binary = os.environ["PROM_RBAC_PROXY"]
+    with tempfile.TemporaryDirectory() as directory:
+        run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+            "-keyout", f"{directory}/tls.key", "-out", f"{directory}/tls.crt")
+        for file in files:
+            copy = Path(directory) / file.name
+            copy.write_text(file.read_text().replace("/etc/prom-rbac-proxy-tls", directory))
+            done = subprocess.run([binary, "check", "--config", copy], capture_output=True, text=True, timeout=60)
+            if done.returncode != 0:
+                yield f"{file.name}: {(done.stdout + done.stderr).strip()}"
+
+
+def yaml_lint():
+    done = subprocess.run(
+        [sys.executable, "-m", "yamllint", "--strict", "-c", str(HERE / "yamllint.yaml"),
+         *[str(p) for p in sorted((ROOT / "deploy").rglob("*.yaml")) + sorted(HERE.rglob("*.yaml")) if "templates" not in p.parts]],
+        capture_output=True, text=True, timeout=120)
+    if done.returncode != 0:
+        yield done.stdout.replace(str(ROOT) + "/", "")
+
+
+def chart_and_image_versions():
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    cargo = re.search(r'^version = "(.*)"', (ROOT / "Cargo.toml").read_text(), re.M).group(1)
+    images = {c["image"] for _, _, s in invariants.pod_templates(kustomize_build(BASE)) for c in s["containers"]}
+    if chart["appVersion"] != cargo:
+        yield f"the chart is for {chart['appVersion']}, the program is {cargo}"
+    if images != {f"prom-rbac-proxy:{cargo}"}:
+        yield f"kustomize deploys {images}"
+    if headlamp.sidecar()["image"] not in images:
+        yield f"the sidecar is {headlamp.sidecar()['image']}"
+    dockerfile = (ROOT / "deploy/image/Dockerfile").read_text()
+    if f"ARG VERSION={cargo}" not in dockerfile:
+        yield "the Dockerfile's VERSION is another one"
+    rust = re.search(r'^rust-version = "(.*)"', (ROOT / "Cargo.toml").read_text(), re.M).group(1)
+    if f"ARG RUST_VERSION={rust}" not in dockerfile:
+        yield f"the Dockerfile does not build with Rust {rust}"
+
+
+def static_binary():
+    """What the Dockerfile runs, and its result on an empty root as on the empty base image."""
+    with tempfile.TemporaryDirectory() as directory:
+        binary = Path(directory) / "prom-rbac-proxy"
+        machine = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
+        done = subprocess.run(["deploy/image/build.sh", machine, str(binary)], cwd=ROOT, text=True, capture_output=True, timeout=3600,
+                              env={"CARGO_PROFILE": "dev", **os.environ})
+        if done.returncode != 0:
+            yield done.stderr[-2000:]
+            return
+        yield from (f"on an empty root: {e}" for e in _empty_root(directory))
+
+
+def _empty_root(directory):
+    try:
+        run("unshare", "--map-root-user", "chroot", directory, "/prom-rbac-proxy", "--version")
+    except RenderError as error:
+        yield str(error)
+
+
+def main():
+    check("YAML of deploy/ and of these tests is well-formed", yaml_lint)
+    check("helm lint", lambda: run(os.environ["HELM"], "lint", "--strict", str(CHART), "--namespace", NAMESPACE) and None, ["helm"])
+    check("the values' schema and their defaults agree", schema_and_defaults_agree)
+    for case in EQUAL:
+        check(f"chart and kustomize are equal: {case.name}", lambda: equality(case), ["helm", "kubectl"])
+        check(f"kustomize is valid and safe: {case.name}", lambda: rendered_faults(kustomize_build(case)), ["kubectl"])
+        check(f"chart is valid and safe: {case.name}", lambda: rendered_faults(helm_template(case / "values.yaml")), ["helm"])
+    for case in CHART_CASES:
+        check(f"chart is valid and safe: {case.stem}", lambda: rendered_faults(helm_template(case)), ["helm"])
+    for case in REFUSED:
+        check(f"chart refuses: {case.stem}", lambda: refusal(case), ["helm"])
+    check("the notes have no holes", notes, ["helm"])
+    check("numbers of the configuration stay whole", numbers_stay_whole, ["helm"])
+    check("another configuration rolls the pods", configuration_rolls_pods, ["helm"])
+    check("view gets the right that is reviewed", view_follows_attributes, ["helm"])
+    check("one version everywhere", chart_and_image_versions, ["kubectl"])
+
+    check("docs/permissions.md is true", permissions.document_faults, ["kubectl"])
+    check("without metrics-server kubectl says no, as docs/permissions.md warns", permissions.warning_faults, ["kubectl"])
+
+    check("alerts and dashboard use the proxy's metrics", observability.faults)
+    check("the dashboard is laid out", observability.dashboard_faults)
+    check("promtool reads the alerts", observability.promtool_rules, ["promtool"])
+    check("promtool reads the dashboard's expressions", observability.promtool_dashboard, ["promtool"])
+    check("each alert fires when it should, and not before", observability.promtool_unit_tests, ["promtool"])
+    scraped = TOOLS["PROM_RBAC_PROXY_METRICS"][0]
+    check("alerts and dashboard use metrics that were scraped", lambda: observability.faults(Path(scraped).read_text()), ["PROM_RBAC_PROXY_METRICS"])
+
+    check("the preset plugin's logic", lambda: run("node", "--test", str(HERE / "preset.test.mjs")) and None, ["node"])
+    check("the preset plugin's ConfigMap", lambda: headlamp.preset_faults(schema_faults), ["kubectl"])
+    check("the sidecar is the Deployment's container", headlamp.sidecar_faults, ["kubectl"])
+    for file in headlamp.VALUES:
+        check(f"Headlamp's chart takes {file.name}", lambda: headlamp.chart_faults(file, schema_faults), ["helm", "HEADLAMP_CHART"])
+
+    folder = Path(os.environ["RENDERED_DIR"])
+    files = []
+    check(f"rendered configurations are in {folder}", lambda: files.extend(write_configurations(folder)), ["helm"])
+    check("the binary accepts every rendered configuration", lambda: binary_accepts(files), ["helm", "openssl", "PROM_RBAC_PROXY"])
+    check("the image's binary is static and runs on an empty root", static_binary, ["STATIC_BUILD"])
+
+    print(f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped")
+    return 1 if counts["failed"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

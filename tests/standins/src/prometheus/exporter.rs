@@ -1,0 +1,71 @@
+//! A scrape target with help texts and exemplars, which blocks cannot hold.
+
+use std::io;
+use std::net::SocketAddr;
+
+use http::{HeaderValue, Response, StatusCode, header};
+
+use super::data::Data;
+use crate::body;
+use crate::clock;
+use crate::serve::{self, Cut};
+
+/// A running exporter.
+pub(crate) struct Exporter {
+    listener: serve::Listener,
+}
+
+impl Exporter {
+    pub(crate) async fn start(data: &Data) -> io::Result<Self> {
+        let namespaces: Vec<&str> = ["team-a", "team-b", "victim", ""]
+            .into_iter()
+            .filter(|namespace| data.includes(namespace))
+            .collect();
+        let listener = serve::serve(serve::Settings::plain(), move |request, _| {
+            let found = request.uri().path() == "/metrics";
+            let text = exposition(&namespaces);
+            async move {
+                let mut response = Response::new(body::full(text));
+                if !found {
+                    *response.status_mut() = StatusCode::NOT_FOUND;
+                }
+                response.headers_mut().insert(
+                    header::CONTENT_TYPE,
+                    HeaderValue::from_static(
+                        "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                    ),
+                );
+                Ok::<_, Cut>(response)
+            }
+        })
+        .await?;
+        Ok(Self { listener })
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.listener.address()
+    }
+}
+
+/// Each scrape sees one more event per namespace, with an exemplar that names it.
+fn exposition(namespaces: &[&str]) -> String {
+    let now = clock::now();
+    let count = now % 1_000_000;
+    let mut text = String::from(
+        "# HELP request_seconds Duration of requests.\n# TYPE request_seconds histogram\n",
+    );
+    for namespace in namespaces {
+        let labels = if namespace.is_empty() {
+            "job=\"web\"".to_owned()
+        } else {
+            format!("namespace=\"{namespace}\",job=\"web\"")
+        };
+        let exemplar = format!("# {{trace_id=\"trace-{namespace}-{now}\"}} 0.25 {now}");
+        text += &format!("request_seconds_bucket{{{labels},le=\"0.5\"}} {count} {exemplar}\n");
+        text += &format!("request_seconds_bucket{{{labels},le=\"+Inf\"}} {count}\n");
+        text += &format!("request_seconds_sum{{{labels}}} {}\n", count / 4);
+        text += &format!("request_seconds_count{{{labels}}} {count}\n");
+    }
+    text += "# EOF\n";
+    text
+}
