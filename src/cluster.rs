@@ -30,6 +30,9 @@ use tower_http::map_response_body::MapResponseBodyLayer;
 
 use crate::namespace::Namespace;
 
+#[cfg(test)]
+pub(crate) mod mock;
+
 /// No review is near this size; an answer that passes it is no answer, in bytes.
 const MAX_REVIEW_BYTES: usize = 1024 * 1024;
 

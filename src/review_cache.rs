@@ -224,3 +224,6 @@ impl<K: Eq + Hash, V> Drop for Leaving<K, V> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

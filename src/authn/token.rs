@@ -159,6 +159,23 @@ impl TrimEnd for [u8] {
     }
 }
 
+/// The inverse, for tests that make tokens.
+#[cfg(test)]
+pub(super) fn encode_base64url(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let bits = chunk
+            .iter()
+            .enumerate()
+            .fold(0_u32, |bits, (i, &b)| bits | u32::from(b) << (16 - 8 * i));
+        for i in 0..=chunk.len() {
+            text.push(char::from(ALPHABET[(bits >> (18 - 6 * i) & 63) as usize]));
+        }
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -231,21 +248,5 @@ mod tests {
             assert_eq!(end(payload), None, "{payload}");
         }
         assert_eq!(Token::parse(b"opaque").expect("a token").expires(), None);
-    }
-
-    fn encode_base64url(bytes: &[u8]) -> String {
-        const ALPHABET: &[u8; 64] =
-            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-        let mut text = String::new();
-        for chunk in bytes.chunks(3) {
-            let bits = chunk
-                .iter()
-                .enumerate()
-                .fold(0_u32, |bits, (i, &b)| bits | u32::from(b) << (16 - 8 * i));
-            for i in 0..=chunk.len() {
-                text.push(char::from(ALPHABET[(bits >> (18 - 6 * i) & 63) as usize]));
-            }
-        }
-        text
     }
 }
