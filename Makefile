@@ -1,0 +1,50 @@
+# Every recipe installs what it needs where it can (Debian, as root), and says what is missing elsewhere.
+# A build goes to CARGO_TARGET_DIR, or to target/.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+export CARGO_TERM_COLOR ?= never
+
+.PHONY: help
+help: ## What there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | column -t -s '|'
+
+.PHONY: tools
+tools: ## Installs what the demo and the tests need
+	@scripts/tools
+
+.PHONY: demo
+demo: tools ## Runs everything together on this machine, and prints what to try
+	cargo build --release --bin prom-rbac-proxy
+	cargo build -p standins --bin demo
+	exec $(TARGET)/debug/demo --proxy $(TARGET)/release/prom-rbac-proxy
+
+.PHONY: test
+test: tools lint unit deploy-check ## All that CI runs
+	@echo "make test: all passed"
+
+.PHONY: lint
+lint: ## Formatting, clippy and documentation, warnings denied
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
+
+.PHONY: unit
+unit: ## All Rust tests: units, properties, suites over the binary
+	cargo test --workspace --locked
+
+.PHONY: deploy-check
+deploy-check: ## Checks everything under deploy/ with the tools of its users
+	cargo build --bin prom-rbac-proxy --locked
+	PROM_RBAC_PROXY="$(abspath $(TARGET))/debug/prom-rbac-proxy" tests/deploy/check.sh
+
+.PHONY: fuzz
+fuzz: ## Runs each fuzz target for a minute (needs a nightly toolchain and cargo-fuzz)
+	scripts/fuzz 60
+
+.PHONY: bench
+bench: ## Micro-benchmarks
+	cargo bench
