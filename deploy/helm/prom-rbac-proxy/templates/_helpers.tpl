@@ -94,7 +94,8 @@ upstreams:
 {{- if .Values.service.tls }}{{- $_ := set $service "tls" $tls }}{{- end }}
 {{- $listeners := dict "service" $service "admin" (dict "address" (printf "%s:9091" .Values.listenAddress)) }}
 {{- if .Values.gateway.enabled }}
-{{- $_ := set $listeners "gateway" (dict "address" (printf "%s:6443" .Values.listenAddress) "tls" $tls) }}
+{{- $answersFor := dict "namespace" .Release.Namespace "name" (include "prom-rbac-proxy.fullname" .) "port" (.Values.service.port | int) }}
+{{- $_ := set $listeners "gateway" (dict "address" (printf "%s:6443" .Values.listenAddress) "tls" $tls "answersFor" $answersFor) }}
 {{- end }}
 {{- $upstreams := include "prom-rbac-proxy.upstreams" . | fromYaml }}
 {{- mergeOverwrite (deepCopy .Values.config) (dict "listeners" $listeners) $upstreams | toYaml }}
