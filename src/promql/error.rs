@@ -53,6 +53,17 @@ pub enum QueryError {
         /// The first selector past it.
         position: usize,
     },
+    /// The regular expressions are larger than [`Limits::max_pattern_size`], counting what they repeat.
+    #[error(
+        "the regular expressions of the query are too large, at byte {position}: with all repetitions such as \
+         `{{9}}` written out, they would have more than {limit} characters"
+    )]
+    PatternsTooLarge {
+        /// The limit.
+        limit: usize,
+        /// The first regular expression past it.
+        position: usize,
+    },
     /// The restricted text would have more bytes than [`Limits::max_output_bytes`].
     #[error(
         "restricted to its namespaces, the query would have more than {limit} bytes: name the namespaces that you \
@@ -141,6 +152,7 @@ impl QueryError {
             Self::TooDeep { position, .. }
             | Self::TooManyOperators { position, .. }
             | Self::TooManySelectors { position, .. }
+            | Self::PatternsTooLarge { position, .. }
             | Self::UnknownFunction { position, .. }
             | Self::InfoFunction { position }
             | Self::EmptySelector { position }

@@ -11,7 +11,7 @@ mod matchers;
 use super::lexer::Names;
 use super::limits::Gauge;
 use super::token::{Kind, Token};
-use super::{Limits, Query, QueryError, Selector, functions, lexer};
+use super::{Limits, Query, QueryError, Selector, functions, lexer, literal};
 
 /// What the next token has to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,6 @@ enum Bracket {
     Aggregation {
         grouped: bool,
     },
-    Braces,
     Range,
     /// Of a duration expression: a parenthesis, or the arguments of `max_of` and `min_of`.
     Duration {
@@ -107,7 +106,14 @@ impl<'t, 'l> Parser<'t, 'l> {
                 self.retype(Kind::Unary);
                 Ok(Next::Operand)
             }
-            Kind::Number | Kind::Duration | Kind::String => {
+            Kind::String => {
+                // It may be one for `label_replace()`.
+                let value = literal::value(self.word());
+                self.gauge.pattern(&value, self.position())?;
+                self.advance();
+                Ok(Next::Follower)
+            }
+            Kind::Number | Kind::Duration => {
                 self.advance();
                 Ok(Next::Follower)
             }

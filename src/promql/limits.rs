@@ -2,14 +2,14 @@
 //!
 //! [`measure`] applies the limits without the grammar, for text that goes on unchanged.
 
-use super::QueryError;
+use super::{QueryError, literal, pattern};
 
 /// Bounds of a query. A text past one of them is refused, before or while it is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of the query's text. Default 32768.
     pub max_bytes: usize,
-    /// Open brackets of any kind, together with the signs that wait for their operand (`-(-(-x))` is five deep).
+    /// Open parentheses and brackets, together with the signs that wait for their operand (`-(-(-x))` is five deep).
     /// Default 200.
     pub max_depth: usize,
     /// Binary operators, signs and ranges of the whole query. Each may be one more level of Prometheus' tree, and its
@@ -17,6 +17,10 @@ pub struct Limits {
     pub max_operators: usize,
     /// Vector selectors of the whole query. Default 500.
     pub max_selectors: usize,
+    /// Size of all regular expressions of the query, in characters, counting what is repeated (`[a-z]{9}`) as often as
+    /// it is. Prometheus compiles them while it parses: 30 KB of the worst take 20 s. Default 50000, which is no limit
+    /// without repetitions.
+    pub max_pattern_size: usize,
     /// Bytes of the restricted text. The default, 3 MiB, is below the 10 MiB at which Prometheus ignores a form, even
     /// if each byte is encoded as three.
     pub max_output_bytes: usize,
@@ -29,12 +33,13 @@ impl Default for Limits {
             max_depth: 200,
             max_operators: 1000,
             max_selectors: 500,
+            max_pattern_size: 50_000,
             max_output_bytes: 3 * 1024 * 1024,
         }
     }
 }
 
-/// Applies the limits on bytes, nesting and operators to a text that is forwarded as it is.
+/// Applies the limits on bytes, nesting, operators and patterns to a text that is forwarded as it is.
 ///
 /// Nothing else is checked: a text that is no PromQL passes, and Prometheus refuses it. What is counted is never less
 /// than what Prometheus' parser would see, as strings and comments are told apart in its way, and reading goes on
@@ -42,7 +47,8 @@ impl Default for Limits {
 ///
 /// # Errors
 ///
-/// [`QueryError::TooLong`], [`QueryError::TooDeep`] or [`QueryError::TooManyOperators`].
+/// [`QueryError::TooLong`], [`QueryError::TooDeep`], [`QueryError::TooManyOperators`] or
+/// [`QueryError::PatternsTooLarge`].
 pub fn measure(text: &str, limits: &Limits) -> Result<(), QueryError> {
     QueryError::check_length(text, limits)?;
     let bytes = text.as_bytes();
@@ -57,21 +63,31 @@ pub fn measure(text: &str, limits: &Limits) -> Result<(), QueryError> {
             b' ' | b'\t' | b'\n' | b'\r' => {}
             b'#' => at += length_until(&bytes[at..], |byte| matches!(byte, b'\n' | b'\r')),
             b'"' | b'\'' | b'`' => {
-                at += string_length(&bytes[at..], byte);
+                // Whether it is a regular expression is unknown here. An invalid string is none.
+                match literal::scan(text, start) {
+                    Ok(length) => {
+                        at = start + length;
+                        gauge.pattern(&literal::value(&text[start..at]), start)?;
+                    }
+                    Err(_) => at += string_length(&bytes[at..], byte),
+                }
                 after_operand = true;
             }
-            b'(' | b'[' | b'{' => {
+            b'(' | b'[' => {
                 if byte == b'[' {
                     gauge.operator(start)?;
                 }
                 gauge.open(start)?;
-                in_braces = byte == b'{';
                 after_operand = false;
             }
-            b')' | b']' | b'}' => {
+            b')' | b']' => {
                 gauge.close();
-                in_braces = false;
                 after_operand = true;
+            }
+            // They do not nest.
+            b'{' | b'}' => {
+                in_braces = byte == b'{';
+                after_operand = !in_braces;
             }
             b',' => {
                 gauge.settle();
@@ -137,7 +153,9 @@ fn string_length(bytes: &[u8], quote: u8) -> usize {
 pub(super) struct Gauge {
     max_depth: usize,
     max_operators: usize,
+    max_pattern_size: usize,
     operators: usize,
+    pattern_size: usize,
     depth: usize,
     /// Signs of the innermost open bracket that wait for their operand to end.
     signs: usize,
@@ -150,7 +168,9 @@ impl Gauge {
         Self {
             max_depth: limits.max_depth,
             max_operators: limits.max_operators,
+            max_pattern_size: limits.max_pattern_size,
             operators: 0,
+            pattern_size: 0,
             depth: 0,
             signs: 0,
             outer: Vec::new(),
@@ -192,6 +212,18 @@ impl Gauge {
             });
         }
         self.operators += 1;
+        Ok(())
+    }
+
+    /// A regular expression, or what may be one.
+    pub(super) fn pattern(&mut self, value: &[u8], position: usize) -> Result<(), QueryError> {
+        self.pattern_size = self.pattern_size.saturating_add(pattern::size(value));
+        if self.pattern_size > self.max_pattern_size {
+            return Err(QueryError::PatternsTooLarge {
+                limit: self.max_pattern_size,
+                position,
+            });
+        }
         Ok(())
     }
 

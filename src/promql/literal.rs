@@ -100,6 +100,22 @@ fn escape(bytes: &[u8], quote: u8) -> Option<(Escaped, usize)> {
     Some((Escaped::Byte(byte), 1))
 }
 
+/// Appends a literal with the value of `literal`, which was scanned before.
+pub(super) fn rewrite(out: &mut String, literal: &str) {
+    let body = &literal[1..literal.len() - 1];
+    // Nearly all literals are like this.
+    if body
+        .bytes()
+        .all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'))
+    {
+        out.push('"');
+        out.push_str(body);
+        out.push('"');
+    } else {
+        write(out, &value(literal));
+    }
+}
+
 /// Appends a literal for `value`, in double quotes.
 pub(super) fn write(out: &mut String, value: &[u8]) {
     out.push('"');

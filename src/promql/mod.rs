@@ -6,7 +6,7 @@
 //! of these, Prometheus refuses, because the tokens that are written are the tokens that were read.
 //!
 //! The grammar is the one of Prometheus 3.16 (`promql/parser/lex.go` and `generated_parser.y`), all experimental parts
-//! included. A text goes through [`lexer`], [`grammar`] and [`restriction`] in this order:
+//! included. A text goes through `lexer`, `grammar` and `restriction` in this order:
 //!
 //! - Nothing of the caller's text is copied but names and numbers, whose alphabet is closed. Strings are written anew
 //!   from their value, comments vanish, and spaces are ours.

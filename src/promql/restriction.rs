@@ -82,7 +82,7 @@ impl Writer {
             self.out.push(' ');
         }
         match kind {
-            Kind::String => literal::write(&mut self.out, &literal::value(text)),
+            Kind::String => literal::rewrite(&mut self.out, text),
             _ => self.out.push_str(text),
         }
         self.before = Some(kind);

@@ -115,30 +115,29 @@ impl<'t> Selector<'t> {
     }
 
     /// The namespaces that the matchers on `label` name: by `=`, or by `=~` with an alternation of literals. Several
-    /// such matchers name what they have in common.
+    /// such matchers name what they have in common, or, where that is nothing, all that they name.
     ///
     /// `None` when no namespace is named. A value that cannot be a namespace names none.
     pub fn named(&self, label: &str) -> Option<NamespaceSet> {
-        let mut named: Option<Vec<Namespace>> = None;
-        for matcher in self.on(label) {
-            let literals = match matcher.operator {
-                MatchOperator::Equal => vec![matcher.value.clone()],
-                MatchOperator::Regex => match pattern::alternatives(&matcher.value) {
-                    Some(literals) => literals,
-                    None => continue,
-                },
-                MatchOperator::NotEqual | MatchOperator::NotRegex => continue,
-            };
-            let mut names: Vec<_> = literals
-                .iter()
-                .filter_map(|literal| Namespace::parse(str::from_utf8(literal).ok()?))
-                .collect();
-            if let Some(others) = named {
-                names.retain(|name| others.contains(name));
-            }
-            named = Some(names);
-        }
-        NamespaceSet::new(named?)
+        let named: Vec<Vec<Namespace>> = self
+            .on(label)
+            .filter_map(|matcher| match matcher.operator {
+                MatchOperator::Equal => Some(vec![matcher.value.clone()]),
+                MatchOperator::Regex => pattern::alternatives(&matcher.value),
+                MatchOperator::NotEqual | MatchOperator::NotRegex => None,
+            })
+            .map(|literals| {
+                let names = literals.iter();
+                names
+                    .filter_map(|literal| Namespace::parse(str::from_utf8(literal).ok()?))
+                    .collect()
+            })
+            .collect();
+        let all = NamespaceSet::new(named.iter().flatten().cloned())?;
+        let common = all
+            .iter()
+            .filter(|name| named.iter().all(|names| names.contains(name)));
+        NamespaceSet::new(common.cloned()).or(Some(all))
     }
 
     /// Whether the caller's own matchers on `label` leave nothing outside of the set.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Bracket, Kind, Parser, QueryError, Selector};
+use super::{Kind, Parser, QueryError, Selector};
 use crate::promql::selector::{Form, Insertion};
 use crate::promql::{MatchOperator, Matcher, literal};
 
@@ -29,11 +29,9 @@ impl<'t> Parser<'t, '_> {
             metric = Some(Cow::Borrowed(self.word()));
             self.retype(Kind::Name);
         }
-        if self.peek() == Kind::LeftBrace {
-            self.open(Bracket::Braces)?;
+        // Braces do not nest, and are no level: a text at the limit must stay within it when they are added.
+        if self.accept(Kind::LeftBrace) {
             insertion = self.matchers(&mut matchers)?;
-            self.brackets.pop();
-            self.gauge.close();
         }
         let selector = Selector {
             metric: metric.or_else(|| name_in(&matchers)),
@@ -98,6 +96,9 @@ impl<'t> Parser<'t, '_> {
             return Err(self.refused("expected a value in quotes"));
         }
         let value = literal::value(self.word());
+        if matches!(operator, MatchOperator::Regex | MatchOperator::NotRegex) {
+            self.gauge.pattern(&value, self.position())?;
+        }
         self.advance();
         Ok(Matcher {
             label,

@@ -1,0 +1,42 @@
+//! Any query string and form: they are refused, or what was read of them is within the limits.
+
+#![no_main]
+
+use http::Method;
+use libfuzzer_sys::fuzz_target;
+use prom_rbac_proxy::prometheus::{RequestLimits, Target};
+
+const PATHS: [&str; 4] = [
+    "/api/v1/query_range",
+    "/api/v1/series",
+    "/api/v1/rules",
+    "/federate",
+];
+
+fuzz_target!(|input: (u8, &str, &[u8])| {
+    let (path, query, body) = input;
+    let limits = RequestLimits {
+        max_query_bytes: 512,
+        max_range: Some(std::time::Duration::from_secs(3600)),
+        max_points: Some(100),
+    };
+    let path = PATHS[usize::from(path) % PATHS.len()];
+    let target = Target::find(path, &Method::GET).expect("an endpoint");
+    let Ok(request) = target.read(query, body, &["dedup".to_owned()], &limits) else {
+        return;
+    };
+    let texts = request
+        .expression()
+        .into_iter()
+        .chain(request.selectors().iter().map(String::as_str));
+    for text in texts {
+        assert!(text.len() <= limits.max_query_bytes && !text.contains('\0'));
+    }
+    assert!(request.selectors().len() <= 32);
+    for (name, value) in request.others() {
+        assert!(
+            value.len() <= 1024
+                && (name == "dedup" || request.endpoint().parameter(name).is_some())
+        );
+    }
+});

@@ -1,0 +1,159 @@
+//! What is added, where, and what becomes of the rest.
+
+use super::*;
+
+#[test]
+fn a_matcher_is_added_behind_the_callers_own() {
+    for (query, expected) in [
+        ("up", r#"up{namespace="team-a"}"#),
+        ("up{}", r#"up{namespace="team-a"}"#),
+        (r#"up{job="x"}"#, r#"up{job="x", namespace="team-a"}"#),
+        (r#"up{job="x",}"#, r#"up{job="x", namespace="team-a"}"#),
+        (r#"{job="x"}"#, r#"{job="x", namespace="team-a"}"#),
+        (r#"{"up"}"#, r#"{"up", namespace="team-a"}"#),
+        ("job:up:sum", r#"job:up:sum{namespace="team-a"}"#),
+    ] {
+        assert_eq!(restricted(query), expected);
+    }
+}
+
+#[test]
+fn several_namespaces_are_an_alternation() {
+    assert_eq!(
+        restricted_to("up", &["b", "a", "c-1"]),
+        r#"up{namespace=~"a|b|c-1"}"#
+    );
+}
+
+#[test]
+fn an_open_selector_is_left_as_it_is() {
+    assert_eq!(unchanged("rate( up [5m] )"), "rate(up[5m])");
+}
+
+#[test]
+fn each_selector_gets_the_constraint_that_was_chosen_for_it() {
+    let (a, b) = (set(&["a"]), set(&["b"]));
+    let query = parse(r#"kube_pod_info * on (pod) keda_x / {a="b"}"#);
+    let mut seen = Vec::new();
+    let output = query.restrict(|index, selector| {
+        seen.push((index, selector.metric().map(str::to_owned)));
+        match selector.metric() {
+            Some("keda_x") => Constraint::Namespaces {
+                label: "exported_namespace",
+                set: &b,
+            },
+            Some(_) => Constraint::Open,
+            None => Constraint::Namespaces {
+                label: "k8s.namespace",
+                set: &a,
+            },
+        }
+    });
+    assert_eq!(
+        output.as_deref(),
+        Ok(
+            r#"kube_pod_info * on (pod) keda_x{exported_namespace="b"} / {a="b", "k8s.namespace"="a"}"#
+        )
+    );
+    let name = |text: &str| Some(text.to_owned());
+    assert_eq!(
+        seen,
+        [(0, name("kube_pod_info")), (1, name("keda_x")), (2, None)]
+    );
+}
+
+#[test]
+fn a_selector_that_is_confined_already_stays() {
+    for query in [
+        r#"up{namespace="team-a"}"#,
+        r#"up{namespace=~"team-a"}"#,
+        r#"up{namespace=~"team-a|team-b"}"#,
+        r#"up{"namespace"="team-b"}"#,
+        r#"up{namespace="victim", namespace="team-a"}"#,
+    ] {
+        assert_eq!(
+            restricted_to(query, &["team-a", "team-b"]),
+            unchanged(query)
+        );
+    }
+}
+
+#[test]
+fn a_matcher_that_lets_others_pass_does_not_confine() {
+    for matcher in [
+        r#"namespace="""#,
+        r#"namespace="team-c""#,
+        r#"namespace!="team-c""#,
+        r#"namespace!~"team-c""#,
+        r#"namespace=~"team-a|""#,
+        r#"namespace=~"|team-a""#,
+        r#"namespace=~"team-a|team-c""#,
+        r#"namespace=~"team-.""#,
+        r#"namespace=~"team-a.*""#,
+        r#"namespace=~"(?i)team-a""#,
+        r#"namespace=~"""#,
+        r#"Namespace="team-a""#,
+        r#"namespaces="team-a""#,
+        r#"pod="team-a""#,
+    ] {
+        let query = format!("up{{{matcher}}}");
+        assert_eq!(
+            restricted_to(&query, &["team-a", "team-b"]),
+            format!(r#"up{{{matcher}, namespace=~"team-a|team-b"}}"#)
+        );
+    }
+}
+
+#[test]
+fn tokens_keep_their_order_and_numbers_their_spelling() {
+    for (query, expected) in [
+        ("1+2*3", "1 + 2 * 3"),
+        ("- -1--1", "--1 - -1"),
+        ("-(1)", "-(1)"),
+        ("1e+5+0x1F", "1e+5 + 0x1F"),
+        ("1h30m+1_000", "1h30m + 1_000"),
+        ("time( )", "time()"),
+        ("topk(5,vector(1))", "topk(5, vector(1))"),
+        ("sum by(a,b)(vector(1))", "sum by (a, b) (vector(1))"),
+        (
+            "sum(vector(1))without(\"a b\",)",
+            "sum(vector(1)) without (\"a b\",)",
+        ),
+        (
+            "1>bool on(a)group_left(b)fill(0)2",
+            "1 > bool on (a) group_left (b) fill(0) 2",
+        ),
+        (
+            "vector(1)[5m+1m:step()*2]@start()offset -(1m+2m)",
+            "vector(1)[5m + 1m:step() * 2] @ start() offset -(1m + 2m)",
+        ),
+        (
+            "1 offset max_of( 1m,-step( ) )",
+            "1 offset max_of(1m, -step())",
+        ),
+        ("1[5m:]@-5 anchored", "1[5m:] @ -5 anchored"),
+        ("1</2>/3", "1 </ 2 >/ 3"),
+        ("1 AND 2", "1 AND 2"),
+        ("0x1e # the end", "0x1e "),
+    ] {
+        assert_eq!(unchanged(query), expected);
+        assert_eq!(unchanged(expected), expected);
+    }
+}
+
+#[test]
+fn absent_gets_no_label_from_an_added_matcher() {
+    for (query, expected) in [
+        ("absent(up)", r#"absent(up{namespace=~"team-a"})"#),
+        (
+            "absent_over_time(up[5m])",
+            r#"absent_over_time(up{namespace=~"team-a"}[5m])"#,
+        ),
+        (
+            "up or absent((up) > scalar(up)) or up",
+            r#"up{namespace="team-a"} or absent((up{namespace=~"team-a"}) > scalar(up{namespace=~"team-a"})) or up{namespace="team-a"}"#,
+        ),
+    ] {
+        assert_eq!(restricted(query), expected);
+    }
+}

@@ -1,0 +1,127 @@
+//! The command line: `check`, `explain`, `schema`, `version`, and their exit codes.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use crate::support::cluster::api_server;
+use crate::support::proxy::{BINARY, configuration};
+use crate::support::{run, scratch};
+
+fn execute(arguments: &[&str]) -> Output {
+    Command::new(BINARY)
+        .args(arguments)
+        .output()
+        .expect("it runs")
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("UTF-8")
+}
+
+#[test]
+fn check_accepts_every_file_that_is_shipped() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    let mut checked = 0;
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "yaml")
+        {
+            let output = execute(&["check", "--config", path.to_str().expect("UTF-8")]);
+            assert!(
+                output.status.success(),
+                "{}: {}",
+                path.display(),
+                text(&output.stderr)
+            );
+            checked += 1;
+        }
+    }
+    assert!(checked > 0);
+}
+
+#[test]
+fn check_says_every_fault_with_its_key() {
+    let file = scratch("faults.yaml");
+    let faults = "listeners: { service: { addres: x } }\nauthentication: { cache: { ttl: 60 } }\nupstreams: []\n";
+    std::fs::write(&file, faults).expect("written");
+    for command in ["check", "serve"] {
+        let output = execute(&[command, "--config", file.to_str().expect("UTF-8")]);
+        assert_eq!(output.status.code(), Some(2), "{command}");
+        let errors = text(&output.stderr);
+        for key in [
+            "listeners.service.addres",
+            "authentication.cache.ttl",
+            "upstreams",
+        ] {
+            assert!(errors.contains(key), "{command}: {errors}");
+        }
+    }
+    let output = execute(&["check", "--config", "/nowhere/config.yaml"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("/nowhere/config.yaml"));
+}
+
+#[test]
+fn explain_says_scope_reviews_and_the_query_that_would_be_sent() {
+    run(async {
+        let (_api, kubeconfig) = api_server().await;
+        let file = scratch("explain.yaml");
+        std::fs::write(&file, configuration(&kubeconfig, "http://127.0.0.1:9")).expect("written");
+        let explain = |user: &'static str, query: &'static str| {
+            let file = file.clone();
+            tokio::task::spawn_blocking(move || {
+                let file = file.to_str().expect("UTF-8");
+                let group = "system:authenticated";
+                execute(&[
+                    "explain", "--config", file, "--as", user, "--group", group, "--query", query,
+                ])
+            })
+        };
+        let alice = explain("alice", "sum(up)").await.expect("no panic");
+        assert_eq!(alice.status.code(), Some(0), "{}", text(&alice.stderr));
+        let lines: Vec<_> = text(&alice.stdout).lines().collect();
+        let expected = [
+            "scope: namespaces team-a",
+            "review: get pods.metrics.k8s.io in the whole cluster: denied",
+            "query: sum(up{namespace=\"team-a\"})",
+        ];
+        assert_eq!(lines, expected);
+        let viewer = explain("viewer", "up").await.expect("no panic");
+        assert!(
+            text(&viewer.stdout).starts_with("scope: everything\n"),
+            "{}",
+            text(&viewer.stdout)
+        );
+        let denied = explain("alice", "up{namespace=\"team-b\"}")
+            .await
+            .expect("no panic");
+        assert_eq!(denied.status.code(), Some(3));
+        assert!(
+            text(&denied.stdout).contains("namespace team-b"),
+            "{}",
+            text(&denied.stdout)
+        );
+        let stranger = explain("mallory", "up").await.expect("no panic");
+        assert_eq!(stranger.status.code(), Some(3));
+    });
+}
+
+#[test]
+fn the_schema_that_is_shipped_is_the_programs() {
+    let output = execute(&["schema"]);
+    let shipped = include_str!("../../config/prom-rbac-proxy.schema.json");
+    let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
+    assert_eq!(parse(text(&output.stdout)), parse(shipped));
+}
+
+#[test]
+fn wrong_arguments_end_with_two_and_the_version_is_told() {
+    assert_eq!(execute(&["serve"]).status.code(), Some(2));
+    let version = execute(&["version"]);
+    assert_eq!(
+        text(&version.stdout).trim(),
+        format!("prom-rbac-proxy {}", env!("CARGO_PKG_VERSION"))
+    );
+}
