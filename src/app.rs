@@ -15,6 +15,7 @@ use crate::authn::{self, Authenticator, Sources};
 use crate::authz::{self, Authorizer, ClusterNamespaces, Policy};
 use crate::cluster::{self, KubeCluster};
 use crate::config::Config;
+use crate::gateway::{self, ApiServer, Gateway};
 use crate::limits::{Bounds, Slots};
 use crate::metrics::{Metrics, Review};
 use crate::pipeline::{Pipeline, Shared};
@@ -51,6 +52,9 @@ pub enum StartError {
         #[source]
         source: server::TlsError,
     },
+    /// The API server behind the gateway.
+    #[error(transparent)]
+    Gateway(#[from] gateway::SetupError),
     /// A listener.
     #[error(transparent)]
     Bind(#[from] server::BindError),
@@ -69,6 +73,8 @@ pub struct Authorization {
     /// Decides what a caller may see.
     pub authorizer: Authorizer,
     namespaces: ClusterNamespaces,
+    /// Watches Kubernetes' objects.
+    watches: kube::Client,
 }
 
 impl Authorization {
@@ -82,13 +88,11 @@ impl Authorization {
         let concurrent = kubernetes.concurrent_reviews as usize;
         let cluster = KubeCluster::new(&client, Handle::current(), kubernetes.timeout, concurrent)?;
         let namespaces = ClusterNamespaces::default();
-        tokio::spawn(cluster::watch_namespaces(
-            cluster::watch_client(&client)?,
-            {
-                let namespaces = namespaces.clone();
-                move |names| namespaces.publish(names)
-            },
-        ));
+        let watches = cluster::watch_client(&client)?;
+        tokio::spawn(cluster::watch_namespaces(watches.clone(), {
+            let namespaces = namespaces.clone();
+            move |names| namespaces.publish(names)
+        }));
         let authorization = &config.authorization;
         let policy = Policy {
             attributes: authorization.attributes.clone(),
@@ -113,6 +117,7 @@ impl Authorization {
             cluster,
             authorizer,
             namespaces,
+            watches,
         })
     }
 
@@ -135,6 +140,7 @@ pub async fn serve(config: &Config, telemetry: &Telemetry) -> Result<(), StartEr
     let Authorization {
         cluster,
         authorizer,
+        watches,
         ..
     } = Authorization::new(config, &metrics).await?;
     let limits = &config.limits;
@@ -174,7 +180,7 @@ pub async fn serve(config: &Config, telemetry: &Telemetry) -> Result<(), StartEr
     let upstreams: Vec<_> = config
         .upstreams
         .iter()
-        .map(|upstream| Upstream::new(upstream, &runtime))
+        .map(|upstream| Upstream::new(upstream, &runtime, &watches, &metrics))
         .collect::<Result<_, _>>()?;
 
     let workers = Workers::start(std::thread::available_parallelism().map_or(1, usize::from))?;
@@ -191,14 +197,35 @@ pub async fn serve(config: &Config, telemetry: &Telemetry) -> Result<(), StartEr
         )
     });
     let stacks: Vec<_> = stacks.collect();
+    let gateways = match &config.listeners.gateway {
+        None => None,
+        Some(gateway) => {
+            let kubernetes = config.kubernetes.kubeconfig.as_deref();
+            let api_server = ApiServer::new(&cluster::client_config(kubernetes).await?)?;
+            let gateway = gateway::Shared::new(
+                api_server,
+                gateway,
+                shared.authenticator.clone(),
+                &authentication.token_headers,
+                metrics.clone(),
+            );
+            let of_worker = |stack: &Stack| Gateway::new(gateway.clone(), stack.clone());
+            Some(stacks.iter().map(of_worker).collect::<Vec<_>>())
+        }
+    };
 
     let connection_limits = ConnectionLimits {
         header_timeout: limits.header_timeout,
         connections: limits.max_connections,
     };
+    // Headlamp needs the gateway for more than its charts: it must not go away with Prometheus.
+    let needed = match config.listeners.gateway {
+        Some(_) => &[],
+        None => &upstreams[..],
+    };
     let probes = Dependencies {
         cluster,
-        upstreams: Upstreams::new(&upstreams, limits.max_duration),
+        upstreams: Upstreams::new(needed, limits.max_duration),
         answered: false.into(),
     };
     let readiness = Readiness::new(Box::new(probes));
@@ -237,6 +264,24 @@ pub async fn serve(config: &Config, telemetry: &Telemetry) -> Result<(), StartEr
     )
     .await?;
 
+    let gateway = match config.listeners.gateway.as_ref().zip(gateways) {
+        None => None,
+        Some((gateway, gateways)) => {
+            let tls = gateway.tls.as_ref();
+            let tls = tls
+                .map(|files| server::acceptor(files, &runtime))
+                .transpose();
+            let tls = tls.map_err(|source| StartError::Tls {
+                listener: "gateway",
+                source,
+            })?;
+            let open = metrics.connections().clone();
+            let (address, limits) = (gateway.address, connection_limits);
+            let listener = Listener::bind("gateway", address, tls, gateways, limits, open).await?;
+            Some(listener.like_an_api_server())
+        }
+    };
+
     let graceful = GracefulShutdown::new();
     let admin_graceful = GracefulShutdown::new();
     let stop = async {
@@ -252,6 +297,7 @@ pub async fn serve(config: &Config, telemetry: &Telemetry) -> Result<(), StartEr
         tokio::select! {
             () = stop => {}
             () = service.accept(&workers, &graceful) => {}
+            () = accept_gateway(gateway, &workers, &graceful) => {}
         }
         let drained = tokio::time::timeout(limits.drain_timeout, graceful.shutdown()).await;
         tracing::info!(complete = drained.is_ok(), "drained");
@@ -262,6 +308,18 @@ pub async fn serve(config: &Config, telemetry: &Telemetry) -> Result<(), StartEr
         () = admin.accept(&workers, &admin_graceful) => {}
     }
     Ok(())
+}
+
+/// Accepts connections where there is a gateway, and does nothing for ever where there is none.
+async fn accept_gateway(
+    listener: Option<Listener<Gateway>>,
+    workers: &Workers,
+    graceful: &GracefulShutdown,
+) {
+    match listener {
+        Some(listener) => listener.accept(workers, graceful).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// What of the configuration bounds a request.

@@ -184,6 +184,11 @@ impl Record {
         self.0.reason = Some(reason);
     }
 
+    /// The namespaces that it was refused for.
+    pub fn asked(&mut self, namespaces: &[Namespace]) {
+        self.0.asked = namespaces.iter().take(SHOWN_NAMESPACES).cloned().collect();
+    }
+
     /// How long Prometheus took to the head of its answer.
     pub fn upstream(&mut self, duration: Duration) {
         self.0.upstream = Some(duration);

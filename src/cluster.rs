@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
+use http::{Response, StatusCode};
 use http_body_util::Limited;
 use hyper_util::rt::TokioExecutor;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, TokenReviewStatus};
@@ -177,6 +178,7 @@ impl KubeCluster {
             .layer(MapResponseBodyLayer::new(|body| {
                 Limited::new(body, MAX_REVIEW_BYTES)
             }))
+            .map_result(review_or_error)
             .map_err(tower::BoxError::from)
             .service(client);
         let _inside = runtime.enter();
@@ -260,6 +262,24 @@ impl KubeCluster {
             .unwrap_or(Err(Unavailable::Unreachable))
     }
 }
+
+/// Lets pass what can be the answer to a review: kube reads the body of whatever is not an error as one, that of
+/// a redirect included.
+fn review_or_error<B>(
+    answer: Result<Response<B>, tower::BoxError>,
+) -> Result<Response<B>, tower::BoxError> {
+    let answer = answer?;
+    match answer.status() {
+        StatusCode::OK | StatusCode::CREATED => Ok(answer),
+        status if status.is_client_error() || status.is_server_error() => Ok(answer),
+        _ => Err(NotAReview.into()),
+    }
+}
+
+/// A status that no review has.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer's status is not that of a review")]
+struct NotAReview;
 
 /// A client for watches: without the bounds of reviews, and without kube's retries, as the watcher has its own.
 ///
@@ -356,6 +376,7 @@ fn unavailable(error: &kube::Error) -> Unavailable {
         kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) | kube::Error::ReadEvents(_) => {
             Unavailable::Malformed
         }
+        kube::Error::Service(error) if error.is::<NotAReview>() => Unavailable::Malformed,
         _ => Unavailable::Unreachable,
     };
     tracing::warn!(%reason, "a review failed");

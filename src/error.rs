@@ -10,6 +10,7 @@ use crate::body::ResponseBody;
 use crate::cluster::Unavailable;
 use crate::limits::LimitError;
 use crate::metrics::{Decision, UpstreamFailure};
+use crate::namespace::Namespace;
 use crate::prometheus::{RequestError, envelope};
 use crate::promql::QueryError;
 use crate::upstream::UpstreamError;
@@ -61,6 +62,7 @@ impl Refusal {
             Self::Limit(LimitError::Caller) => StatusCode::TOO_MANY_REQUESTS,
             Self::Limit(LimitError::Total) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Upstream(error) => match error {
+                UpstreamError::NoEndpoint => StatusCode::SERVICE_UNAVAILABLE,
                 UpstreamError::Timeout => StatusCode::GATEWAY_TIMEOUT,
                 UpstreamError::Connect | UpstreamError::Broken | UpstreamError::Unusable(_) => {
                     StatusCode::BAD_GATEWAY
@@ -96,11 +98,30 @@ impl Refusal {
     /// The upstream's failure, where it is one.
     pub fn upstream_failure(&self) -> Option<UpstreamFailure> {
         match self {
-            Self::Upstream(UpstreamError::Connect) => Some(UpstreamFailure::Connect),
+            Self::Upstream(UpstreamError::NoEndpoint | UpstreamError::Connect) => {
+                Some(UpstreamFailure::Connect)
+            }
             Self::Upstream(UpstreamError::Timeout) => Some(UpstreamFailure::Timeout),
             Self::Upstream(UpstreamError::Broken) => Some(UpstreamFailure::Broken),
             Self::Upstream(UpstreamError::Unusable(_)) => Some(UpstreamFailure::Unusable),
             _ => None,
+        }
+    }
+
+    /// The reason as it is logged: without the piece of the query that the caller is shown, as whether
+    /// queries are logged is for the configuration to say.
+    pub fn logged(&self) -> String {
+        match self {
+            Self::Authorization(AuthorizationError::Query { error, .. }) => error.to_string(),
+            other => other.to_string(),
+        }
+    }
+
+    /// The namespaces that it is about.
+    pub fn namespaces(&self) -> &[Namespace] {
+        match self {
+            Self::Authorization(AuthorizationError::Namespaces { namespaces, .. }) => namespaces,
+            _ => &[],
         }
     }
 

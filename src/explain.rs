@@ -54,7 +54,7 @@ impl fmt::Display for Explanation {
 /// When Kubernetes does not say.
 pub async fn explain(config: &Config, arguments: &Explain) -> Result<Explanation, ExplainError> {
     let authorization = Authorization::new(config, &Metrics::new()).await?;
-    let caller = Caller::assumed(&arguments.user, &arguments.groups);
+    let caller = Caller::assumed(&arguments.user, &groups(&arguments.user, &arguments.groups));
     let target = Target::find("/api/v1/query", &Method::GET)?;
     let query = form_urlencoded::Serializer::new(String::new())
         .append_pair("query", &arguments.query)
@@ -71,6 +71,23 @@ pub async fn explain(config: &Config, arguments: &Explain) -> Result<Explanation
             allowed: false,
         }),
     }
+}
+
+/// The groups that were given, and those that every review of such a user has.
+fn groups(user: &str, given: &[String]) -> Vec<String> {
+    let mut groups = given.to_vec();
+    let mut add = |group: String| {
+        if !groups.contains(&group) {
+            groups.push(group);
+        }
+    };
+    let account = user.strip_prefix("system:serviceaccount:");
+    if let Some((namespace, _)) = account.and_then(|account| account.split_once(':')) {
+        add("system:serviceaccounts".to_owned());
+        add(format!("system:serviceaccounts:{namespace}"));
+    }
+    add("system:authenticated".to_owned());
+    groups
 }
 
 fn allowed(permit: &Permit<'_>) -> Explanation {
@@ -94,7 +111,7 @@ fn allowed(permit: &Permit<'_>) -> Explanation {
             .iter()
             .map(|warning| format!("warning: {warning}")),
     );
-    match restrict(permit, &Method::GET) {
+    match restrict(permit, &Method::GET, None) {
         Ok(request) => {
             let parameters = request
                 .target()

@@ -14,7 +14,8 @@
 //!       upstream   UpstreamRequest -> Response         streamed, filtered where it has to be
 //! ```
 //!
-//! `config` and `app` make all of it; `cluster` talks to Kubernetes; `review_cache` remembers what it said;
+//! `gateway` stands in front of the API server: what the Prometheus plugin asks there goes the same way, all else
+//! passes. `config` and `app` make all of it; `cluster` talks to Kubernetes; `review_cache` remembers what it said;
 //! `audit`, `metrics` and `telemetry` tell how it went.
 
 pub mod app;
@@ -27,6 +28,7 @@ pub mod cluster;
 pub mod config;
 pub mod error;
 pub mod explain;
+pub mod gateway;
 pub mod limits;
 pub mod metrics;
 pub mod namespace;

@@ -129,6 +129,19 @@ closed_label! {
     }
 }
 
+impl StatusClass {
+    /// The class of a response that has begun.
+    pub fn of(status: http::StatusCode) -> Self {
+        if status.is_server_error() {
+            Self::Server
+        } else if status.is_client_error() {
+            Self::Client
+        } else {
+            Self::Success
+        }
+    }
+}
+
 closed_label! {
     /// Why Prometheus gave no usable answer.
     UpstreamFailure {
@@ -140,6 +153,28 @@ closed_label! {
         Broken = "broken",
         /// An answer that is not passed on.
         Unusable = "unusable",
+    }
+}
+
+closed_label! {
+    /// Whether requests are best sent to an endpoint.
+    EndpointState {
+        /// It said that it is ready, and no request failed there just now.
+        Healthy = "healthy",
+        /// Anything else.
+        Unhealthy = "unhealthy",
+    }
+}
+
+closed_label! {
+    /// What came of trying a request on a second endpoint.
+    Retry {
+        /// An answer.
+        Answered = "answered",
+        /// None.
+        Failed = "failed",
+        /// It was not tried, as too many were.
+        Refused = "refused",
     }
 }
 
@@ -175,8 +210,25 @@ struct FailureLabels {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PassedLabels {
+    status_class: StatusClass,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReviewLabels {
     review: Review,
+}
+
+/// The name of an upstream comes from the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EndpointsLabels {
+    upstream: Arc<str>,
+    state: EndpointState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RetryLabels {
+    result: Retry,
 }
 
 /// An endpoint, or `none` where a request did not get as far as to name one.
@@ -208,7 +260,11 @@ struct Series {
     connections: Gauge,
     streamed_bytes: Counter,
     upstream_errors: Family<FailureLabels, Counter>,
+    upstream_endpoints: Family<EndpointsLabels, Gauge>,
+    upstream_retries: Family<RetryLabels, Counter>,
     audit_dropped: Counter,
+    passed: Family<PassedLabels, Counter>,
+    tunnels: Gauge,
 }
 
 const ENDPOINTS: usize = Endpoint::ALL.len() + 1;
@@ -234,7 +290,11 @@ impl Metrics {
             connections: Gauge::default(),
             streamed_bytes: Counter::default(),
             upstream_errors: Family::default(),
+            upstream_endpoints: Family::default(),
+            upstream_retries: Family::default(),
             audit_dropped: Counter::default(),
+            passed: Family::default(),
+            tunnels: Gauge::default(),
         };
         series.register();
         Self(Arc::new(series))
@@ -296,6 +356,24 @@ impl Metrics {
             .inc();
     }
 
+    /// The series of one upstream.
+    pub fn upstream(&self, name: &str) -> UpstreamMetrics {
+        let endpoints = |state| {
+            let upstream = Arc::from(name);
+            let labels = EndpointsLabels { upstream, state };
+            self.0.upstream_endpoints.get_or_create(&labels).clone()
+        };
+        let retried = |result: &Retry| {
+            let labels = RetryLabels { result: *result };
+            self.0.upstream_retries.get_or_create(&labels).clone()
+        };
+        UpstreamMetrics {
+            healthy: endpoints(EndpointState::Healthy),
+            unhealthy: endpoints(EndpointState::Unhealthy),
+            retries: Retry::ALL.iter().map(retried).collect(),
+        }
+    }
+
     /// A response body begins.
     pub fn response_opened(&self) {
         self.0.open_responses.inc();
@@ -315,6 +393,19 @@ impl Metrics {
     /// Audit lines that the log could not take.
     pub fn audit_dropped(&self) -> &Counter {
         &self.0.audit_dropped
+    }
+
+    /// Counts a request of the gateway that the API server has begun to answer, or has not.
+    pub fn passed(&self, status_class: StatusClass) {
+        self.0
+            .passed
+            .get_or_create(&PassedLabels { status_class })
+            .inc();
+    }
+
+    /// The upgraded connections through the gateway that are open now.
+    pub fn tunnels(&self) -> &Gauge {
+        &self.0.tunnels
     }
 
     /// How many answers the cache of a review holds.
@@ -430,15 +521,57 @@ impl Series {
             self.upstream_errors.clone(),
         );
         registry.register(
+            "upstream_endpoints",
+            "Endpoints of an upstream that are known",
+            self.upstream_endpoints.clone(),
+        );
+        registry.register(
+            "upstream_retries",
+            "Requests that were to be tried on a second endpoint",
+            self.upstream_retries.clone(),
+        );
+        registry.register(
             "audit_dropped",
             "Log lines lost because the log was too slow",
             self.audit_dropped.clone(),
+        );
+        registry.register(
+            "gateway_passed_requests",
+            "Requests that the gateway has passed to the Kubernetes API server",
+            self.passed.clone(),
+        );
+        registry.register(
+            "gateway_tunnels",
+            "Open tunnels through the gateway: WebSockets, exec, port forwarding",
+            self.tunnels.clone(),
         );
         registry.register(
             "build",
             "This program",
             Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
         );
+    }
+}
+
+/// The series of one upstream.
+#[derive(Clone, Debug)]
+pub struct UpstreamMetrics {
+    healthy: Gauge,
+    unhealthy: Gauge,
+    /// In the order of [`Retry::ALL`].
+    retries: Arc<[Counter]>,
+}
+
+impl UpstreamMetrics {
+    /// So many endpoints are known.
+    pub fn endpoints(&self, healthy: usize, unhealthy: usize) {
+        self.healthy.set(healthy as i64);
+        self.unhealthy.set(unhealthy as i64);
+    }
+
+    /// A request was to be tried on a second endpoint.
+    pub fn retried(&self, result: Retry) {
+        self.retries[result as usize].inc();
     }
 }
 

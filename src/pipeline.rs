@@ -25,7 +25,7 @@ use crate::limits::{LimitError, Slot, Slots};
 use crate::metrics::Door;
 use crate::prometheus::{Form, Path, PathError, RequestError, RequestLimits, Target};
 use crate::restrict::restrict;
-use crate::upstream::{Passed, UpstreamClient, Upstreams};
+use crate::upstream::{Affinity, Passed, UpstreamClient, Upstreams};
 
 /// What all workers share.
 pub struct Shared {
@@ -41,6 +41,15 @@ pub struct Shared {
     pub body_timeout: Duration,
     /// Places for the requests of all callers.
     pub slots: Slots,
+}
+
+/// Which listener a request came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entrance {
+    /// The one for Prometheus requests, which three doors lead to.
+    Service,
+    /// The gateway.
+    Gateway,
 }
 
 /// The way itself; one for each worker.
@@ -70,6 +79,7 @@ impl Pipeline {
     pub async fn answer<B>(
         &self,
         request: Request<B>,
+        entrance: Entrance,
         record: &mut Record,
     ) -> Result<Answered, Refusal>
     where
@@ -78,9 +88,12 @@ impl Pipeline {
     {
         let (head, body) = request.into_parts();
         check_host(&head)?;
-        let (caller, carrier) = self.shared.authenticator.caller(&head.headers).await?;
+        let path = Path::parse(head.uri.path());
+        record.door(self.door(&head, entrance, path.as_ref().ok()));
+        let caller = self.shared.authenticator.caller(&head.headers).await?;
         record.caller(&caller);
-        let (upstream, target) = self.target(&head, carrier, record)?;
+        let (upstream, target) = self.target(&head, path)?;
+        record.endpoint(target.endpoint());
         let slots = [
             caller.slots().take().await.ok_or(LimitError::Caller)?,
             self.shared.slots.take().await.ok_or(LimitError::Total)?,
@@ -96,20 +109,36 @@ impl Pipeline {
         record.request(&request);
         let permit = self.shared.authorizer.permit(&caller, &request).await?;
         record.permit(&permit);
-        let request = restrict(&permit, &head.method)?;
+        let query_timeout = upstream.upstream().query_timeout();
+        let request = restrict(&permit, &head.method, Some(query_timeout))?;
         let (response, duration) = upstream
-            .send(&request, &Passed::from_caller(&head.headers))
+            .send(
+                &request,
+                &Passed::from_caller(&head.headers),
+                Affinity::of(caller.username()),
+            )
             .await?;
         record.upstream(duration);
         Ok(Answered { response, slots })
+    }
+
+    /// Which door a request came through: told by what it looks like, whoever sent it.
+    fn door(&self, head: &request::Parts, entrance: Entrance, path: Option<&Path<'_>>) -> Door {
+        let form = path.map_or(Form::Bare, |path| path.form);
+        let carrier = self.shared.authenticator.carrier(&head.headers);
+        match (entrance, form, carrier) {
+            (Entrance::Gateway, ..) => Door::Gateway,
+            (Entrance::Service, Form::Proxy, _) => Door::Ingress,
+            (Entrance::Service, Form::Bare, Carrier::Cookie) => Door::Service,
+            (Entrance::Service, Form::Bare, Carrier::Header) => Door::Direct,
+        }
     }
 
     /// Finds the upstream and the endpoint that a path names.
     fn target(
         &self,
         head: &request::Parts,
-        carrier: Carrier,
-        record: &mut Record,
+        path: Result<Path<'_>, PathError>,
     ) -> Result<(&UpstreamClient, Target), RequestError> {
         if head.method == Method::CONNECT {
             return Err(RequestError::Method {
@@ -117,22 +146,11 @@ impl Pipeline {
                 allow: "GET, POST",
             });
         }
-        if head.uri.path() == "*" {
-            return Err(PathError::NotAPath.into());
-        }
-        let path = Path::parse(head.uri.path())?;
-        record.door(match (path.form, carrier) {
-            (Form::Proxy, _) => Door::Ingress,
-            (Form::Bare, Carrier::Cookie) => Door::Service,
-            (Form::Bare, Carrier::Header) => Door::Direct,
-        });
         let (upstream, path) = self
             .upstreams
-            .find(path.rest)
+            .find(path?.rest)
             .ok_or(RequestError::UnknownEndpoint)?;
-        let target = Target::find(path, &head.method)?;
-        record.endpoint(target.endpoint());
-        Ok((upstream, target))
+        Ok((upstream, Target::find(path, &head.method)?))
     }
 
     /// Reads the form of a POST. Everything that could make Prometheus or us read another is refused.

@@ -4,6 +4,7 @@
 //! parameters are encoded anew.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use form_urlencoded::Serializer;
@@ -18,6 +19,10 @@ use crate::promql::Constraint;
 /// at 8 KiB.
 const MAX_GET_BYTES: usize = 8 * 1024;
 
+/// How long Prometheus may take. It is never what the caller asks for alone: a query whose answer nobody would
+/// wait for must end by itself.
+const TIMEOUT: &str = "timeout";
+
 /// A request that may be sent. Only [`restrict`] makes one, and only of a permit.
 #[derive(Clone, Debug)]
 pub struct UpstreamRequest {
@@ -26,6 +31,7 @@ pub struct UpstreamRequest {
     target: String,
     form: Bytes,
     treatment: Treatment,
+    start: Option<f64>,
 }
 
 /// What is done to Prometheus' answer before the caller gets it.
@@ -81,19 +87,26 @@ impl UpstreamRequest {
         self.form.clone()
     }
 
+    /// Where the asked time begins, in seconds since 1970. `None`: nothing is asked for, or about now.
+    pub fn start(&self) -> Option<f64> {
+        self.start
+    }
+
     /// What is done to the answer.
     pub fn treatment(&self) -> &Treatment {
         &self.treatment
     }
 }
 
-/// Writes the request that a permit allows. `method` is the caller's.
+/// Writes the request that a permit allows. `method` is the caller's; Prometheus may take `longest` for a query,
+/// or for `None` as long as the caller and itself allow.
 ///
 /// # Errors
 /// When a query would pass the limit for its length once all namespaces stand in it.
 pub fn restrict(
     permit: &Permit<'_>,
     method: &Method,
+    longest: Option<Duration>,
 ) -> Result<UpstreamRequest, AuthorizationError> {
     let request = permit.request();
     let mut parameters = Parameters::default();
@@ -147,7 +160,17 @@ pub fn restrict(
                 .others(request, |name| !OURS.contains(&name));
         }
     }
-    Ok(parameters.request(request.endpoint(), request.label(), method, treatment))
+    if matches!(request.endpoint(), Endpoint::Query | Endpoint::QueryRange) {
+        let timeout = request.timeout().into_iter().chain(longest).min();
+        if let Some(timeout) = timeout {
+            parameters.push(TIMEOUT, &timeout.as_secs_f64().to_string());
+        }
+    }
+    let restricted = parameters.request(request.endpoint(), request.label(), method, treatment);
+    Ok(UpstreamRequest {
+        start: request.start(),
+        ..restricted
+    })
 }
 
 /// An expression or selector with the matchers that were granted.
@@ -214,7 +237,8 @@ impl Parameters {
     }
 
     fn others(&mut self, request: &PrometheusRequest, keep: impl Fn(&str) -> bool) {
-        for (name, value) in request.others().filter(|(name, _)| keep(name)) {
+        let others = request.others().filter(|(name, _)| *name != TIMEOUT);
+        for (name, value) in others.filter(|(name, _)| keep(name)) {
             self.push(name, value);
         }
     }
@@ -235,6 +259,7 @@ impl Parameters {
                 target,
                 form: self.0.into(),
                 treatment,
+                start: None,
             };
         }
         if !self.0.is_empty() {
@@ -252,6 +277,7 @@ impl Parameters {
             target,
             form: Bytes::new(),
             treatment,
+            start: None,
         }
     }
 }

@@ -1,19 +1,23 @@
 //! The one place that puts the layers around the pipeline in order.
 
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{HeaderName, HeaderValue, Request, Response};
+use http::{HeaderName, HeaderValue, Method, Request, Response};
+use http_body::Body;
 use hyper::body::Incoming;
-use tower::Service;
+use tower::{BoxError, Service};
 
-use crate::audit::{Log, RequestId};
+use crate::audit::{Log, Record, RequestId};
 use crate::body::ResponseBody;
 use crate::error::protect;
-use crate::metrics::{Door, Metrics};
-use crate::pipeline::{Answered, Pipeline};
+use crate::limits::Slot;
+use crate::metrics::{Decision, Door, Metrics};
+use crate::pipeline::{Answered, Entrance, Pipeline};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -80,21 +84,56 @@ impl Stack {
         }))
     }
 
-    async fn respond(self, request: Request<Incoming>) -> Response<ResponseBody> {
-        let id = self.0.ids.next();
-        let mut record = self.0.log.begin(id, Door::Direct, request.method());
-        let (mut response, slots) = match self.0.pipeline.answer(request, &mut record).await {
+    /// Answers a request that came to `entrance`.
+    pub async fn answer<B>(&self, request: Request<B>, entrance: Entrance) -> Response<ResponseBody>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let mut record = self.begin(request.method(), entrance);
+        let answered = self.0.pipeline.answer(request, entrance, &mut record).await;
+        let (response, slots) = match answered {
             Ok(Answered { response, slots }) => (response, Some(slots)),
             Err(refusal) => {
-                record.refused(refusal.decision(), &refusal);
+                record.refused(refusal.decision(), &refusal.logged());
+                record.asked(refusal.namespaces());
                 if let Some(failure) = refusal.upstream_failure() {
                     self.0.metrics.upstream_failure(failure);
                 }
                 (refusal.response(), None)
             }
         };
+        Self::finish(record, response, slots)
+    }
+
+    /// Records a request that `entrance` itself refuses, because of `reason`.
+    pub fn refuse(
+        &self,
+        method: &Method,
+        entrance: Entrance,
+        (decision, reason): (Decision, &dyn Display),
+        response: Response<ResponseBody>,
+    ) -> Response<ResponseBody> {
+        let mut record = self.begin(method, entrance);
+        record.refused(decision, reason);
+        Self::finish(record, response, None)
+    }
+
+    fn begin(&self, method: &Method, entrance: Entrance) -> Record {
+        let door = match entrance {
+            Entrance::Service => Door::Direct,
+            Entrance::Gateway => Door::Gateway,
+        };
+        self.0.log.begin(self.0.ids.next(), door, method)
+    }
+
+    fn finish(
+        record: Record,
+        mut response: Response<ResponseBody>,
+        slots: Option<[Slot; 2]>,
+    ) -> Response<ResponseBody> {
         protect(response.headers_mut());
-        let id = HeaderValue::try_from(id.to_string()).expect("hexadecimal digits");
+        let id = HeaderValue::try_from(record.id().to_string()).expect("hexadecimal digits");
         response.headers_mut().insert(REQUEST_ID, id);
         let completion = record.responded(response.status(), slots);
         response.map(|body| body.completing(completion))
@@ -115,6 +154,6 @@ impl Service<Request<Incoming>> for Stack {
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
         let stack = self.clone();
-        Box::pin(async move { Ok(stack.respond(request).await) })
+        Box::pin(async move { Ok(stack.answer(request, Entrance::Service).await) })
     }
 }

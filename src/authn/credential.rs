@@ -1,6 +1,6 @@
 //! Where a request carries its token: a header first, else Headlamp's cookie. Never both, never a guess.
 
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, HeaderName};
 
 use super::cookie;
@@ -16,16 +16,7 @@ pub struct Sources {
     pub headlamp_cookie: bool,
 }
 
-/// A token, and what carried it.
-#[derive(Clone, Debug)]
-pub struct Credential {
-    /// The token.
-    pub token: Token,
-    /// What carried it.
-    pub carrier: Carrier,
-}
-
-/// What carried a token.
+/// What carries a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carrier {
     /// A request header.
@@ -35,6 +26,16 @@ pub enum Carrier {
 }
 
 impl Sources {
+    /// What carries the token of a request, if anything does: a cookie is looked at where no header is there.
+    pub fn carrier(&self, headers: &HeaderMap) -> Carrier {
+        let in_header = self.headers.iter().any(|name| headers.contains_key(name));
+        if !in_header && self.headlamp_cookie && headers.contains_key(COOKIE) {
+            Carrier::Cookie
+        } else {
+            Carrier::Header
+        }
+    }
+
     /// Finds the one token of a request.
     ///
     /// A header that is there decides: when it is not usable, the cookie is not asked instead, since the
@@ -42,7 +43,7 @@ impl Sources {
     ///
     /// # Errors
     /// When there is no token, or what is there is not exactly one.
-    pub fn credential(&self, headers: &HeaderMap) -> Result<Credential, CredentialError> {
+    pub fn token(&self, headers: &HeaderMap) -> Result<Token, CredentialError> {
         for name in &self.headers {
             let mut values = headers.get_all(name).iter();
             let Some(value) = values.next() else { continue };
@@ -56,22 +57,15 @@ impl Sources {
                 None if *name == AUTHORIZATION => return Err(CredentialError::NotBearer),
                 None => value.as_bytes(),
             };
-            return Ok(Credential {
-                token: Token::parse(token)?,
-                carrier: Carrier::Header,
-            });
+            return Ok(Token::parse(token)?);
         }
         let token = if self.headlamp_cookie {
             cookie::token(headers)?
         } else {
             None
         };
-        let token = token.ok_or(CredentialError::Missing {
+        token.ok_or(CredentialError::Missing {
             cookie_read: self.headlamp_cookie,
-        })?;
-        Ok(Credential {
-            token,
-            carrier: Carrier::Cookie,
         })
     }
 }
@@ -135,10 +129,8 @@ impl From<MalformedToken> for CredentialError {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-    use http::header::COOKIE;
-
     use super::*;
+    use http::HeaderValue;
 
     const FORWARDED: HeaderName = HeaderName::from_static("x-forwarded-access-token");
 
@@ -154,8 +146,8 @@ mod tests {
                 HeaderValue::from_bytes(value.as_bytes()).expect("a header value"),
             );
         }
-        let credential = sources.credential(&map)?;
-        Ok((credential.token.expose().to_owned(), credential.carrier))
+        let token = sources.token(&map)?;
+        Ok((token.expose().to_owned(), sources.carrier(&map)))
     }
 
     #[test]

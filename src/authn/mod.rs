@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use k8s_openapi::api::authentication::v1::{TokenReviewSpec, TokenReviewStatus};
 
-pub use self::credential::{Carrier, Credential, CredentialError, Sources};
+pub use self::credential::{Carrier, CredentialError, Sources};
 pub use self::token::{Digest, Digester, MAX_TOKEN_BYTES, MalformedToken, Token};
 use crate::cluster::{Cluster, Unavailable};
 use crate::limits::{Bounds, CallerSlots};
@@ -170,22 +170,27 @@ impl Authenticator {
         })
     }
 
-    /// Who sent a request with these headers, and what carried the token.
+    /// What carries the token of a request with these headers, if anything does.
+    pub fn carrier(&self, headers: &http::HeaderMap) -> Carrier {
+        self.sources.carrier(headers)
+    }
+
+    /// Who sent a request with these headers.
     ///
     /// # Errors
     /// When there is no token, it is not accepted, or Kubernetes does not say.
     pub async fn caller(
         self: &Arc<Self>,
         headers: &http::HeaderMap,
-    ) -> Result<(Caller, Carrier), AuthenticationError> {
-        let Credential { token, carrier } = self.sources.credential(headers)?;
+    ) -> Result<Caller, AuthenticationError> {
+        let token = self.sources.token(headers)?;
         let audiences = self.audiences.iter().map(String::as_bytes);
         let key = self
             .digester
             .digest(std::iter::once(token.expose().as_bytes()).chain(audiences));
         let verdict = self.cache.answer(key, || self.clone().review(token)).await;
         match verdict.map_err(AuthenticationError::Unavailable)?.value {
-            Verdict::Known(caller) => Ok((caller, carrier)),
+            Verdict::Known(caller) => Ok(caller),
             Verdict::Rejected => Err(AuthenticationError::Rejected),
         }
     }

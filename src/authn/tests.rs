@@ -45,10 +45,7 @@ async fn caller(
     authenticator: &Arc<Authenticator>,
     token: &str,
 ) -> Result<Caller, AuthenticationError> {
-    authenticator
-        .caller(&bearer(token))
-        .await
-        .map(|(caller, _)| caller)
+    authenticator.caller(&bearer(token)).await
 }
 
 /// What a review with this status comes to.

@@ -104,7 +104,7 @@ impl World {
     ) -> Result<Vec<(String, String)>, AuthorizationError> {
         let request = request(path, pairs);
         let permit = self.authorizer.permit(&self.alice, &request).await?;
-        let sent = restrict(&permit, &Method::GET)?;
+        let sent = restrict(&permit, &Method::GET, None)?;
         let query = sent.target().split_once('?').map_or("", |(_, query)| query);
         Ok(form_urlencoded::parse(query.as_bytes())
             .into_owned()
@@ -492,7 +492,7 @@ async fn thousands_of_names_are_sent_with_post() {
         .permit(&world.alice, &request)
         .await
         .expect("a permit");
-    let sent = restrict(&permit, &Method::GET).expect("short enough");
+    let sent = restrict(&permit, &Method::GET, None).expect("short enough");
     assert_eq!(
         (sent.method(), sent.target()),
         (&Method::POST, "/api/v1/query")

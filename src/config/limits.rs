@@ -30,7 +30,7 @@ pub struct Limits {
     pub max_duration: Duration,
     /// Longest time in which a request's head must arrive, counted from the last answer. Default 60 s.
     pub header_timeout: Duration,
-    /// Most connections of each listener, at least 1. Default 20,000.
+    /// Most connections of callers, all listeners together, at least 1. Default 20,000.
     pub max_connections: u32,
     /// How long open answers may go on after SIGTERM. Default 30 s.
     pub drain_timeout: Duration,

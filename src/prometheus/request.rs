@@ -363,6 +363,20 @@ impl PrometheusRequest {
             .transpose()
     }
 
+    /// Where the asked time begins, in seconds since 1970. `None`: nothing is asked for, or about now.
+    pub fn start(&self) -> Option<f64> {
+        let name = match self.endpoint {
+            Endpoint::Query => "time",
+            _ => "start",
+        };
+        self.time(name).ok().flatten()
+    }
+
+    /// How long the caller lets Prometheus take.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.duration("timeout").ok().flatten()
+    }
+
     /// One of the other parameters. An empty value counts as none: so Prometheus reads it.
     pub fn other(&self, name: &str) -> Option<&str> {
         self.others()

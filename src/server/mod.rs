@@ -4,6 +4,9 @@
 //! with the upstream connections of that worker, so that a request crosses no thread.
 
 pub mod admin;
+mod patience;
+mod stream;
+mod taking;
 mod tls;
 mod workers;
 
@@ -12,9 +15,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use http_body::Body;
 use hyper::body::Incoming;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
@@ -24,6 +28,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tower::Service;
 
+use self::patience::Patient;
+use self::stream::Counted;
+pub use self::stream::Peer;
 pub use self::tls::{TlsError, acceptor};
 pub use self::workers::{Workers, WorkersError};
 use crate::reload::Reloaded;
@@ -45,11 +52,49 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
 /// The bounds of connections.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
-    /// How long the head of a request, and a TLS handshake, may take. An HTTP/1.1 connection without a
-    /// request ends after the same time.
+    /// How long the head of a request, and a TLS handshake, may take, and how long a caller may take nothing of
+    /// an answer. An HTTP/1.1 connection without a request ends after the same time.
     pub header_timeout: Duration,
     /// Connections open at the same time. One more is closed at once.
     pub connections: u32,
+}
+
+/// What connections may be used for.
+#[derive(Clone, Copy, Debug)]
+struct Protocol {
+    /// HTTP/1.1 may go over to another protocol.
+    upgrades: bool,
+    /// Shortest time that an HTTP/1.1 connection may be without a request.
+    idle: Duration,
+    max_header_bytes: u32,
+    max_streams: u32,
+    /// What may be sent ahead on a stream; HTTP/2 connections get as much for each of their streams.
+    stream_window: Option<u32>,
+    /// Silence after which a connection of any kind is asked for a sign of life.
+    ping_interval: Duration,
+}
+
+impl Protocol {
+    /// Requests and answers, and nothing else.
+    const REQUESTS: Self = Self {
+        upgrades: false,
+        idle: Duration::ZERO,
+        max_header_bytes: MAX_HEADER_BYTES,
+        max_streams: MAX_STREAMS,
+        stream_window: None,
+        ping_interval: PING_INTERVAL,
+    };
+
+    /// Whatever the API server serves: watches and tunnels, for all users on one connection.
+    const KUBERNETES: Self = Self {
+        upgrades: true,
+        // Go's clients let go of a connection after 90 s; ending it first would break their next request.
+        idle: Duration::from_secs(120),
+        max_header_bytes: 256 * 1024,
+        max_streams: 500,
+        stream_window: Some(128 * 1024),
+        ping_interval: Duration::from_secs(30),
+    };
 }
 
 /// A listener that is bound, and who answers there: one service for each worker.
@@ -60,6 +105,7 @@ pub struct Listener<S> {
     services: Vec<S>,
     limits: ConnectionLimits,
     open: Gauge,
+    protocol: Protocol,
 }
 
 /// A listener that cannot be bound.
@@ -100,7 +146,15 @@ impl<S> Listener<S> {
             services,
             limits,
             open,
+            protocol: Protocol::REQUESTS,
         })
+    }
+
+    /// From now on for whatever a Kubernetes API server serves: upgrades, long watches, many streams. Requests
+    /// carry their [`Peer`].
+    pub fn like_an_api_server(mut self) -> Self {
+        self.protocol = Protocol::KUBERNETES;
+        self
     }
 
     /// Accepts connections and gives each to the worker that has the fewest, until dropped.
@@ -114,8 +168,8 @@ impl<S> Listener<S> {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         loop {
-            let stream = match self.socket.accept().await {
-                Ok((stream, _)) => stream,
+            let (stream, address) = match self.socket.accept().await {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     // Such as no more descriptors: trying at once would only burn the processor.
                     tracing::warn!(listener = self.name, %error, "a connection cannot be accepted");
@@ -135,16 +189,29 @@ impl<S> Listener<S> {
                 tls: self.tls.clone(),
                 limits: self.limits,
                 watcher: graceful.watcher(),
-                open: Open::new(self.open.clone()),
+                protocol: self.protocol,
             };
-            let service = self.services[worker].clone();
+            let service = stream::Addressed {
+                service: self.services[worker].clone(),
+                peer: self.protocol.upgrades.then_some(Peer(address)),
+            };
+            // All of it lasts as long as the socket, which an upgrade takes away from the connection.
+            let guards = (place, Open::new(self.open.clone()), graceful.watcher());
+            let keep_alive = self
+                .protocol
+                .upgrades
+                .then_some(self.protocol.ping_interval);
             workers.spawn(worker, async move {
-                let _place = place;
                 let Ok(stream) = TcpStream::from_std(stream) else {
                     return;
                 };
                 let _ = stream.set_nodelay(true);
-                connection.serve(stream, service).await;
+                if let Some(interval) = keep_alive {
+                    stream::keep_alive(&stream, interval);
+                }
+                connection
+                    .serve(Counted::new(stream, guards), service)
+                    .await;
             });
         }
     }
@@ -155,12 +222,13 @@ struct Connection {
     tls: Option<Reloaded<Arc<rustls::ServerConfig>>>,
     limits: ConnectionLimits,
     watcher: Watcher,
-    open: Open,
+    protocol: Protocol,
 }
 
 impl Connection {
-    async fn serve<S, B>(self, stream: TcpStream, service: S)
+    async fn serve<G, S, B>(self, stream: Counted<G>, service: S)
     where
+        G: Unpin + Send + 'static,
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
         S: Clone + Send + 'static,
         S::Future: Send + 'static,
@@ -189,27 +257,45 @@ impl Connection {
         B::Data: Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        let protocol = self.protocol;
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder
             .http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(self.limits.header_timeout)
-            .max_buf_size(MAX_HEADER_BYTES as usize);
+            .header_read_timeout(self.limits.header_timeout.max(protocol.idle))
+            .max_buf_size(protocol.max_header_bytes as usize);
         builder
             .http2()
             .timer(TokioTimer::new())
-            .max_header_list_size(MAX_HEADER_BYTES)
-            .max_concurrent_streams(MAX_STREAMS)
-            .keep_alive_interval(PING_INTERVAL)
+            .max_header_list_size(protocol.max_header_bytes)
+            .max_concurrent_streams(protocol.max_streams)
+            .keep_alive_interval(protocol.ping_interval)
             .keep_alive_timeout(PING_TIMEOUT);
-        // Without upgrades: nobody speaks anything but HTTP here.
-        let connection = builder
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
-            .into_owned();
-        if let Err(error) = self.watcher.watch(connection).await {
+        if let Some(window) = protocol.stream_window {
+            builder
+                .http2()
+                .initial_stream_window_size(window)
+                .initial_connection_window_size(window * protocol.max_streams);
+        }
+        // A tunnel or watch may rest for as long as its two ends like.
+        let limit = self.limits.header_timeout;
+        let stream = Patient::new(stream, limit, !protocol.upgrades);
+        let stream = TokioIo::new(stream);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let watch = !protocol.upgrades && request.version() == Version::HTTP_2;
+            let answer = TowerToHyperService::new(service.clone()).call(request);
+            async move { Ok::<_, Infallible>(taking::watched(answer.await?, watch.then_some(limit))) }
+        });
+        let ended = if protocol.upgrades {
+            let connection = builder.serve_connection_with_upgrades(stream, service);
+            self.watcher.watch(connection.into_owned()).await
+        } else {
+            let connection = builder.serve_connection(stream, service);
+            self.watcher.watch(connection.into_owned()).await
+        };
+        if let Err(error) = ended {
             tracing::debug!(%error, "a connection ended with an error");
         }
-        drop(self.open);
     }
 }
 
@@ -228,3 +314,6 @@ impl Drop for Open {
         self.0.dec();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@
 use std::io::Read;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use flate2::read::MultiGzDecoder;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::UpstreamError;
+use super::failover::Outcome;
 use super::headers;
 use crate::body::{Filtered, ResponseBody, Timed};
 use crate::prometheus::filter::{self, Filter};
@@ -28,17 +29,103 @@ pub(super) struct Patience {
     pub(super) deadline: Instant,
 }
 
-/// Checks an answer and makes the caller's response of it.
+/// Whether an answer can be passed on, or another endpoint may have a better one.
+pub(super) fn judge(endpoint: Endpoint, answer: Response<Incoming>) -> Outcome<Response<Incoming>> {
+    let unusable = |what| Outcome::Elsewhere(Err(UpstreamError::Unusable(what)));
+    let (status, headers) = (answer.status(), answer.headers());
+    let content_type = headers.get(CONTENT_TYPE);
+    if headers::is_gzip(headers).is_none() {
+        unusable("an unknown compression")
+    } else if status.is_success() {
+        if is_expected(endpoint, content_type) {
+            Outcome::Answered(answer)
+        } else {
+            unusable("a content type that this endpoint does not have")
+        }
+    } else if !status.is_client_error() && !status.is_server_error() {
+        unusable("a redirect or an upgrade")
+    } else if is_absence(status) && !is_type(content_type, "application/json") {
+        Outcome::Elsewhere(Ok(answer))
+    } else {
+        Outcome::Answered(answer)
+    }
+}
+
+/// The most of a body that is waited for before its head is passed on, in bytes, and how long that may take.
+const MAX_HELD_BYTES: usize = 64 * 1024;
+const HELD_FOR: Duration = Duration::from_millis(50);
+
+/// An answer whose beginning has come; that of a small one is all of it.
+#[derive(Debug)]
+pub(super) struct Begun {
+    head: http::response::Parts,
+    first: Bytes,
+    ended: bool,
+    rest: Incoming,
+}
+
+impl Begun {
+    /// Waits for the beginning. What breaks before its head was passed on can still be asked for elsewhere, and
+    /// most answers of Prometheus are small and come at once.
+    pub(super) async fn read(answer: Response<Incoming>) -> Result<Self, UpstreamError> {
+        let (head, mut rest) = answer.into_parts();
+        let mut first = Bytes::new();
+        let mut joined = BytesMut::new();
+        let reading = async {
+            while first.len().max(joined.len()) < MAX_HELD_BYTES {
+                let Some(frame) = rest.frame().await else {
+                    return Ok(true);
+                };
+                let Ok(data) = frame.map_err(|_| UpstreamError::Broken)?.into_data() else {
+                    continue;
+                };
+                if first.is_empty() {
+                    first = data;
+                    continue;
+                }
+                if joined.is_empty() {
+                    joined.extend_from_slice(&first);
+                }
+                joined.extend_from_slice(&data);
+            }
+            Ok(false)
+        };
+        let ended = match tokio::time::timeout(HELD_FOR, reading).await {
+            Ok(ended) => ended?,
+            Err(_) => false,
+        };
+        if !joined.is_empty() {
+            first = joined.freeze();
+        }
+        Ok(Self {
+            head,
+            first,
+            ended,
+            rest,
+        })
+    }
+
+    fn into_parts(self, patience: Patience) -> (http::response::Parts, Timed<Incoming>) {
+        let body = Timed::new(self.rest, patience.idle, patience.deadline);
+        (self.head, body.after(self.first, self.ended))
+    }
+}
+
+/// What a Prometheus that starts or ends answers, or a proxy beside it that cannot reach it, in a line of text. As
+/// JSON it is the query's own fault: one that took too long.
+fn is_absence(status: StatusCode) -> bool {
+    status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::BAD_GATEWAY
+}
+
+/// Makes the caller's response of an answer that was found good.
 pub(super) async fn response(
+    answer: Begun,
     endpoint: Endpoint,
-    answer: Response<Incoming>,
     filter: Option<Box<dyn Filter + Send + Sync>>,
     patience: Patience,
 ) -> Result<Response<ResponseBody>, UpstreamError> {
-    let (head, body) = answer.into_parts();
-    let body = Timed::new(body, patience.idle, patience.deadline);
-    let gzip =
-        headers::is_gzip(&head.headers).ok_or(UpstreamError::Unusable("an unknown compression"))?;
+    let (head, body) = answer.into_parts(patience);
+    let gzip = headers::is_gzip(&head.headers) == Some(true);
     let mut to_caller = headers::to_caller(&head.headers);
     let respond = |headers, body| {
         let mut response = Response::new(body);
@@ -47,11 +134,6 @@ pub(super) async fn response(
         response
     };
     if head.status.is_success() {
-        if !is_expected(endpoint, head.headers.get(CONTENT_TYPE)) {
-            return Err(UpstreamError::Unusable(
-                "a content type that this endpoint does not have",
-            ));
-        }
         let body = match filter {
             None => ResponseBody::streamed(body),
             Some(filter) => {
@@ -60,9 +142,6 @@ pub(super) async fn response(
             }
         };
         return Ok(respond(to_caller, body));
-    }
-    if !head.status.is_client_error() && !head.status.is_server_error() {
-        return Err(UpstreamError::Unusable("a redirect or an upgrade"));
     }
     if endpoint.is_plain() && is_text(head.headers.get(CONTENT_TYPE)) {
         return Ok(respond(to_caller, ResponseBody::streamed(body)));
@@ -79,18 +158,18 @@ pub(super) async fn response(
 
 /// The whole of a successful answer, up to `limit` bytes and without its compression, chunk by chunk.
 pub(super) async fn read_all(
-    answer: Response<Incoming>,
+    answer: Begun,
     limit: usize,
     patience: Patience,
     mut take: impl FnMut(&[u8]) -> Result<(), filter::FilterError>,
 ) -> Result<(), UpstreamError> {
-    let (head, body) = answer.into_parts();
+    let (head, body) = answer.into_parts(patience);
     if head.status != StatusCode::OK || headers::is_gzip(&head.headers) != Some(false) {
         return Err(UpstreamError::Unusable(
             "an error, where the names of metrics were asked for",
         ));
     }
-    let mut body = Limited::new(Timed::new(body, patience.idle, patience.deadline), limit);
+    let mut body = Limited::new(body, limit);
     while let Some(frame) = body.frame().await {
         let frame = frame
             .map_err(|_| UpstreamError::Unusable("a list of names that is cut or too long"))?;

@@ -5,15 +5,37 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
+use http_body_util::Full;
+use hyper::body::Bytes;
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
+use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tower::Service;
 
 use crate::reload::Reloaded;
+
+/// The path that says whether a Prometheus is ready.
+pub(super) const READY: &str = "/-/ready";
+
+/// How long a connection that nobody uses is kept. Below the five minutes of Prometheus itself.
+const POOL_IDLE: Duration = Duration::from_secs(90);
+
+/// Prometheus' heads are small; one with more bytes is refused.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+
+/// A client with connections of its own. It sends a request anew when a connection that was kept turns out to be
+/// closed before a byte was sent, and in no other case.
+pub(super) fn client(connector: Connector) -> Client<Connector, Full<Bytes>> {
+    Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(POOL_IDLE)
+        .http1_max_buf_size(MAX_HEAD_BYTES)
+        .build(connector)
+}
 
 #[derive(Clone)]
 pub(super) struct Connector {

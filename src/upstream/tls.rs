@@ -1,7 +1,7 @@
 //! How HTTPS to an upstream is set up: who may have signed its certificate, and which one we show.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::ClientConfig;
@@ -77,11 +77,13 @@ pub(super) fn client_config(
     })
 }
 
-fn authorities(path: &PathBuf, pem: &[u8]) -> Result<RootCertStore, TlsError> {
+fn authorities(path: &Path, pem: &[u8]) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(certificates(path, pem)?);
     if roots.is_empty() {
-        Err(TlsError::Pem { path: path.clone() })
+        Err(TlsError::Pem {
+            path: path.to_owned(),
+        })
     } else {
         Ok(roots)
     }
@@ -98,8 +100,10 @@ fn system_authorities() -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-fn certificates(path: &PathBuf, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let bad = || TlsError::Pem { path: path.clone() };
+fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let bad = || TlsError::Pem {
+        path: path.to_owned(),
+    };
     let chain: Vec<_> = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()
         .map_err(|_| bad())?;

@@ -1,0 +1,185 @@
+//! The gateway: stands where Headlamp expects the Kubernetes API server. All traffic passes to the real one as
+//! it is, with the caller's own credentials and none of ours; what the Prometheus plugin asks is answered here,
+//! by the same pipeline as at every other door.
+//!
+//! It decides nothing about Kubernetes requests and remembers nothing of them: the API server does.
+
+mod api_server;
+mod autodetect;
+mod body;
+mod headers;
+mod refusal;
+mod route;
+mod tunnel;
+
+use std::convert::Infallible;
+use std::fmt::Display;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::future::BoxFuture;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName, Request, Response};
+use hyper::body::Incoming;
+use tower::Service;
+
+pub use self::api_server::{ApiServer, SetupError};
+use self::api_server::{Connections, PassError};
+pub use self::body::GatewayBody;
+use self::refusal::GatewayRefusal;
+use self::route::{Route, Routes};
+use crate::authn::Authenticator;
+use crate::config;
+use crate::metrics::{Decision, Metrics, StatusClass};
+use crate::pipeline::Entrance;
+use crate::server::Peer;
+use crate::stack::Stack;
+
+/// What the gateways of all workers share.
+pub struct Shared {
+    api_server: Arc<ApiServer>,
+    routes: Routes,
+    authenticator: Arc<Authenticator>,
+    /// Where the authenticator looks for tokens; at this door only `Authorization` has any.
+    token_headers: Vec<HeaderName>,
+    metrics: Metrics,
+}
+
+impl Shared {
+    /// Puts it together. `token_headers` are those that `authenticator` reads.
+    pub fn new(
+        api_server: ApiServer,
+        gateway: &config::Gateway,
+        authenticator: Arc<Authenticator>,
+        token_headers: &[HeaderName],
+        metrics: Metrics,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            api_server: Arc::new(api_server),
+            routes: Routes::new(gateway),
+            authenticator,
+            token_headers: token_headers.to_vec(),
+            metrics,
+        })
+    }
+}
+
+/// Answers the requests of the gateway listener. One for each worker, cheap to clone.
+#[derive(Clone)]
+pub struct Gateway(Arc<Inner>);
+
+struct Inner {
+    shared: Arc<Shared>,
+    connections: Connections,
+    stack: Stack,
+}
+
+impl Gateway {
+    /// One that answers the Prometheus plugin by `stack`, of the same worker.
+    pub fn new(shared: Arc<Shared>, stack: Stack) -> Self {
+        let connections = Connections::new(shared.api_server.clone());
+        Self(Arc::new(Inner {
+            shared,
+            connections,
+            stack,
+        }))
+    }
+
+    async fn respond(self, request: Request<Incoming>) -> Response<GatewayBody> {
+        let Inner { shared, stack, .. } = &*self.0;
+        let route = shared.routes.route(&request);
+        let upgrade = headers::is_upgrade(&request);
+        let refusal = match &route {
+            Route::Pass => return self.pass(request).await,
+            // The plugin lists with plain requests; whatever else it is, it is not the plugin's.
+            Route::Autodetect(_) if upgrade => return self.pass(request).await,
+            Route::Ambiguous(error) => Some(GatewayRefusal::Path(*error)),
+            _ if headers::impersonates(request.headers()) => Some(GatewayRefusal::Impersonation),
+            Route::Prometheus(_) if upgrade => Some(GatewayRefusal::Upgrade),
+            Route::Prometheus(_) | Route::Autodetect(_) => None,
+        };
+        if let Some(refusal) = refusal {
+            let why = (Decision::Invalid, &refusal as &dyn Display);
+            let (method, response) = (request.method(), refusal.response());
+            let response = stack.refuse(method, Entrance::Gateway, why, response);
+            return response.map(GatewayBody::answered);
+        }
+        match route {
+            Route::Autodetect(list) => {
+                let headers = self.credentials(request.headers());
+                // Whoever is not known here is for the API server to refuse, with its own words.
+                if shared.authenticator.caller(&headers).await.is_err() {
+                    return self.pass(request).await;
+                }
+                autodetect::response(list, &shared.routes).map(GatewayBody::answered)
+            }
+            Route::Prometheus(uri) => {
+                let (mut head, body) = request.into_parts();
+                head.uri = uri;
+                head.headers = self.credentials(&head.headers);
+                let request = Request::from_parts(head, body);
+                let response = stack.answer(request, Entrance::Gateway).await;
+                response.map(GatewayBody::answered)
+            }
+            Route::Pass | Route::Ambiguous(_) => self.pass(request).await,
+        }
+    }
+
+    /// The headers with no credential in them but that of `Authorization`: the one by which the API server
+    /// would know the caller. Where the authenticator reads others, it finds it in the first of them.
+    fn credentials(&self, headers: &HeaderMap) -> HeaderMap {
+        let mut headers = headers.clone();
+        let tokens: Vec<_> = headers.get_all(AUTHORIZATION).iter().cloned().collect();
+        headers.remove(http::header::COOKIE);
+        headers.remove(AUTHORIZATION);
+        for name in &self.0.shared.token_headers {
+            headers.remove(name);
+        }
+        if let Some(name) = self.0.shared.token_headers.first() {
+            for token in tokens {
+                headers.append(name, token);
+            }
+        }
+        headers
+    }
+
+    /// Sends a request to the API server as it is, and its answer back as it is.
+    async fn pass(&self, mut request: Request<Incoming>) -> Response<GatewayBody> {
+        let metrics = &self.0.shared.metrics;
+        let peer = request.extensions().get::<Peer>().copied();
+        let upgrade = headers::is_upgrade(&request);
+        let downstream = upgrade.then(|| hyper::upgrade::on(&mut request));
+        headers::to_api_server(request.headers_mut(), peer, upgrade);
+        let result = match downstream {
+            Some(downstream) => {
+                let result = self.0.connections.upgrade(request).await;
+                result.map(|response| tunnel::open(response, downstream, metrics.tunnels()))
+            }
+            None => {
+                let result = self.0.connections.send(request).await;
+                result.map(|mut response| {
+                    headers::to_caller(response.headers_mut(), false);
+                    response
+                })
+            }
+        };
+        let response = result.unwrap_or_else(|error| error.response());
+        metrics.passed(StatusClass::of(response.status()));
+        response
+    }
+}
+
+impl Service<Request<Incoming>> for Gateway {
+    type Response = Response<GatewayBody>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        let gateway = self.clone();
+        Box::pin(async move { Ok(gateway.respond(request).await) })
+    }
+}

@@ -1,0 +1,62 @@
+//! What follows an accepted upgrade: bytes in both directions, until both have ended. Nothing of them is read.
+
+use http::{Response, StatusCode};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use prometheus_client::metrics::gauge::Gauge;
+
+use super::body::GatewayBody;
+use super::headers;
+
+/// Bytes that a tunnel holds in each direction.
+const BUFFER_BYTES: usize = 16 * 1024;
+
+/// Gives the caller the API server's answer to an upgrade, and joins the two connections where it is accepted.
+/// Any other answer is one as to a plain request.
+pub(super) fn open(
+    mut response: Response<GatewayBody>,
+    downstream: OnUpgrade,
+    open: &Gauge,
+) -> Response<GatewayBody> {
+    let accepted = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    headers::to_caller(response.headers_mut(), accepted);
+    if !accepted {
+        return response;
+    }
+    let upstream = hyper::upgrade::on(&mut response);
+    let open = Counted::new(open.clone());
+    tokio::spawn(async move {
+        let _open = open;
+        let (Ok(downstream), Ok(upstream)) = tokio::join!(downstream, upstream) else {
+            return;
+        };
+        let (mut downstream, mut upstream) = (TokioIo::new(downstream), TokioIo::new(upstream));
+        // The end of one direction is passed on and leaves the other open; an error ends both.
+        let copied = tokio::io::copy_bidirectional_with_sizes(
+            &mut downstream,
+            &mut upstream,
+            BUFFER_BYTES,
+            BUFFER_BYTES,
+        );
+        if let Err(error) = copied.await {
+            tracing::debug!(%error, "a tunnel broke");
+        }
+    });
+    response
+}
+
+/// Counts a tunnel while it lasts.
+struct Counted(Gauge);
+
+impl Counted {
+    fn new(gauge: Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

@@ -1,0 +1,113 @@
+use http_body_util::{BodyExt, Empty};
+use hyper::client::conn::{http1, http2};
+use standins::body;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tower::service_fn;
+
+use super::*;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn connection(protocol: Protocol, graceful: &GracefulShutdown) -> Connection {
+    let limits = ConnectionLimits {
+        header_timeout: Duration::from_secs(10),
+        connections: 1,
+    };
+    Connection {
+        tls: None,
+        limits,
+        watcher: graceful.watcher(),
+        protocol,
+    }
+}
+
+/// Serves one connection, and gives its other end.
+async fn served<S, B>(protocol: Protocol, service: S) -> TcpStream
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let client = TcpStream::connect(listener.local_addr().expect("bound"));
+    let client = client.await.expect("connected");
+    let (stream, _) = listener.accept().await.expect("accepted");
+    tokio::spawn(async move {
+        let graceful = GracefulShutdown::new();
+        let connection = connection(protocol, &graceful);
+        connection.serve(Counted::new(stream, ()), service).await;
+    });
+    client
+}
+
+#[tokio::test]
+async fn a_response_may_be_silent_for_an_hour_on_either_protocol() {
+    for second in [false, true] {
+        let (senders, mut sender) = tokio::sync::mpsc::unbounded_channel();
+        let service = service_fn(move |_: Request<Incoming>| {
+            let (sender, body) = body::channel(1);
+            let _ = senders.send(sender);
+            async { Ok::<_, Infallible>(Response::new(body)) }
+        });
+        let stream = TokioIo::new(served(Protocol::KUBERNETES, service).await);
+        let request = Request::get("http://x/").header("host", "x");
+        let request = request.body(Empty::<bytes::Bytes>::new()).expect("sound");
+        let response = if second {
+            let http2 = http2::handshake(TokioExecutor::new(), stream);
+            let (mut client, connection) = http2.await.expect("HTTP/2");
+            tokio::spawn(connection);
+            client.send_request(request).await
+        } else {
+            let (mut client, connection) = http1::handshake(stream).await.expect("HTTP/1.1");
+            tokio::spawn(connection);
+            client.send_request(request).await
+        };
+        let mut body = response.expect("an answer").into_body();
+        let mut sender = sender.recv().await.expect("asked");
+        for event in ["before", "after"] {
+            sender.send_data(event.into()).await.expect("sent");
+            let frame = tokio::time::timeout(Duration::from_secs(10), body.frame()).await;
+            let frame = frame.expect("in time").expect("no end").expect("sound");
+            assert_eq!(frame.into_data().expect("data"), event);
+            tokio::time::pause();
+            tokio::time::advance(HOUR).await;
+            tokio::time::resume();
+        }
+    }
+}
+
+#[tokio::test]
+async fn h23_only_where_it_is_meant_does_a_connection_go_over_to_another_protocol() {
+    for (protocol, expected) in [(Protocol::REQUESTS, ""), (Protocol::KUBERNETES, "ping")] {
+        let service = service_fn(|mut request: Request<Incoming>| {
+            let upgrade = hyper::upgrade::on(&mut request);
+            tokio::spawn(async move {
+                let Ok(upgraded) = upgrade.await else { return };
+                let (mut reader, mut writer) = tokio::io::split(TokioIo::new(upgraded));
+                let _ = tokio::io::copy(&mut reader, &mut writer).await;
+                let _ = writer.shutdown().await;
+            });
+            let response = Response::builder().status(101);
+            let response = response.header("connection", "upgrade");
+            let response = response.header("upgrade", "echo").body(body::empty());
+            async { Ok::<_, Infallible>(response.expect("sound")) }
+        });
+        let mut stream = served(protocol, service).await;
+        let request =
+            b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\nping";
+        stream.write_all(request).await.expect("written");
+        let mut answer = String::new();
+        while !answer.ends_with("\r\n\r\nping") {
+            let byte = tokio::time::timeout(Duration::from_secs(10), stream.read_u8()).await;
+            match byte.expect("in time") {
+                Ok(byte) => answer.push(char::from(byte)),
+                Err(_) => break,
+            }
+        }
+        let (_, echoed) = answer.split_once("\r\n\r\n").unwrap_or_default();
+        assert_eq!(echoed, expected, "{answer}");
+    }
+}

@@ -1,0 +1,243 @@
+//! The connections of one worker to an upstream, and a request's way over them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use http::{HeaderMap, Response};
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper_util::client::legacy::Client;
+use tokio::time::Instant;
+
+use super::answer::{self, Begun, Patience};
+use super::choice::Wanted;
+use super::configuration::Upstream;
+use super::connect::{self, Connector};
+use super::failover::{Failover, Outcome};
+use super::{Affinity, Passed, UpstreamError};
+use crate::body::ResponseBody;
+use crate::prometheus::filter::{
+    AlertsFilter, Filter, Limits, MetadataFilter, MetricNamesReader, RulesFilter, WarningsFilter,
+};
+use crate::restrict::{Treatment, UpstreamRequest};
+
+/// The names of all metrics of a caller's namespaces, in bytes: a million names of 64 bytes.
+const MAX_NAMES_BYTES: usize = 64 * 1024 * 1024;
+
+/// The connections of one worker to an upstream. No worker uses another's.
+pub struct UpstreamClient {
+    upstream: Arc<Upstream>,
+    client: Client<Connector, Full<Bytes>>,
+    failover: Failover,
+    /// Longest time of one answer.
+    max_duration: Duration,
+}
+
+/// What all exchanges of one request have in common.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    passed: &'a Passed,
+    affinity: Affinity,
+}
+
+impl UpstreamClient {
+    /// Opens no connection yet.
+    pub fn new(upstream: Arc<Upstream>, max_duration: Duration) -> Self {
+        let client = connect::client(upstream.connector());
+        Self {
+            upstream,
+            client,
+            failover: Failover::new(),
+            max_duration,
+        }
+    }
+
+    /// The upstream.
+    pub fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
+    /// Sends a request, and gives the answer as the caller may have it, and how long its head took. Requests of
+    /// the same `affinity` go to the same endpoint as long as that is well.
+    ///
+    /// # Errors
+    /// When there is no answer that can be passed on.
+    pub async fn send(
+        &self,
+        request: &UpstreamRequest,
+        passed: &Passed,
+        affinity: Affinity,
+    ) -> Result<(Response<ResponseBody>, Duration), UpstreamError> {
+        let begun = Instant::now();
+        let asked = Asked { passed, affinity };
+        let filter = self.filter(request.treatment(), asked).await?;
+        let answer = self.exchange(request, asked, filter.is_some()).await?;
+        let head = begun.elapsed();
+        let response = answer::response(answer, request.endpoint(), filter, self.patience(begun));
+        Ok((response.await?, head))
+    }
+
+    fn patience(&self, begun: Instant) -> Patience {
+        Patience {
+            idle: self.upstream.idle_timeout(),
+            deadline: begun + self.max_duration,
+        }
+    }
+
+    async fn exchange(
+        &self,
+        request: &UpstreamRequest,
+        asked: Asked<'_>,
+        plain: bool,
+    ) -> Result<Begun, UpstreamError> {
+        let upstream = &self.upstream;
+        let wanted = Wanted {
+            affinity: asked.affinity,
+            start: request.start(),
+        };
+        let deadline = Instant::now() + upstream.response_timeout();
+        let kind = request.endpoint();
+        self.failover
+            .send(upstream.endpoints(), wanted, deadline, |endpoint| {
+                let headers = asked.passed.to_upstream(kind, plain);
+                let mut sent = upstream.request(
+                    endpoint.authority(),
+                    request.target(),
+                    headers,
+                    request.form(),
+                );
+                *sent.method_mut() = request.method().clone();
+                let answer = self.client.request(sent);
+                async move {
+                    let judged = match answer.await {
+                        Ok(answer) => answer::judge(kind, answer),
+                        Err(error) if error.is_connect() => {
+                            return Outcome::Elsewhere(Err(UpstreamError::Connect));
+                        }
+                        Err(_) => return Outcome::Elsewhere(Err(UpstreamError::Broken)),
+                    };
+                    match judged {
+                        Outcome::Answered(answer) => match Begun::read(answer).await {
+                            Ok(begun) => Outcome::Answered(begun),
+                            Err(error) => Outcome::Elsewhere(Err(error)),
+                        },
+                        Outcome::Elsewhere(Ok(answer)) => {
+                            Outcome::Elsewhere(Begun::read(answer).await)
+                        }
+                        Outcome::Elsewhere(Err(error)) => Outcome::Elsewhere(Err(error)),
+                        Outcome::Failed(error) => Outcome::Failed(error),
+                    }
+                }
+            })
+            .await
+    }
+
+    async fn filter(
+        &self,
+        treatment: &Treatment,
+        asked: Asked<'_>,
+    ) -> Result<Option<Box<dyn Filter + Send + Sync>>, UpstreamError> {
+        let limits = Limits::default();
+        Ok(Some(match treatment {
+            Treatment::None => return Ok(None),
+            Treatment::Warnings(warnings) => Box::new(WarningsFilter::new(warnings)),
+            Treatment::Alerts { label, namespaces } => {
+                Box::new(AlertsFilter::new(namespaces.clone(), label, limits))
+            }
+            Treatment::Rules {
+                label,
+                namespaces,
+                without_alerts,
+            } => {
+                let filter = RulesFilter::new(namespaces.clone(), label, limits);
+                Box::new(if *without_alerts {
+                    filter.without_alerts()
+                } else {
+                    filter
+                })
+            }
+            Treatment::Metadata { names, limit } => {
+                let begun = Instant::now();
+                let answer = self.exchange(names, asked, true).await?;
+                let mut reader = MetricNamesReader::new(MAX_NAMES_BYTES, limits);
+                let patience = self.patience(begun);
+                answer::read_all(answer, MAX_NAMES_BYTES, patience, |data| reader.push(data))
+                    .await?;
+                let names = reader
+                    .finish()
+                    .map_err(|_| UpstreamError::Unusable("a list of names that is none"))?;
+                let filter = MetadataFilter::new(Arc::new(names), limits);
+                Box::new(if let Some(limit) = limit {
+                    filter.with_limit(*limit)
+                } else {
+                    filter
+                })
+            }
+        }))
+    }
+
+    /// Whether one of its endpoints answers at all, whatever it answers.
+    ///
+    /// # Errors
+    /// When none does.
+    pub async fn probe(&self, timeout: Duration) -> Result<(), UpstreamError> {
+        let endpoints = self.upstream.endpoints().now().clone();
+        let asked = endpoints.iter().map(|endpoint| {
+            let (headers, form) = (HeaderMap::new(), Bytes::new());
+            let ready = connect::READY;
+            let request = (self.upstream).request(endpoint.authority(), ready, headers, form);
+            async {
+                match self.client.request(request).await {
+                    Ok(answer) if answer.status().is_server_error() => {
+                        Err(UpstreamError::Unusable("a server error"))
+                    }
+                    Ok(_) => Ok(()),
+                    Err(_) => Err(UpstreamError::Connect),
+                }
+            }
+        });
+        let mut asked: FuturesUnordered<_> = asked.collect();
+        let first = async {
+            let mut result = Err(UpstreamError::NoEndpoint);
+            while let Some(one) = asked.next().await {
+                result = one;
+                if result.is_ok() {
+                    break;
+                }
+            }
+            result
+        };
+        tokio::time::timeout(timeout, first)
+            .await
+            .unwrap_or(Err(UpstreamError::Timeout))
+    }
+}
+
+/// Where the clients of one worker are found by path: the longest prefix first.
+pub struct Upstreams(Vec<UpstreamClient>);
+
+impl Upstreams {
+    /// Clients of one worker for all upstreams.
+    pub fn new(upstreams: &[Arc<Upstream>], max_duration: Duration) -> Self {
+        let mut clients: Vec<_> = upstreams
+            .iter()
+            .map(|upstream| UpstreamClient::new(upstream.clone(), max_duration))
+            .collect();
+        clients.sort_by_key(|client| std::cmp::Reverse(client.upstream.prefix_len()));
+        Self(clients)
+    }
+
+    /// The upstream of a path, and the path behind its prefix.
+    pub fn find<'p>(&self, path: &'p str) -> Option<(&UpstreamClient, &'p str)> {
+        self.0
+            .iter()
+            .find_map(|client| Some((client, client.upstream.strip(path)?)))
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> std::slice::Iter<'_, UpstreamClient> {
+        self.0.iter()
+    }
+}

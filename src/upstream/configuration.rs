@@ -1,0 +1,276 @@
+//! An upstream as it is configured: where it is, what is sent along with every request, and how its answers are
+//! bounded in time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{Request, Uri};
+use http_body_util::Full;
+use rustls::pki_types::ServerName;
+use tokio::runtime::Handle;
+
+use super::connect::Connector;
+use super::discovery;
+use super::endpoint::{Endpoint, Offer};
+use super::endpoints::Endpoints;
+use super::health::Probes;
+use super::tls::{self, TlsError};
+use crate::config;
+use crate::metrics::Metrics;
+use crate::reload::{FileError, Reloaded};
+
+const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
+
+/// The part of the time for an answer that Prometheus itself may take for a query: it ends a little earlier
+/// than we do, so that the caller gets its words and not ours.
+const QUERY_SHARE: f64 = 0.96;
+
+/// Why an upstream cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// TLS.
+    #[error("upstream {name}: TLS cannot be set up")]
+    Tls {
+        /// The upstream.
+        name: String,
+        /// Why.
+        #[source]
+        source: TlsError,
+    },
+    /// The token.
+    #[error("upstream {name}: the bearer token cannot be used")]
+    Token {
+        /// The upstream.
+        name: String,
+        /// Why.
+        #[source]
+        source: TokenError,
+    },
+}
+
+/// Why a file holds no token.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// It is missing.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// It holds something else.
+    #[error("the file holds no bearer token")]
+    Malformed,
+}
+
+/// An upstream, shared by all workers.
+#[derive(Debug)]
+pub struct Upstream {
+    name: String,
+    prefix: String,
+    scheme: Scheme,
+    base_path: String,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    token: Option<Reloaded<HeaderValue>>,
+    tls: Reloaded<Arc<rustls::ClientConfig>>,
+    server_name: Option<ServerName<'static>>,
+    parameters: Vec<String>,
+    connect_timeout: Duration,
+    response_timeout: Duration,
+    idle_timeout: Duration,
+    discovered: bool,
+    endpoints: Endpoints,
+}
+
+impl Upstream {
+    /// Sets one up. Its files are watched and its endpoints found and probed on `runtime`; `cluster` is asked
+    /// where they are, if that is for Kubernetes to say.
+    ///
+    /// # Errors
+    /// When a file cannot be used.
+    pub fn new(
+        upstream: &config::Upstream,
+        runtime: &Handle,
+        cluster: &kube::Client,
+        metrics: &Metrics,
+    ) -> Result<Arc<Self>, SetupError> {
+        let name = &upstream.name;
+        let no_tls = |source| SetupError::Tls {
+            name: name.clone(),
+            source,
+        };
+        let token = upstream.bearer_token_file.as_ref().map(|path| {
+            let watched = Reloaded::watch(vec![path.clone()], runtime, |files| bearer(&files[0]));
+            watched.map_err(|source| SetupError::Token {
+                name: name.clone(),
+                source,
+            })
+        });
+        let address = &upstream.address;
+        let known = match address {
+            config::UpstreamAddress::Url(uri) => vec![fixed(uri)],
+            _ => Vec::new(),
+        };
+        let made = Arc::new(Self {
+            name: name.clone(),
+            prefix: upstream.path_prefix.trim_end_matches('/').to_owned(),
+            scheme: match address.scheme() {
+                config::Scheme::Http => Scheme::HTTP,
+                config::Scheme::Https => Scheme::HTTPS,
+            },
+            base_path: base_path(address).to_owned(),
+            headers: (upstream.headers.iter())
+                .map(|(name, value)| (name.clone(), value.expose().clone()))
+                .collect(),
+            token: token.transpose()?,
+            tls: tls::client_config(&upstream.tls, runtime).map_err(no_tls)?,
+            server_name: server_name(upstream).map_err(no_tls)?,
+            parameters: upstream.parameters.clone(),
+            connect_timeout: upstream.connect_timeout,
+            response_timeout: upstream.response_timeout,
+            idle_timeout: upstream.idle_timeout,
+            discovered: known.is_empty(),
+            endpoints: Endpoints::new(known, metrics.upstream(name)),
+        });
+        runtime.spawn(look_after(made.clone(), address.clone(), cluster.clone()));
+        Ok(made)
+    }
+
+    /// Its name in logs.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The path behind its prefix, when `path` is below it.
+    pub fn strip<'p>(&self, path: &'p str) -> Option<&'p str> {
+        path.strip_prefix(&self.prefix)
+            .filter(|rest| rest.starts_with('/'))
+    }
+
+    /// How specific its prefix is.
+    pub fn prefix_len(&self) -> usize {
+        self.prefix.len()
+    }
+
+    /// Parameters of callers that pass beside Prometheus' own.
+    pub fn parameters(&self) -> &[String] {
+        &self.parameters
+    }
+
+    /// How long Prometheus may take for a query.
+    pub fn query_timeout(&self) -> Duration {
+        self.response_timeout.mul_f64(QUERY_SHARE)
+    }
+
+    pub(super) fn response_timeout(&self) -> Duration {
+        self.response_timeout
+    }
+
+    pub(super) fn idle_timeout(&self) -> Duration {
+        self.idle_timeout
+    }
+
+    /// Whether Kubernetes says where it is, so that each endpoint is a Prometheus with metrics of its own. A URL
+    /// may lead to anything.
+    pub(super) fn is_discovered(&self) -> bool {
+        self.discovered
+    }
+
+    pub(super) fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
+    }
+
+    pub(super) fn connector(&self) -> Connector {
+        let server_name = self.server_name.clone();
+        Connector::new(self.tls.clone(), server_name, self.connect_timeout)
+    }
+
+    /// A request to one of its endpoints: GET, or POST if there is a form. `headers` are sent beside its own.
+    pub(super) fn request(
+        &self,
+        endpoint: &Authority,
+        target: &str,
+        mut headers: HeaderMap,
+        form: Bytes,
+    ) -> Request<Full<Bytes>> {
+        for (name, value) in &self.headers {
+            headers.insert(name, value.clone());
+        }
+        if let Some(token) = &self.token {
+            headers.insert(AUTHORIZATION, HeaderValue::clone(&token.now()));
+        }
+        let method = if form.is_empty() {
+            http::Method::GET
+        } else {
+            headers.insert(CONTENT_TYPE, FORM);
+            http::Method::POST
+        };
+        let target = PathAndQuery::from_maybe_shared(Bytes::from(self.base_path.clone() + target));
+        let mut uri = http::uri::Parts::default();
+        uri.scheme = Some(self.scheme.clone());
+        uri.authority = Some(endpoint.clone());
+        uri.path_and_query = Some(target.expect("a target of ours is encoded"));
+        let mut request = Request::new(Full::new(form));
+        *request.method_mut() = method;
+        *request.uri_mut() = Uri::from_parts(uri).expect("it has all three parts");
+        *request.headers_mut() = headers;
+        request
+    }
+}
+
+/// Finds and probes the endpoints of an upstream, for ever.
+async fn look_after(
+    upstream: Arc<Upstream>,
+    address: config::UpstreamAddress,
+    cluster: kube::Client,
+) {
+    let mut probes = Probes::new(upstream.clone());
+    probes.follow();
+    discovery::watch(upstream.name(), cluster, address, |found| {
+        upstream.endpoints.replace(found);
+        probes.follow();
+    })
+    .await;
+    // There was nothing to discover: the endpoint of a URL is probed until the program ends.
+    std::future::pending::<()>().await;
+}
+
+/// The one endpoint of a URL. Its name is resolved by whoever connects, each time anew.
+fn fixed(uri: &Uri) -> Endpoint {
+    let authority = uri.authority().expect("a checked URL has a host");
+    let name = authority.to_string();
+    Endpoint::new(name, vec![authority.clone()], Offer::Ready)
+}
+
+fn base_path(address: &config::UpstreamAddress) -> &str {
+    match address {
+        config::UpstreamAddress::Url(uri) => uri.path().trim_end_matches('/'),
+        config::UpstreamAddress::Service { base_path, .. }
+        | config::UpstreamAddress::Pods { base_path, .. } => base_path,
+    }
+}
+
+/// The name that a certificate must have. Pods of a Service are connected to by address, but their certificate
+/// is for the Service.
+fn server_name(upstream: &config::Upstream) -> Result<Option<ServerName<'static>>, TlsError> {
+    let name = match (&upstream.tls.server_name, &upstream.address) {
+        (Some(name), _) => name.clone(),
+        (
+            None,
+            config::UpstreamAddress::Service {
+                namespace, name, ..
+            },
+        ) => format!("{name}.{namespace}.svc"),
+        (None, _) => return Ok(None),
+    };
+    let name = ServerName::try_from(name).map_err(|_| TlsError::ServerName)?;
+    Ok(Some(name))
+}
+
+fn bearer(content: &[u8]) -> Result<HeaderValue, TokenError> {
+    let token =
+        crate::authn::Token::parse(content.trim_ascii()).map_err(|_| TokenError::Malformed)?;
+    let value = HeaderValue::try_from(format!("Bearer {}", token.expose()));
+    let mut value = value.map_err(|_| TokenError::Malformed)?;
+    value.set_sensitive(true);
+    Ok(value)
+}

@@ -1,0 +1,22 @@
+//! The gateway as a black box: the binary between callers and the stand-in of the API server.
+
+#![allow(unreachable_pub, reason = "a test is a crate that nobody reaches into")]
+
+#[path = "gateway/support.rs"]
+mod support;
+
+/// kubectl through the gateway and directly.
+#[path = "gateway/kubectl.rs"]
+mod kubectl;
+/// What passes, and how.
+#[path = "gateway/passing.rs"]
+mod passing;
+/// What the Prometheus plugin asks.
+#[path = "gateway/plugin.rs"]
+mod plugin;
+/// Upgrades.
+#[path = "gateway/tunnels.rs"]
+mod tunnels;
+/// Streams that are long, many, or slow.
+#[path = "gateway/watches.rs"]
+mod watches;
