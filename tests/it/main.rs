@@ -5,9 +5,23 @@
 /// How everything is started and spoken to.
 mod support;
 
+/// `check`, `explain` and the other commands.
+mod commands;
 /// The doors: how a caller and a token reach the proxy, and what comes back.
 mod doors;
+/// Threat cases of section E, and of Q and D end to end: endpoints, parameters, queries, load.
+mod endpoints;
+/// Threat cases of section H: HTTP.
+mod http;
+/// Threat cases of section K: Kubernetes.
+mod kubernetes;
 /// What goes on when Kubernetes is slow, away, or back again.
 mod outage;
 /// Large answers, callers who leave, the end of the process.
 mod streaming;
+/// HTTPS to callers and to Prometheus.
+mod tls;
+/// Threat cases of section T: tokens.
+mod tokens;
+/// What a viewer of one namespace gets from each endpoint, held against a Prometheus of its own.
+mod visibility;

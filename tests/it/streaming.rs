@@ -11,7 +11,7 @@ use standins::prometheus::{Scripted, Step};
 
 use crate::support::client::{Call, query};
 use crate::support::cluster::{Cluster, VIEWER};
-use crate::support::run;
+use crate::support::{is_query, query_closed, run};
 
 /// An answer of 200 MB.
 const LARGE: u64 = 200 * 1000 * 1000;
@@ -60,7 +60,7 @@ fn h17_a_caller_who_leaves_in_the_middle_is_seen_upstream_within_a_second() {
         let mut body = begin(proxy.url(&query("up"))).await.into_body();
         body.frame().await.expect("a frame").expect("data");
         drop(body);
-        assert!(upstream.wait_for_close(Duration::from_secs(1)).await);
+        assert!(query_closed(&upstream, Duration::from_secs(1)).await);
         let line = proxy.audit_where(|line| line["endpoint"] == "query").await;
         assert_eq!(line["outcome"], "cancelled");
     });
@@ -76,11 +76,11 @@ fn h17_a_caller_who_leaves_before_the_answer_is_seen_upstream_within_a_second() 
         let call = tokio::spawn(begin(proxy.url(&query("up"))));
         assert!(
             upstream
-                .wait_until(Duration::from_secs(5), |seen| !seen.is_empty())
+                .wait_until(Duration::from_secs(5), |all| all.iter().any(is_query))
                 .await
         );
         call.abort();
-        assert!(upstream.wait_for_close(Duration::from_secs(1)).await);
+        assert!(query_closed(&upstream, Duration::from_secs(1)).await);
     });
 }
 

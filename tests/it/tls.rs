@@ -182,7 +182,7 @@ fn an_upstream_gets_its_certificate_token_and_headers() {
             }
         };
         assert!(
-            head.starts_with("get /base/api/v1/query?query=up "),
+            head.starts_with("get /base/api/v1/query?query=up&"),
             "{head}"
         );
         assert!(

@@ -7,6 +7,9 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
+/// The `User-Agent` of every call, which passes on to Prometheus.
+pub const AGENT: &str = "caller";
+
 /// An answer, whole.
 #[derive(Clone, Debug)]
 pub struct Answer {
@@ -46,7 +49,10 @@ impl Call {
     }
 
     pub fn new(method: Method, url: impl AsRef<str>) -> Self {
-        let request = Request::builder().method(method).uri(url.as_ref());
+        let request = Request::builder()
+            .method(method)
+            .uri(url.as_ref())
+            .header("user-agent", AGENT);
         Self {
             request,
             body: Bytes::new(),

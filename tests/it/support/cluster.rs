@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use standins::headlamp::{self, Headlamp};
 use standins::kubernetes::{ApiServer, Options, Subject, User};
-use standins::prometheus::Recorder;
+use standins::prometheus::{Recorder, Seen};
 
 use super::proxy::{Proxy, configuration};
 use super::scratch;
@@ -23,14 +23,13 @@ pub const TEAM_A_AND_B: &str = "team-a-and-b-token";
 pub const STRANGER: &str = "stranger-token";
 
 /// The token of the proxy's own ServiceAccount.
-const PROXY: &str = "proxy-own-token";
+pub const PROXY: &str = "proxy-own-token";
 
 /// Everything together: API server, Headlamp, a recorder before Prometheus, the proxy.
 pub struct Cluster {
     pub api: ApiServer,
     pub upstream: Recorder,
     pub proxy: Proxy,
-    pub kubeconfig: PathBuf,
 }
 
 /// The API server alone, with the shipped RBAC applied and the callers bound.
@@ -103,7 +102,6 @@ impl Cluster {
             api,
             upstream,
             proxy,
-            kubeconfig,
         }
     }
 
@@ -115,6 +113,19 @@ impl Cluster {
             environment,
         );
         (api, proxy)
+    }
+
+    /// What callers caused upstream. The proxy's own probes do not count; a [`super::client::Call`] for the same
+    /// paths is known by its `User-Agent`.
+    pub fn forwarded(&self) -> Vec<Seen> {
+        let probe = |seen: &Seen| {
+            let path = matches!(seen.uri.as_str(), "/-/ready" | "/metrics");
+            let agent = seen.headers.get("user-agent");
+            path && agent.is_none_or(|agent| agent != super::client::AGENT)
+        };
+        let mut requests = self.upstream.requests();
+        requests.retain(|seen| !probe(seen));
+        requests
     }
 
     /// A Headlamp in front of the API server.

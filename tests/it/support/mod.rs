@@ -3,12 +3,14 @@
 
 pub mod client;
 pub mod cluster;
+pub mod frames;
+pub mod oracle;
 pub mod proxy;
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use standins::prometheus::{Data, Options, Prometheus};
+use standins::prometheus::{Connection, Data, Options, Prometheus, Scripted};
 use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
 
@@ -44,6 +46,20 @@ pub fn scratch(name: &str) -> PathBuf {
     let folder = folder().join(format!("run-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
     folder.join(format!("{number}-{name}"))
+}
+
+/// Whether a connection carried a query, and not just the proxy's probes.
+pub fn is_query(connection: &Connection) -> bool {
+    let received = &connection.received;
+    received.windows(6).any(|part| part == b"query=")
+}
+
+/// Waits until the proxy has let go of a connection that carried a query.
+pub async fn query_closed(upstream: &Scripted, limit: std::time::Duration) -> bool {
+    let closed = |one: &Connection| one.closed.is_some() && is_query(one);
+    upstream
+        .wait_until(limit, |all| all.iter().any(closed))
+        .await
 }
 
 /// A Prometheus that holds the series of all namespaces; one for all tests.

@@ -68,6 +68,15 @@ authorization:
 impl Proxy {
     /// Starts it with a configuration, and waits until both listeners are bound. `environment` overrides keys.
     pub fn start(configuration: &str, environment: &[(&str, &str)]) -> Self {
+        Self::start_with(configuration, environment, |_| {})
+    }
+
+    /// The same; `configure` sets what else there is to set, such as variables that are not ours.
+    pub fn start_with(
+        configuration: &str,
+        environment: &[(&str, &str)],
+        configure: impl FnOnce(&mut std::process::Command),
+    ) -> Self {
         let file = scratch("config.yaml");
         std::fs::write(&file, configuration).expect("written");
         let arguments = ["serve", "--config", file.to_str().expect("UTF-8")];
@@ -76,6 +85,7 @@ impl Proxy {
             for (key, value) in environment {
                 command.env(format!("PROM_RBAC_PROXY_{key}"), value);
             }
+            configure(command);
         });
         let process = process.expect("the proxy starts");
         let log = Arc::new(Log::default());

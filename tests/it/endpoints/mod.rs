@@ -1,0 +1,8 @@
+//! Section E of the threat cases, and those of Q and D that speak of the whole: what is served, with which
+//! parameters, what of an answer passes, and what a query may cost.
+
+mod answers;
+mod load;
+mod parameters;
+mod queries;
+mod table;

@@ -1,0 +1,92 @@
+//! What operators see, and who else does not.
+
+use http::StatusCode;
+use standins::kubernetes::{Subject, User};
+
+use crate::support::client::{Call, query};
+use crate::support::cluster::{Cluster, VIEWER};
+use crate::support::run;
+
+/// The series of `/metrics`, without their values.
+async fn series(cluster: &Cluster) -> Vec<String> {
+    let metrics = Call::get(cluster.proxy.admin("/metrics")).send().await;
+    let lines = metrics.text().lines().filter(|line| !line.starts_with('#'));
+    let mut series: Vec<_> = lines
+        .filter_map(|line| Some(line.rsplit_once(' ')?.0.to_owned()))
+        .collect();
+    series.sort_unstable();
+    series
+}
+
+#[test]
+fn h30_metrics_know_neither_users_nor_paths_nor_queries() {
+    run(async {
+        let cluster = Cluster::start().await;
+        let ask = async |index: usize| {
+            let (name, token) = (format!("user-5pQ9-{index}"), format!("token-5pQ9-{index}"));
+            cluster.api.add_user(&token, User::named(&name));
+            cluster
+                .api
+                .bind_role("team-a", &name, "ClusterRole/view", Subject::User(&name));
+            for path in [
+                query(&format!("metric_5pQ9_{index}")),
+                format!("/api/v1/label/label_5pQ9_{index}/values"),
+                format!("/api/v1/path-5pQ9-{index}"),
+                format!(
+                    "/clusters/c5pQ9{index}/api/v1/namespaces/n5pQ9/services/s/proxy{}",
+                    query("up")
+                ),
+                query(&format!("up{{namespace=\"n5pq9-{index}\"}}")),
+                query("up{"),
+            ] {
+                Call::get(cluster.proxy.url(&path))
+                    .bearer(&token)
+                    .send()
+                    .await;
+                Call::get(cluster.proxy.url(&path))
+                    .cookie(&token)
+                    .send()
+                    .await;
+            }
+        };
+        for index in 0..3 {
+            ask(index).await;
+        }
+        let before = series(&cluster).await;
+        for index in 3..40 {
+            ask(index).await;
+        }
+        let after = series(&cluster).await;
+        assert_eq!(before, after);
+        assert!(after.len() < 1500, "{}", after.len());
+        let metrics = Call::get(cluster.proxy.admin("/metrics")).send().await;
+        assert!(!metrics.text().contains("5pQ9") && !metrics.text().contains("5pq9"));
+    });
+}
+
+#[test]
+fn h30_the_listener_of_operators_and_that_of_callers_serve_nothing_of_each_other() {
+    run(async {
+        let cluster = Cluster::start().await;
+        for path in ["/metrics", "/livez", "/readyz"] {
+            let answer = Call::get(cluster.proxy.url(path))
+                .bearer(VIEWER)
+                .send()
+                .await;
+            assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
+            assert!(!answer.text().contains("prom_rbac_proxy_"), "{path}");
+        }
+        for path in [
+            query("secret"),
+            "/api/v1/rules".to_owned(),
+            "/-/ready".to_owned(),
+        ] {
+            let answer = Call::get(cluster.proxy.admin(&path))
+                .bearer(VIEWER)
+                .send()
+                .await;
+            assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
+        }
+        assert_eq!(cluster.forwarded().len(), 0);
+    });
+}
