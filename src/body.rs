@@ -139,6 +139,10 @@ impl Source {
 /// A body that may neither stall nor go on for ever. Trailers are dropped: nothing that a caller should see
 /// comes in them.
 pub struct Timed<B> {
+    /// What has come already.
+    first: Bytes,
+    /// Whether nothing follows that.
+    ended: bool,
     body: B,
     idle: Duration,
     deadline: Instant,
@@ -150,10 +154,21 @@ impl<B> Timed<B> {
     /// Lets `body` rest for `idle` between two pieces, and end by `deadline`.
     pub fn new(body: B, idle: Duration, deadline: Instant) -> Self {
         Self {
+            first: Bytes::new(),
+            ended: false,
             body,
             idle,
             deadline,
             timer: None,
+        }
+    }
+
+    /// The same, behind what of it has been read before, which is all of it if it has `ended`.
+    pub fn after(self, first: Bytes, ended: bool) -> Self {
+        Self {
+            first,
+            ended,
+            ..self
         }
     }
 }
@@ -170,6 +185,13 @@ where
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
+        if !this.first.is_empty() {
+            let first = std::mem::take(&mut this.first);
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
+        if this.ended {
+            return Poll::Ready(None);
+        }
         loop {
             if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) {
                 this.timer = None;
@@ -197,11 +219,21 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.first.is_empty() && (self.ended || self.body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let first = self.first.len() as u64;
+        if self.ended {
+            return SizeHint::with_exact(first);
+        }
+        let rest = self.body.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower() + first);
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper + first);
+        }
+        hint
     }
 }
 

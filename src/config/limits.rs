@@ -28,7 +28,8 @@ pub struct Limits {
     pub queue_timeout: Duration,
     /// Longest time of a whole answer, from the request's head to the last byte. Default 5 min.
     pub max_duration: Duration,
-    /// Longest time in which a request's head must arrive, counted from the last answer. Default 60 s.
+    /// Longest wait for a request's head, counted from the last answer, for a TLS handshake, and for a caller to
+    /// take more of an answer. Default 60 s.
     pub header_timeout: Duration,
     /// Most connections of callers, all listeners together, at least 1. Default 20,000.
     pub max_connections: u32,
@@ -102,13 +103,13 @@ impl Limits {
                 "headerTimeout",
                 "60s",
                 MILLISECOND..=HOUR,
-                "Longest time in which a request's head must arrive, counted from the last answer",
+                "Longest wait for a request's head, counted from the last answer, and for a caller to take more of one",
             ),
             max_connections: section.number(
                 "maxConnections",
                 20_000,
                 1..=MOST,
-                "Most connections of each listener",
+                "Most connections of callers, all listeners together",
             ),
             drain_timeout: section.duration(
                 "drainTimeout",

@@ -65,10 +65,21 @@ pub(super) struct Begun {
 }
 
 impl Begun {
-    /// Waits for the beginning. What breaks before its head was passed on can still be asked for elsewhere, and
-    /// most answers of Prometheus are small and come at once.
-    pub(super) async fn read(answer: Response<Incoming>) -> Result<Self, UpstreamError> {
+    /// Waits for the beginning, if it is to be `held`. What breaks before its head was passed on can still be
+    /// asked for elsewhere, and most answers of Prometheus are small and come at once.
+    pub(super) async fn read(
+        answer: Response<Incoming>,
+        held: bool,
+    ) -> Result<Self, UpstreamError> {
         let (head, mut rest) = answer.into_parts();
+        if !held {
+            return Ok(Self {
+                head,
+                first: Bytes::new(),
+                ended: false,
+                rest,
+            });
+        }
         let mut first = Bytes::new();
         let mut joined = BytesMut::new();
         let reading = async {

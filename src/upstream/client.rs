@@ -110,6 +110,9 @@ impl UpstreamClient {
                 );
                 *sent.method_mut() = request.method().clone();
                 let answer = self.client.request(sent);
+                // What breaks in its beginning can be asked for elsewhere, where there is an elsewhere.
+                let held = upstream.endpoints().now().len() > 1;
+                let read = move |answer| Begun::read(answer, held);
                 async move {
                     let judged = match answer.await {
                         Ok(answer) => answer::judge(kind, answer),
@@ -119,13 +122,11 @@ impl UpstreamClient {
                         Err(_) => return Outcome::Elsewhere(Err(UpstreamError::Broken)),
                     };
                     match judged {
-                        Outcome::Answered(answer) => match Begun::read(answer).await {
+                        Outcome::Answered(answer) => match read(answer).await {
                             Ok(begun) => Outcome::Answered(begun),
                             Err(error) => Outcome::Elsewhere(Err(error)),
                         },
-                        Outcome::Elsewhere(Ok(answer)) => {
-                            Outcome::Elsewhere(Begun::read(answer).await)
-                        }
+                        Outcome::Elsewhere(Ok(answer)) => Outcome::Elsewhere(read(answer).await),
                         Outcome::Elsewhere(Err(error)) => Outcome::Elsewhere(Err(error)),
                         Outcome::Failed(error) => Outcome::Failed(error),
                     }

@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 
 use super::connect::Connector;
 use super::discovery;
-use super::endpoint::{Endpoint, Offer};
+use super::endpoint::{Endpoint, Found, Offer};
 use super::endpoints::Endpoints;
 use super::health::Probes;
 use super::tls::{self, TlsError};
@@ -223,6 +223,10 @@ async fn look_after(
     address: config::UpstreamAddress,
     cluster: kube::Client,
 ) {
+    // The one endpoint of a URL is used whatever a probe would say of it.
+    if !upstream.is_discovered() {
+        return;
+    }
     let mut probes = Probes::new(upstream.clone());
     probes.follow();
     discovery::watch(upstream.name(), cluster, address, |found| {
@@ -230,15 +234,15 @@ async fn look_after(
         probes.follow();
     })
     .await;
-    // There was nothing to discover: the endpoint of a URL is probed until the program ends.
-    std::future::pending::<()>().await;
 }
 
 /// The one endpoint of a URL. Its name is resolved by whoever connects, each time anew.
 fn fixed(uri: &Uri) -> Endpoint {
     let authority = uri.authority().expect("a checked URL has a host");
     let name = authority.to_string();
-    Endpoint::new(name, vec![authority.clone()], Offer::Ready)
+    let endpoint = Endpoint::new(name, vec![authority.clone()], Offer::Ready);
+    endpoint.observe(Found::Ready);
+    endpoint
 }
 
 fn base_path(address: &config::UpstreamAddress) -> &str {

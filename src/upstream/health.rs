@@ -110,7 +110,7 @@ impl Prober {
                 let (upstream, name) = (self.upstream.name(), endpoint.name());
                 tracing::info!(upstream, endpoint = name, now = ?found, "an endpoint changed");
             }
-            if found == Found::Ready && self.upstream.is_discovered() {
+            if found == Found::Ready {
                 // One reading that fails is no reason to forget the last.
                 if let Some(load) = self.load(endpoint).await {
                     endpoint.observe_load(&load);

@@ -1,5 +1,10 @@
 //! The queries that the suites share: Headlamp's own, and a list that covers the grammar.
 
+#![allow(
+    unreachable_pub,
+    reason = "shared by several suites, each a crate that nobody reaches into"
+)]
+
 /// Every example of `headlamp-queries.json`, as Headlamp's plugin sends it.
 pub fn headlamp() -> Vec<String> {
     let charts: serde_json::Value =

@@ -3,6 +3,11 @@
 //! Expressions have the right types, so that Prometheus accepts nearly all of them, over metrics and labels that the
 //! test gives. The same seed gives the same expressions. Nothing is known here of restriction.
 
+#![allow(
+    unreachable_pub,
+    reason = "shared by several suites, each a crate that nobody reaches into"
+)]
+
 /// What the expressions are about.
 #[derive(Clone, Debug)]
 pub struct Vocabulary {

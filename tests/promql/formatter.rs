@@ -1,5 +1,10 @@
 //! A Prometheus on the PATH as a weaker oracle: its `format_query` says whether a text is valid, and prints it.
 
+#![allow(
+    unreachable_pub,
+    reason = "shared by several suites, each a crate that nobody reaches into"
+)]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};

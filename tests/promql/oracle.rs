@@ -1,5 +1,10 @@
 //! Prometheus' own parser, as the suites ask it.
 
+#![allow(
+    unreachable_pub,
+    reason = "shared by several suites, each a crate that nobody reaches into"
+)]
+
 use std::fmt;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
