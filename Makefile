@@ -41,6 +41,14 @@ deploy-check: ## Checks everything under deploy/ with the tools of its users
 	cargo build --bin prom-rbac-proxy --locked
 	PROM_RBAC_PROXY="$(abspath $(TARGET))/debug/prom-rbac-proxy" tests/deploy/check.sh
 
+.PHONY: chaos
+chaos: tools ## Failures of every kind under load, in their long form (below 10 minutes)
+	CHAOS_LONG=1 cargo test --locked --test chaos -- --nocapture --test-threads=1
+
+.PHONY: e2e
+e2e: tools ## The same black-box proofs with Kubernetes' own API server and Headlamp's own backend
+	scripts/e2e
+
 .PHONY: fuzz
 fuzz: ## Runs each fuzz target for a minute (needs a nightly toolchain and cargo-fuzz)
 	scripts/fuzz 60
