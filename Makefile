@@ -45,6 +45,10 @@ deploy-check: ## Checks everything under deploy/ with the tools of its users
 chaos: tools ## Failures of every kind under load, in their long form (below 10 minutes)
 	CHAOS_LONG=1 cargo test --locked --test chaos -- --nocapture --test-threads=1
 
+.PHONY: soak
+soak: tools ## Ten minutes of load; memory and open files at the start and at the end
+	cargo test --release --locked --test chaos -- --ignored --nocapture soak
+
 .PHONY: e2e
 e2e: tools ## The same black-box proofs with Kubernetes' own API server and Headlamp's own backend
 	scripts/e2e

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::runtime::Handle;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::audit::Log;
 use crate::authn::{self, Authenticator, Sources};
@@ -134,8 +134,7 @@ impl Authorization {
 pub async fn serve(config: &Config, telemetry: &Telemetry) -> Result<(), StartError> {
     let metrics = Metrics::new();
     let runtime = Handle::current();
-    let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Signals)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Signals)?;
+    let mut signals = Signals::listen()?;
 
     let Authorization {
         cluster,
@@ -284,23 +283,34 @@ pub async fn serve(config: &Config, telemetry: &Telemetry) -> Result<(), StartEr
 
     let graceful = GracefulShutdown::new();
     let admin_graceful = GracefulShutdown::new();
-    let stop = async {
+    let serving = async {
+        let mut accepting = Box::pin(async {
+            tokio::select! {
+                () = service.accept(&workers, &graceful) => {}
+                () = accept_gateway(gateway, &workers, &graceful) => {}
+            }
+        });
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            () = &mut accepting => {}
+            () = signals.next() => {}
         }
         readiness.drain();
         tracing::info!("draining");
-        tokio::time::sleep(DRAIN_NOTICE).await;
-    };
-    let serving = async {
-        tokio::select! {
-            () = stop => {}
-            () = service.accept(&workers, &graceful) => {}
-            () = accept_gateway(gateway, &workers, &graceful) => {}
-        }
-        let drained = tokio::time::timeout(limits.drain_timeout, graceful.shutdown()).await;
-        tracing::info!(complete = drained.is_ok(), "drained");
+        // Who asks twice does not want to wait.
+        let at_once = tokio::select! {
+            () = &mut accepting => false,
+            () = tokio::time::sleep(DRAIN_NOTICE) => false,
+            () = signals.next() => true,
+        };
+        // Closes the listeners.
+        drop(accepting);
+        let drained = tokio::time::timeout(limits.drain_timeout, graceful.shutdown());
+        let complete = !at_once
+            && tokio::select! {
+                drained = drained => drained.is_ok(),
+                () = signals.next() => false,
+            };
+        tracing::info!(complete, "drained");
     };
     // The admin listener answers to the very end, so that one can see how draining goes.
     tokio::select! {
@@ -308,6 +318,29 @@ pub async fn serve(config: &Config, telemetry: &Telemetry) -> Result<(), StartEr
         () = admin.accept(&workers, &admin_graceful) => {}
     }
     Ok(())
+}
+
+/// What asks the program to end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, StartError> {
+        let listen = |kind| signal(kind).map_err(StartError::Signals);
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// Accepts connections where there is a gateway, and does nothing for ever where there is none.

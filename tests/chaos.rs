@@ -27,6 +27,9 @@ mod replica;
 /// The proxy and its certificate are replaced.
 #[path = "chaos/restarts.rs"]
 mod restarts;
+/// Load for ten minutes.
+#[path = "chaos/soak.rs"]
+mod soak;
 /// The cluster around them.
 #[path = "chaos/stage.rs"]
 mod stage;
@@ -42,13 +45,17 @@ use std::time::Duration;
 pub fn run(case: impl Future<Output = ()>) {
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = is_long().then(|| TURN.lock().unwrap_or_else(PoisonError::into_inner));
+    run_for(Duration::from_secs(if is_long() { 300 } else { 60 }), case);
+}
+
+/// Runs one case that may take this long.
+pub fn run_for(limit: Duration, case: impl Future<Output = ()>) {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .expect("a runtime");
-    let limit = Duration::from_secs(if is_long() { 300 } else { 60 });
     runtime.block_on(async {
         let ended = tokio::time::timeout(limit, case).await;
         ended.expect("the case took too long");

@@ -85,6 +85,46 @@ fn h17_a_caller_who_leaves_before_the_answer_is_seen_upstream_within_a_second() 
 }
 
 #[test]
+fn d09_a_second_sigterm_ends_at_once_and_what_was_open_is_cut() {
+    run(async {
+        let steps = vec![
+            Step::ReadRequest,
+            Step::write(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 4\r\n\r\n12",
+            ),
+            Step::WaitForClose,
+        ];
+        let upstream = Scripted::start(steps).await.expect("an upstream");
+        let (_api, proxy) = Cluster::before(upstream.address(), &[]).await;
+        let response = begin(proxy.url(&query("up"))).await;
+        proxy.signal("TERM");
+        proxy.signal("TERM");
+        assert!(proxy.ended().await.success());
+        assert!(response.into_body().collect().await.is_err());
+    });
+}
+
+#[test]
+fn d05_a_thousand_idle_connections_cost_little_and_new_ones_are_served() {
+    run(async {
+        let cluster = Cluster::start().await;
+        let before = cluster.proxy.memory_kib("VmRSS");
+        let mut idle = Vec::new();
+        for _ in 0..1000 {
+            let stream = tokio::net::TcpStream::connect(cluster.proxy.service()).await;
+            idle.push(stream.expect("connected"));
+        }
+        let answer = Call::get(cluster.proxy.url(&query("vector(1)")))
+            .bearer(VIEWER)
+            .send()
+            .await;
+        assert_eq!(answer.status, StatusCode::OK);
+        let each = cluster.proxy.memory_kib("VmRSS").saturating_sub(before) / 1000;
+        assert!(each < 15, "{each} KiB for each connection");
+    });
+}
+
+#[test]
 fn sigterm_fails_readiness_finishes_what_is_open_and_ends_with_zero() {
     run(async {
         let steps = vec![

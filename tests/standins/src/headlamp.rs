@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use crate::body::{self, Body};
 use crate::connect::{self, HttpClient};
+use crate::gunzip::Gunzip;
 use crate::serve::{self, Cut, Peer};
 use crate::{headers, path, tunnel};
 
@@ -237,6 +238,14 @@ impl Backend {
         }
         *outgoing.headers_mut() = parts.headers;
         self.edit(outgoing.headers_mut(), upgrade, &peer);
+        // As Go's transport does for callers that did not ask for compression, who get the plain body.
+        let adds_gzip = outgoing.method() != Method::HEAD
+            && !outgoing.headers().contains_key(header::RANGE)
+            && !outgoing.headers().contains_key(header::ACCEPT_ENCODING);
+        if adds_gzip {
+            let gzip = HeaderValue::from_static("gzip");
+            outgoing.headers_mut().insert(header::ACCEPT_ENCODING, gzip);
+        }
         let client = if upgrade {
             &self.upgrade_client
         } else {
@@ -250,7 +259,16 @@ impl Backend {
             tunnel::join(downstream, upstream, peer.stop.clone());
             return response.map(|_| body::empty());
         }
-        headers::remove_hop_by_hop(response.headers_mut());
+        let headers = response.headers_mut();
+        headers::remove_hop_by_hop(headers);
+        let packed = headers
+            .get(header::CONTENT_ENCODING)
+            .is_some_and(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"gzip"));
+        if adds_gzip && packed {
+            headers.remove(header::CONTENT_ENCODING);
+            headers.remove(header::CONTENT_LENGTH);
+            return response.map(|body| Gunzip::new(body).boxed_unsync());
+        }
         response.map(|body| body.map_err(Into::into).boxed_unsync())
     }
 

@@ -130,7 +130,9 @@ pub(crate) struct Tokens {
 
 impl Tokens {
     pub(crate) fn add_user(&mut self, token: &str, mut user: User) {
-        user.groups.push(AUTHENTICATED.to_owned());
+        if !user.groups.iter().any(|group| group == AUTHENTICATED) {
+            user.groups.push(AUTHENTICATED.to_owned());
+        }
         self.known
             .insert(token.to_owned(), Credential::Static(user));
     }

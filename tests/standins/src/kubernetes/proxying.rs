@@ -175,7 +175,11 @@ pub(crate) async fn forward(
         .unwrap_or(&info.path);
     let prefix = path::encode(prefix);
     let downstream = parts.extensions.remove();
-    edit_request(&mut parts.headers, &prefix, &target, upgrade, peer);
+    // Go takes the cleaned path off the end of the original one, and joins both again: what is not there to be
+    // taken off is told twice.
+    let before = info.path.strip_suffix(&target).unwrap_or(&info.path);
+    let original = path::clean(&(path::encode(before) + &path::encode(&target)));
+    edit_request(&mut parts.headers, &original, upgrade, peer);
     let adds_gzip = !upgrade
         && parts.method != Method::HEAD
         && !parts.headers.contains_key(header::RANGE)
@@ -211,7 +215,7 @@ pub(crate) async fn forward(
     Ok(edit_response(response, &prefix, adds_gzip))
 }
 
-fn edit_request(headers: &mut HeaderMap, prefix: &str, target: &str, upgrade: bool, peer: &Peer) {
+fn edit_request(headers: &mut HeaderMap, original: &str, upgrade: bool, peer: &Peer) {
     headers.remove(header::AUTHORIZATION);
     let remote: Vec<_> = headers
         .keys()
@@ -226,7 +230,7 @@ fn edit_request(headers: &mut HeaderMap, prefix: &str, target: &str, upgrade: bo
     } else {
         headers::remove_hop_by_hop(headers);
         // Only the transport of plain requests tells the original path.
-        if let Ok(value) = HeaderValue::from_str(&format!("{prefix}{}", path::encode(target))) {
+        if let Ok(value) = HeaderValue::from_str(original) {
             headers.insert("x-forwarded-uri", value);
         }
     }
