@@ -1,7 +1,7 @@
 //! Reads and restricts each of Headlamp's queries, to one namespace and to fifty. The target is a median below 3 us for
 //! each query and one namespace, on one thread.
 
-#[allow(dead_code, unreachable_pub, reason = "shared with the test suites")]
+#[allow(dead_code, reason = "shared with the test suites")]
 #[path = "../tests/corpus/mod.rs"]
 mod corpus;
 
