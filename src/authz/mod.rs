@@ -4,33 +4,34 @@
 //! cannot be used for another.
 
 mod access;
+mod error;
+mod permit;
 mod readable;
 
-use std::fmt;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 pub use self::access::Lifetimes;
 use self::access::{Access, AccessReviews};
+pub use self::error::AuthorizationError;
+use self::error::Names;
+pub use self::permit::{Decision, Grant, Permit, Scope, Selection};
 pub use self::readable::ClusterNamespaces;
 use self::readable::Readable;
 use crate::authn::Caller;
 use crate::cluster::{Cluster, Unavailable};
 use crate::config::{MetricAccess, MetricPattern, MetricRule, ResourceAttributes};
-use crate::metrics::{self, Metrics, Review};
+use crate::metrics::{Metrics, Review};
 use crate::namespace::{Namespace, NamespaceSet};
 use crate::prometheus::{PrometheusRequest, Reads};
-use crate::promql::{self, Query, QueryError, Selector};
+use crate::promql::{self, Query, Selector};
 
 #[cfg(test)]
 mod tests;
 
 /// Reviews of one request under way at the same time.
 const CONCURRENT_REVIEWS: usize = 16;
-
-/// Names that a message or an audit line repeats.
-const SHOWN_NAMES: usize = 10;
 
 /// What to ask, and of which series.
 #[derive(Clone, Debug)]
@@ -58,216 +59,6 @@ pub struct Authorizer {
 enum RuleAccess {
     Label(Arc<str>),
     Cluster(Access),
-}
-
-/// That a request may be answered, and with what. It holds the request: there is no permit without one, and
-/// no other way for a request to Prometheus.
-#[derive(Debug)]
-pub struct Permit<'r> {
-    request: &'r PrometheusRequest,
-    scope: Scope<'r>,
-    decisions: Vec<Decision>,
-    warnings: Vec<String>,
-}
-
-/// What a permit allows.
-#[derive(Debug)]
-pub enum Scope<'r> {
-    /// All series.
-    Everything,
-    /// What is left of each expression or selector of the request, in order; at least one.
-    Series(Vec<Selection<'r>>),
-    /// What in the answer is of one of these namespaces.
-    Answer {
-        /// The label that tells.
-        label: Arc<str>,
-        /// Its values.
-        namespaces: NamespaceSet,
-    },
-    /// The answer as it is: it tells nothing of any series.
-    NoSeries,
-}
-
-/// What is left of an expression or selector.
-#[derive(Debug)]
-pub enum Selection<'r> {
-    /// One that the caller wrote.
-    Written {
-        /// As it was read.
-        query: Query<'r>,
-        /// What was granted to each selector in it, in their order.
-        grants: Vec<Grant>,
-    },
-    /// The caller wrote none, and gets all series of these.
-    All {
-        /// The label that tells.
-        label: Arc<str>,
-        /// Its values.
-        namespaces: NamespaceSet,
-    },
-}
-
-/// What was granted to a selector.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Grant {
-    /// All its series.
-    Open,
-    /// Its series of these namespaces.
-    Namespaces {
-        /// The label that tells.
-        label: Arc<str>,
-        /// Its values.
-        namespaces: NamespaceSet,
-    },
-}
-
-impl Selection<'_> {
-    fn namespaces(&self) -> impl Iterator<Item = &NamespaceSet> {
-        let (all, grants) = match self {
-            Self::All { namespaces, .. } => (Some(namespaces), &[][..]),
-            Self::Written { grants, .. } => (None, grants.as_slice()),
-        };
-        all.into_iter()
-            .chain(grants.iter().filter_map(|grant| match grant {
-                Grant::Open => None,
-                Grant::Namespaces { namespaces, .. } => Some(namespaces),
-            }))
-    }
-}
-
-/// An answer of Kubernetes that a permit rests on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Decision {
-    /// What was asked.
-    pub attributes: Arc<ResourceAttributes>,
-    /// Where. `None`: in the whole cluster.
-    pub namespace: Option<Namespace>,
-    /// The answer.
-    pub allowed: bool,
-}
-
-/// Why a request gets no permit.
-#[derive(Debug, thiserror::Error)]
-pub enum AuthorizationError {
-    /// The caller may read nothing at all.
-    #[error(
-        "you may not read the metrics of any namespace: ask for a RoleBinding to the ClusterRole view, or for {attributes} in a namespace"
-    )]
-    Nothing {
-        /// What was asked.
-        attributes: Arc<ResourceAttributes>,
-    },
-    /// Every namespace that a selector names is denied.
-    #[error(
-        "you may not read the metrics of {}: that needs {attributes} there, which a RoleBinding to the ClusterRole view in that namespace gives",
-        Names(.namespaces)
-    )]
-    Namespaces {
-        /// What was asked.
-        attributes: Arc<ResourceAttributes>,
-        /// Where it was denied; at least one.
-        namespaces: Vec<Namespace>,
-    },
-    /// The endpoint's answer cannot be divided by namespaces.
-    #[error(
-        "the endpoint {endpoint} answers for the whole cluster, and needs {attributes} in the whole cluster: ask for a ClusterRoleBinding to the ClusterRole view"
-    )]
-    ClusterOnly {
-        /// Its name.
-        endpoint: &'static str,
-        /// What was asked.
-        attributes: Arc<ResourceAttributes>,
-    },
-    /// The query cannot be restricted, or passes a limit.
-    #[error("{error}{}", .pointer.as_ref().map_or(String::new(), |pointer| format!("\n{pointer}")))]
-    Query {
-        /// Why.
-        error: QueryError,
-        /// Where, in two lines.
-        pointer: Option<String>,
-    },
-    /// Kubernetes did not say.
-    #[error("your permissions cannot be checked now: {0}; try again")]
-    Unavailable(#[from] Unavailable),
-}
-
-impl AuthorizationError {
-    pub(crate) fn query(error: QueryError, text: &str) -> Self {
-        let pointer = error.pointer(text);
-        Self::Query { error, pointer }
-    }
-}
-
-/// Some names, cut to what a person reads.
-struct Names<'a>(&'a [Namespace]);
-
-impl fmt::Display for Names<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.len() == 1 {
-            "namespace "
-        } else {
-            "namespaces "
-        })?;
-        for (index, name) in self.0.iter().take(SHOWN_NAMES).enumerate() {
-            write!(f, "{}{name}", if index > 0 { ", " } else { "" })?;
-        }
-        match self.0.len().saturating_sub(SHOWN_NAMES) {
-            0 => Ok(()),
-            more => write!(f, " and {more} more"),
-        }
-    }
-}
-
-impl<'r> Permit<'r> {
-    /// The request that it was given for.
-    pub fn request(&self) -> &'r PrometheusRequest {
-        self.request
-    }
-
-    /// What it allows.
-    pub fn scope(&self) -> &Scope<'r> {
-        &self.scope
-    }
-
-    /// The answers that it rests on, those for the set of all readable namespaces left out.
-    pub fn decisions(&self) -> &[Decision] {
-        &self.decisions
-    }
-
-    /// What the caller should know of what is left out.
-    pub fn warnings(&self) -> &[String] {
-        &self.warnings
-    }
-
-    /// In one word.
-    pub fn decision(&self) -> metrics::Decision {
-        match self.scope {
-            Scope::Everything => metrics::Decision::Everything,
-            Scope::Series(_) | Scope::Answer { .. } | Scope::NoSeries => {
-                metrics::Decision::Namespaces
-            }
-        }
-    }
-
-    /// The namespaces that were granted, each once. Empty for [`Scope::Everything`] and [`Scope::NoSeries`].
-    pub fn namespaces(&self) -> Vec<&Namespace> {
-        let mut names: Vec<_> = match &self.scope {
-            Scope::Everything | Scope::NoSeries => Vec::new(),
-            Scope::Answer { namespaces, .. } => namespaces.iter().collect(),
-            Scope::Series(selections) => {
-                let mut seen: Vec<&NamespaceSet> = Vec::new();
-                for set in selections.iter().flat_map(Selection::namespaces) {
-                    if !seen.contains(&set) {
-                        seen.push(set);
-                    }
-                }
-                seen.into_iter().flatten().collect()
-            }
-        };
-        names.sort_unstable();
-        names.dedup();
-        names
-    }
 }
 
 impl Authorizer {

@@ -131,8 +131,8 @@ pub fn cookie_header(cluster: &str, token: &str) -> String {
         .join("; ")
 }
 
-/// The token in a request's cookies: chunks from 0 up to the first gap.
-fn token_of(headers: &HeaderMap, cluster: &str) -> Option<String> {
+/// A request's cookies with chunks of a token: names and values from 0 up to the first gap.
+fn chunks_of(headers: &HeaderMap, cluster: &str) -> Vec<(String, String)> {
     let (prefix, _) = cookies(cluster, "x").remove(0);
     let prefix = prefix.trim_end_matches('0');
     let pairs: Vec<(&str, &str)> = headers
@@ -142,14 +142,19 @@ fn token_of(headers: &HeaderMap, cluster: &str) -> Option<String> {
         .flat_map(|value| value.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))
         .collect();
-    let mut token = String::new();
-    for index in 0.. {
-        let name = format!("{prefix}{index}");
-        match pairs.iter().find(|(other, _)| *other == name) {
-            Some((_, chunk)) => token.push_str(chunk),
-            None => break,
-        }
-    }
+    (0..)
+        .map_while(|index| {
+            let name = format!("{prefix}{index}");
+            let (_, chunk) = pairs.iter().find(|(other, _)| *other == name)?;
+            Some((name, (*chunk).to_owned()))
+        })
+        .collect()
+}
+
+/// The token in a request's cookies.
+fn token_of(headers: &HeaderMap, cluster: &str) -> Option<String> {
+    let chunks = chunks_of(headers, cluster).into_iter();
+    let token: String = chunks.map(|(_, chunk)| chunk).collect();
     (!token.is_empty()).then_some(token)
 }
 
@@ -178,7 +183,7 @@ impl Backend {
         }
     }
 
-    /// Login: the token goes into cookies, and chunks of a longer one before it go away.
+    /// Login: all cookies of an earlier token go, then the token goes into new ones. Without a token it is the logout.
     async fn set_token(&self, request: Request<Incoming>) -> Response<Body> {
         let (parts, incoming) = request.into_parts();
         let Ok(bytes) = body::read(incoming, 1024 * 1024).await else {
@@ -188,23 +193,16 @@ impl Backend {
             return status(StatusCode::BAD_REQUEST);
         };
         let token = json["token"].as_str().unwrap_or_default();
-        let path = format!("/clusters/{}", self.options.cluster);
-        let mut set: Vec<String> = Vec::new();
-        let chunks = cookies(&self.options.cluster, token);
-        for (name, value) in &chunks {
-            set.push(format!(
-                "{name}={value}; Path={path}; Max-Age=86400; HttpOnly; SameSite=Strict"
-            ));
-        }
-        let old = token_of(&parts.headers, &self.options.cluster).unwrap_or_default();
-        for (name, _) in cookies(&self.options.cluster, &old)
-            .iter()
-            .skip(chunks.len())
-        {
-            set.push(format!(
-                "{name}=; Path={path}; Max-Age=0; HttpOnly; SameSite=Strict"
-            ));
-        }
+        let cluster = &self.options.cluster;
+        let cookie = |name: &str, value: &str, age: u32| {
+            format!(
+                "{name}={value}; Path=/clusters/{cluster}; Max-Age={age}; HttpOnly; SameSite=Strict"
+            )
+        };
+        let old = chunks_of(&parts.headers, cluster).into_iter();
+        let mut set: Vec<String> = old.map(|(name, _)| cookie(&name, "", 0)).collect();
+        let new = cookies(cluster, token).into_iter();
+        set.extend(new.map(|(name, value)| cookie(&name, &value, 86_400)));
         let mut response = status(StatusCode::OK);
         for cookie in set {
             match HeaderValue::from_str(&cookie) {

@@ -1,0 +1,84 @@
+//! Why a request gets no permit, in words that say what is missing and who can give it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::cluster::Unavailable;
+use crate::config::ResourceAttributes;
+use crate::namespace::Namespace;
+use crate::promql::QueryError;
+
+/// Names that a message repeats.
+const SHOWN_NAMES: usize = 10;
+
+/// Why a request gets no permit.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthorizationError {
+    /// The caller may read nothing at all.
+    #[error(
+        "you may not read the metrics of any namespace: ask for a RoleBinding to the ClusterRole view, or for {attributes} in a namespace"
+    )]
+    Nothing {
+        /// What was asked.
+        attributes: Arc<ResourceAttributes>,
+    },
+    /// Every namespace that a selector names is denied.
+    #[error(
+        "you may not read the metrics of {}: that needs {attributes} there, which a RoleBinding to the ClusterRole view in that namespace gives",
+        Names(.namespaces)
+    )]
+    Namespaces {
+        /// What was asked.
+        attributes: Arc<ResourceAttributes>,
+        /// Where it was denied; at least one.
+        namespaces: Vec<Namespace>,
+    },
+    /// The endpoint's answer cannot be divided by namespaces.
+    #[error(
+        "the endpoint {endpoint} answers for the whole cluster, and needs {attributes} in the whole cluster: ask for a ClusterRoleBinding to the ClusterRole view"
+    )]
+    ClusterOnly {
+        /// Its name.
+        endpoint: &'static str,
+        /// What was asked.
+        attributes: Arc<ResourceAttributes>,
+    },
+    /// The query cannot be restricted, or passes a limit.
+    #[error("{error}{}", .pointer.as_ref().map_or(String::new(), |pointer| format!("\n{pointer}")))]
+    Query {
+        /// Why.
+        error: QueryError,
+        /// Where, in two lines.
+        pointer: Option<String>,
+    },
+    /// Kubernetes did not say.
+    #[error("your permissions cannot be checked now: {0}; try again")]
+    Unavailable(#[from] Unavailable),
+}
+
+impl AuthorizationError {
+    pub(crate) fn query(error: QueryError, text: &str) -> Self {
+        let pointer = error.pointer(text);
+        Self::Query { error, pointer }
+    }
+}
+
+/// Some names, cut to what a person reads.
+pub(super) struct Names<'a>(pub(super) &'a [Namespace]);
+
+impl fmt::Display for Names<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.len() == 1 {
+            "namespace "
+        } else {
+            "namespaces "
+        })?;
+        for (index, name) in self.0.iter().take(SHOWN_NAMES).enumerate() {
+            write!(f, "{}{name}", if index > 0 { ", " } else { "" })?;
+        }
+        match self.0.len().saturating_sub(SHOWN_NAMES) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! What a caller was granted for one request.
+//!
+//! The fields are for `authz` alone: nobody else makes a permit.
+
+use std::sync::Arc;
+
+use crate::config::ResourceAttributes;
+use crate::metrics;
+use crate::namespace::{Namespace, NamespaceSet};
+use crate::prometheus::PrometheusRequest;
+use crate::promql::Query;
+
+/// That a request may be answered, and with what. It holds the request: there is no permit without one, and
+/// no other way for a request to Prometheus.
+#[derive(Debug)]
+pub struct Permit<'r> {
+    pub(super) request: &'r PrometheusRequest,
+    pub(super) scope: Scope<'r>,
+    pub(super) decisions: Vec<Decision>,
+    pub(super) warnings: Vec<String>,
+}
+
+/// What a permit allows.
+#[derive(Debug)]
+pub enum Scope<'r> {
+    /// All series.
+    Everything,
+    /// What is left of each expression or selector of the request, in order; at least one.
+    Series(Vec<Selection<'r>>),
+    /// What in the answer is of one of these namespaces.
+    Answer {
+        /// The label that tells.
+        label: Arc<str>,
+        /// Its values.
+        namespaces: NamespaceSet,
+    },
+    /// The answer as it is: it tells nothing of any series.
+    NoSeries,
+}
+
+/// What is left of an expression or selector.
+#[derive(Debug)]
+pub enum Selection<'r> {
+    /// One that the caller wrote.
+    Written {
+        /// As it was read.
+        query: Query<'r>,
+        /// What was granted to each selector in it, in their order.
+        grants: Vec<Grant>,
+    },
+    /// The caller wrote none, and gets all series of these.
+    All {
+        /// The label that tells.
+        label: Arc<str>,
+        /// Its values.
+        namespaces: NamespaceSet,
+    },
+}
+
+/// What was granted to a selector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Grant {
+    /// All its series.
+    Open,
+    /// Its series of these namespaces.
+    Namespaces {
+        /// The label that tells.
+        label: Arc<str>,
+        /// Its values.
+        namespaces: NamespaceSet,
+    },
+}
+
+impl Selection<'_> {
+    fn namespaces(&self) -> impl Iterator<Item = &NamespaceSet> {
+        let (all, grants) = match self {
+            Self::All { namespaces, .. } => (Some(namespaces), &[][..]),
+            Self::Written { grants, .. } => (None, grants.as_slice()),
+        };
+        all.into_iter()
+            .chain(grants.iter().filter_map(|grant| match grant {
+                Grant::Open => None,
+                Grant::Namespaces { namespaces, .. } => Some(namespaces),
+            }))
+    }
+}
+
+/// An answer of Kubernetes that a permit rests on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What was asked.
+    pub attributes: Arc<ResourceAttributes>,
+    /// Where. `None`: in the whole cluster.
+    pub namespace: Option<Namespace>,
+    /// The answer.
+    pub allowed: bool,
+}
+
+impl<'r> Permit<'r> {
+    /// The request that it was given for.
+    pub fn request(&self) -> &'r PrometheusRequest {
+        self.request
+    }
+
+    /// What it allows.
+    pub fn scope(&self) -> &Scope<'r> {
+        &self.scope
+    }
+
+    /// The answers that it rests on, those for the set of all readable namespaces left out.
+    pub fn decisions(&self) -> &[Decision] {
+        &self.decisions
+    }
+
+    /// What the caller should know of what is left out.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// In one word.
+    pub fn decision(&self) -> metrics::Decision {
+        match self.scope {
+            Scope::Everything => metrics::Decision::Everything,
+            Scope::Series(_) | Scope::Answer { .. } | Scope::NoSeries => {
+                metrics::Decision::Namespaces
+            }
+        }
+    }
+
+    /// The namespaces that were granted, each once. Empty for [`Scope::Everything`] and [`Scope::NoSeries`].
+    pub fn namespaces(&self) -> Vec<&Namespace> {
+        let mut names: Vec<_> = match &self.scope {
+            Scope::Everything | Scope::NoSeries => Vec::new(),
+            Scope::Answer { namespaces, .. } => namespaces.iter().collect(),
+            Scope::Series(selections) => {
+                let mut seen: Vec<&NamespaceSet> = Vec::new();
+                for set in selections.iter().flat_map(Selection::namespaces) {
+                    if !seen.contains(&set) {
+                        seen.push(set);
+                    }
+                }
+                seen.into_iter().flatten().collect()
+            }
+        };
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+}
