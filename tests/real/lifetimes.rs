@@ -1,0 +1,140 @@
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use serde_json::json;
+
+use crate::support::api::{Credentials, query};
+use crate::support::proxies::{Extra, TTL};
+use crate::support::{World, proved, run, until};
+
+/// The API server itself remembers a token that was good for this long.
+const REMEMBERED_BY_KUBERNETES: Duration = Duration::from_secs(10);
+
+/// What a request, and a busy machine, may take.
+const SLACK: Duration = Duration::from_secs(3);
+
+async fn status(world: &World, proxy: &Extra, token: &str, path: &str) -> StatusCode {
+    let url = format!("{}{path}", proxy.url());
+    world
+        .cluster
+        .http
+        .get(&url, Credentials::Bearer(token))
+        .await
+        .status
+}
+
+/// A new ServiceAccount in `people`, and a token of it.
+async fn account(world: &World, name: &str) -> String {
+    let account =
+        json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": name } });
+    let path = "/api/v1/namespaces/people/serviceaccounts";
+    world.cluster.create(path, &account).await;
+    world.cluster.token("people", name, json!({})).await
+}
+
+async fn bind(world: &World, namespace: &str, account: &str) {
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": { "name": account },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view" },
+        "subjects": [{ "kind": "ServiceAccount", "name": account, "namespace": "people" }],
+    });
+    let path = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/rolebindings");
+    world.cluster.create(&path, &binding).await;
+}
+
+#[test]
+#[ignore = "scripts/e2e runs it"]
+fn what_is_granted_and_revoked_counts_within_the_time_to_live() {
+    run(async |world| {
+        let proxy = Extra::forgetful(&world.cluster, "granting", &world.prometheus.url()).await;
+        let token = account(world, "bob").await;
+        let (a, b) = (
+            query("up{namespace=\"team-a\"}"),
+            query("up{namespace=\"team-b\"}"),
+        );
+        assert_eq!(
+            status(world, &proxy, &token, &a).await,
+            StatusCode::FORBIDDEN
+        );
+        bind(world, "team-a", "bob").await;
+        let granted = until("bob may see team-a", TTL + SLACK, async || {
+            status(world, &proxy, &token, &a).await == StatusCode::OK
+        })
+        .await;
+        assert_eq!(
+            status(world, &proxy, &token, &b).await,
+            StatusCode::FORBIDDEN
+        );
+        let path = "/apis/rbac.authorization.k8s.io/v1/namespaces/team-a/rolebindings/bob";
+        world.cluster.delete(path).await;
+        let revoked = until("bob may not see team-a", TTL + SLACK, async || {
+            status(world, &proxy, &token, &a).await == StatusCode::FORBIDDEN
+        })
+        .await;
+        proved(format!(
+            "with a time to live of {TTL:?} a new RoleBinding counts after {:.1} s, its removal after {:.1} s",
+            granted.as_secs_f32(),
+            revoked.as_secs_f32()
+        ));
+    });
+}
+
+#[test]
+#[ignore = "scripts/e2e runs it"]
+fn a_token_counts_no_longer_than_its_account_and_its_expiry() {
+    run(async |world| {
+        let proxy = Extra::forgetful(&world.cluster, "ending", &world.prometheus.url()).await;
+        let path = query("up");
+        let token = account(world, "leaver").await;
+        bind(world, "team-a", "leaver").await;
+        until("leaver may see team-a", TTL + SLACK, async || {
+            status(world, &proxy, &token, &path).await == StatusCode::OK
+        })
+        .await;
+        world
+            .cluster
+            .delete("/api/v1/namespaces/people/serviceaccounts/leaver")
+            .await;
+        let limit = TTL + REMEMBERED_BY_KUBERNETES + SLACK;
+        let deleted = until("leaver's token counts no more", limit, async || {
+            status(world, &proxy, &token, &path).await == StatusCode::UNAUTHORIZED
+        })
+        .await;
+        let lifetime = Duration::from_secs(6);
+        let claims = json!({ "sub": "guest", "groups": ["team-a-guests"] });
+        let token = world.cluster.issuer.token(lifetime, claims);
+        bind_group(world, "team-a-guests").await;
+        until(
+            "the guest may see team-a",
+            Duration::from_secs(5),
+            async || status(world, &proxy, &token, &path).await == StatusCode::OK,
+        )
+        .await;
+        let limit = lifetime + TTL + REMEMBERED_BY_KUBERNETES + SLACK;
+        let expired = until("the guest's token has expired", limit, async || {
+            status(world, &proxy, &token, &path).await == StatusCode::UNAUTHORIZED
+        })
+        .await;
+        let garbled = format!("{}x", world.alice);
+        let answer = status(world, &proxy, &garbled, &path).await;
+        assert_eq!(answer, StatusCode::UNAUTHORIZED);
+        proved(format!(
+            "with a time to live of {TTL:?} a deleted ServiceAccount's token is refused after {:.1} s, a token of \
+             {lifetime:?} {:.1} s after its first use, a garbled one at once",
+            deleted.as_secs_f32(),
+            expired.as_secs_f32()
+        ));
+    });
+}
+
+/// `view` in team-a for a group.
+async fn bind_group(world: &World, group: &str) {
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": { "name": group },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view" },
+        "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": group }],
+    });
+    let path = "/apis/rbac.authorization.k8s.io/v1/namespaces/team-a/rolebindings";
+    let answer = world.cluster.admin(Method::POST, path, &binding).await;
+    assert!(answer.status == StatusCode::CREATED, "{}", answer.text());
+}

@@ -1,0 +1,24 @@
+//! prom-rbac-proxy among the real programs: Kubernetes' API server and controller manager with etcd, Prometheus 2
+//! and 3, kubectl, and Headlamp's backend where there is one. `scripts/e2e` builds them and runs this.
+//!
+//! One cluster for all tests, which run one after another. Each prints what it has proved.
+
+#![allow(unreachable_pub, reason = "a test is a crate that nobody reaches into")]
+
+/// The cluster, and all that runs in it.
+mod support;
+
+/// Pods of Prometheus that come and go, an API server that restarts.
+mod discovery;
+/// kubectl, Headlamp and the controller manager through the gateway.
+mod gateway;
+/// Users of all kinds: audiences, groups, extra fields, odd names, long tokens.
+mod identities;
+/// What is granted and taken away while somebody looks.
+mod lifetimes;
+/// What callers and the proxy may do in Kubernetes, and may not.
+mod rights;
+/// The stand-ins of the other suites, held against the real programs.
+mod standing_in;
+/// What a viewer of the cluster and one of a namespace get, at each door.
+mod visibility;

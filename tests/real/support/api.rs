@@ -1,0 +1,193 @@
+//! A caller's side of HTTP: over HTTP/2 and TLS to the API server and the gateway, plain to the other doors.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::{Client, connect::HttpConnector};
+use hyper_util::rt::TokioExecutor;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use serde_json::Value;
+
+/// The `User-Agent` of every request of the suite itself.
+pub const AGENT: &str = "real-suite";
+
+/// No answer takes longer.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// An answer, whole.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Answer {
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("UTF-8")
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|_| panic!("no JSON: {} {}", self.status, self.text()))
+    }
+
+    /// The text that Headlamp shows.
+    pub fn message(&self) -> String {
+        let message = self.json()["message"].as_str().map(str::to_owned);
+        message.unwrap_or_else(|| panic!("no message: {}", self.text()))
+    }
+
+    /// Itself, of a request that must succeed.
+    #[track_caller]
+    pub fn ok(self) -> Self {
+        assert!(
+            self.status.is_success(),
+            "{}: {}",
+            self.status,
+            String::from_utf8_lossy(&self.body)
+        );
+        self
+    }
+}
+
+/// How a caller shows who they are.
+#[derive(Clone, Copy, Debug)]
+pub enum Credentials<'a> {
+    Bearer(&'a str),
+    /// A whole `Cookie` header.
+    Cookie(&'a str),
+    Nothing,
+}
+
+/// A client that trusts the authority of the test.
+#[derive(Clone)]
+pub struct Http(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
+
+impl Http {
+    pub fn new(ca_pem: &str) -> Self {
+        let mut roots = rustls::RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(ca_pem.as_bytes()) {
+            roots.add(certificate.expect("PEM")).expect("an authority");
+        }
+        let tls = rustls::ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_all_versions()
+            .build();
+        Self(Client::builder(TokioExecutor::new()).build(connector))
+    }
+
+    pub async fn get(&self, url: &str, credentials: Credentials<'_>) -> Answer {
+        self.send(Method::GET, url, credentials, None).await
+    }
+
+    /// Sends a request, with a JSON body if there is one, and reads the whole answer.
+    pub async fn send(
+        &self,
+        method: Method,
+        url: &str,
+        credentials: Credentials<'_>,
+        body: Option<&Value>,
+    ) -> Answer {
+        let answer = self.try_send(method.clone(), url, credentials, body).await;
+        answer.unwrap_or_else(|error| panic!("{method} {url}: {error}"))
+    }
+
+    /// The same, where there may be no answer.
+    pub async fn try_send(
+        &self,
+        method: Method,
+        url: &str,
+        credentials: Credentials<'_>,
+        body: Option<&Value>,
+    ) -> Result<Answer, String> {
+        let media_type = match method {
+            Method::PATCH => "application/merge-patch+json",
+            _ => "application/json",
+        };
+        let mut request = Request::builder()
+            .method(method)
+            .uri(url)
+            .header(header::USER_AGENT, AGENT);
+        match credentials {
+            Credentials::Bearer(token) => {
+                request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+            }
+            Credentials::Cookie(cookie) => request = request.header(header::COOKIE, cookie),
+            Credentials::Nothing => {}
+        }
+        // The API server asks services for gzip where the caller does not say.
+        request = request.header(header::ACCEPT_ENCODING, "identity");
+        if body.is_some() {
+            request = request.header(header::CONTENT_TYPE, media_type);
+        }
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let request = request
+            .body(Full::from(body))
+            .map_err(|error| error.to_string())?;
+        self.request(request).await
+    }
+
+    /// Sends a request as it is.
+    pub async fn request(&self, request: Request<Full<Bytes>>) -> Result<Answer, String> {
+        let exchange = async {
+            let answer = self.0.request(request).await;
+            let (head, body) = answer.map_err(|error| format!("{error:?}"))?.into_parts();
+            let body = body
+                .collect()
+                .await
+                .map_err(|error| format!("{error:?}"))?
+                .to_bytes();
+            Ok(Answer {
+                status: head.status,
+                headers: head.headers,
+                body,
+            })
+        };
+        let answer = tokio::time::timeout(LIMIT, exchange).await;
+        answer.unwrap_or_else(|_| Err(format!("no answer within {LIMIT:?}")))
+    }
+}
+
+/// Parameters, encoded.
+pub fn encoded(pairs: &[(&str, &str)]) -> String {
+    form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(pairs)
+        .finish()
+}
+
+/// The path of an instant query.
+pub fn query(expression: &str) -> String {
+    format!("/api/v1/query?{}", encoded(&[("query", expression)]))
+}
+
+/// The path of a chart of the last day, at full hours: two requests ask for the same.
+pub fn chart(expression: &str) -> String {
+    let now = std::time::SystemTime::UNIX_EPOCH
+        .elapsed()
+        .expect("after 1970")
+        .as_secs()
+        / 3600
+        * 3600;
+    let (start, end) = ((now - 86_400).to_string(), now.to_string());
+    let pairs = [
+        ("start", &*start),
+        ("end", &*end),
+        ("step", "345"),
+        ("query", expression),
+    ];
+    format!("/api/v1/query_range?{}", encoded(&pairs))
+}
+
+/// A path behind the API server's `services/proxy` of the deployed Service.
+pub fn service_door(path: &str) -> String {
+    format!("/api/v1/namespaces/monitoring/services/prom-rbac-proxy:9090/proxy{path}")
+}
