@@ -58,5 +58,13 @@ fuzz: ## Runs each fuzz target for a minute (needs a nightly toolchain and cargo
 	scripts/fuzz 60
 
 .PHONY: bench
-bench: ## Micro-benchmarks
-	cargo bench
+bench: ## Everything under load, beside nginx and the two peers; writes docs/performance.md (an hour)
+	scripts/bench long
+
+.PHONY: bench-short
+bench-short: ## The main cases, in less than two minutes; writes target/bench/summary.json
+	scripts/bench short
+
+.PHONY: bench-micro
+bench-micro: ## Each step of a request's way
+	cargo bench --locked --bench pipeline --bench restriction

@@ -1,0 +1,274 @@
+//! The load benchmark: prom-rbac-proxy, nginx that checks nothing, and the proxies of other projects, side by side
+//! on loopback, in alternating rounds.
+//!
+//! ```text
+//! stage       Kubernetes, the upstream, callers      contenders  what is compared, and how it starts
+//! nginx       its configurations                     cases       what is varied, and the forms of the benchmark
+//! wrk         load and latencies                     usage       processor time and memory, from /proc
+//! footprint   memory at rest, and start time         report      table, summary.json, docs/performance.md
+//! ```
+//!
+//! `--long`, `--short` or `--smoke`; without any of them it is the smoke form, which measures nothing that counts.
+//! `scripts/bench` runs it with all that it needs.
+
+mod cases;
+mod contenders;
+mod footprint;
+mod machine;
+mod nginx;
+mod report;
+mod spread;
+mod stage;
+mod usage;
+mod wrk;
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use self::cases::{Case, Form};
+use self::contenders::{Kind, Running};
+use self::machine::Machine;
+use self::report::{Report, Row};
+use self::spread::Spread;
+use self::stage::Stage;
+use self::wrk::Outcome;
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+const USAGE: &str = "\
+cargo bench --bench load -- [--long | --full | --short | --smoke] [--rounds N] [--seconds N] [--only NAME,...] [--peers FOLDER]
+
+  --long     each thing varied alone, all contenders, at least 5 rounds; writes docs/performance.md
+  --full     the same with every combination
+  --short    the main cases, in less than two minutes
+  --smoke    everything once, for seconds; nothing that it measures counts
+  --rounds   other than the form's
+  --seconds  of each contender in each round
+  --only     of the contenders those with these names; nginx is always there
+  --peers    where kube-rbac-proxy and prom-label-proxy are; default: $BENCH_PEERS";
+
+fn main() -> ExitCode {
+    // The stand-ins take the process' provider.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let done = arguments().and_then(|(form, peers)| run(&form, peers));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn arguments() -> Result<(Form, PathBuf)> {
+    let mut form = None;
+    let (mut rounds, mut seconds, mut only) = (None, None, None);
+    let mut peers = std::env::var_os("BENCH_PEERS").map(PathBuf::from);
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        let mut value = || {
+            arguments
+                .next()
+                .ok_or(format!("{argument}: a value is missing"))
+        };
+        match argument.as_str() {
+            "--long" => form = Some(Form::long(false)),
+            "--full" => form = Some(Form::long(true)),
+            "--short" => form = Some(Form::short()),
+            "--smoke" => form = Some(Form::smoke()),
+            "--rounds" => rounds = Some(value()?.parse::<usize>()?.max(1)),
+            "--seconds" => seconds = Some(value()?.parse::<u64>()?.max(1)),
+            "--only" => only = Some(value()?),
+            "--peers" => peers = Some(value()?.into()),
+            // What cargo itself says.
+            "--bench" => {}
+            _ => return Err(format!("{argument} is unknown\n{USAGE}").into()),
+        }
+    }
+    let mut form = form.unwrap_or_else(Form::smoke);
+    form.rounds = rounds.unwrap_or(form.rounds);
+    form.measured = seconds.map_or(form.measured, Duration::from_secs);
+    if let Some(only) = only {
+        let names: Vec<&str> = only.split(',').collect();
+        form.keep(|kind| kind == Kind::Nginx || names.contains(&kind.name()));
+        form.writes_document = false;
+    }
+    Ok((form, peers.unwrap_or_default()))
+}
+
+fn run(form: &Form, peers: PathBuf) -> Result<()> {
+    if cfg!(debug_assertions) && form.writes_document {
+        return Err("this build is not optimized: use cargo bench".into());
+    }
+    let target = target()?;
+    let folder = target.join(format!("bench/run-{}", std::process::id()));
+    let begun = Instant::now();
+    let stage = Stage::start(folder, peers)?;
+    let mut report = Report::new(form.name, Machine::look());
+    for (case, kinds) in &form.cases {
+        let rows = measure(case, kinds, form, &stage, &mut report)?;
+        report.print(&rows);
+        report.rows.extend(rows);
+    }
+    if let Some(footprint) = &form.footprint {
+        for kind in &footprint.contenders {
+            match footprint::measure(*kind, footprint, &stage) {
+                Ok(measured) => report.footprints.push(measured),
+                Err(error) if form.strict => return Err(error),
+                Err(error) => report.missing(*kind, &*error),
+            }
+        }
+        report.print_footprints();
+    }
+    report.print_missing();
+    if form.strict {
+        println!("the {} form ran in {:.1?}", form.name, begun.elapsed());
+    } else {
+        let path = target.join("bench/summary.json");
+        report.write_summary(&path)?;
+        println!("{} in {:.0?}", path.display(), begun.elapsed());
+    }
+    if form.writes_document {
+        report.write_document(form)?;
+    }
+    let folder = stage.folder.clone();
+    drop(stage);
+    std::fs::remove_dir_all(folder)?;
+    Ok(())
+}
+
+/// The folder that cargo builds into: what is measured, and where the results go.
+fn target() -> Result<PathBuf> {
+    let binary = std::env::current_exe()?;
+    let is_profile = |folder: &&std::path::Path| folder.join("deps").is_dir();
+    let profile = binary.ancestors().skip(1).find(is_profile);
+    let target = profile.and_then(std::path::Path::parent);
+    Ok(target.ok_or("this is not run by cargo")?.to_owned())
+}
+
+/// A contender in one case, and its measurements, one for each round.
+struct Measuring {
+    running: Running,
+    rounds: Vec<(f64, Outcome)>,
+}
+
+/// Starts all contenders of a case and measures them in turn, beginning with another one in each round.
+fn measure(
+    case: &Case,
+    kinds: &[Kind],
+    form: &Form,
+    stage: &Stage,
+    report: &mut Report,
+) -> Result<Vec<Row>> {
+    let mut contenders = Vec::new();
+    for kind in kinds {
+        match Running::start(*kind, stage) {
+            Ok(running) => contenders.push(Measuring {
+                running,
+                rounds: Vec::new(),
+            }),
+            Err(error) if form.strict => return Err(error),
+            Err(error) => report.missing(*kind, &*error),
+        }
+    }
+    for contender in &mut contenders {
+        if !form.warm_up.is_zero() {
+            contender.running.load(case, form.warm_up, stage)?;
+        }
+    }
+    let count = contenders.len();
+    for round in 0..form.rounds {
+        for turn in 0..count {
+            contenders[(round + turn) % count].measure(case, form, stage)?;
+        }
+    }
+    let reference = |kind: Kind| {
+        let mut all = contenders.iter();
+        all.find(|contender| contender.running.kind == kind.reference())
+    };
+    let rows = contenders
+        .iter()
+        .map(|contender| contender.row(case, reference(contender.running.kind)));
+    rows.collect()
+}
+
+impl Measuring {
+    fn measure(&mut self, case: &Case, form: &Form, stage: &Stage) -> Result<()> {
+        self.warm(case, stage)?;
+        let processes = self.running.processes()?;
+        let before = processes.cpu_us()?;
+        let outcome = self.running.load(case, form.measured, stage)?;
+        let used = processes.cpu_us()? - before;
+        if form.strict && (outcome.errors > 0 || outcome.requests == 0) {
+            let name = self.running.kind.name();
+            return Err(format!("{name}, {}: {outcome:?}", case.name()).into());
+        }
+        let per_request = used as f64 / answers(case, &outcome);
+        self.rounds.push((per_request, outcome));
+        Ok(())
+    }
+
+    /// Has all callers known again: what was remembered of them has ended while the others were measured.
+    fn warm(&mut self, case: &Case, stage: &Stage) -> Result<()> {
+        const MOST_SECONDS: usize = 60;
+        if case.cold || case.callers <= 100 {
+            // Their reviews are too few to matter, or must not be remembered.
+            return Ok(());
+        }
+        // Answers as small as possible: this is about the callers alone.
+        let small = Case {
+            size: cases::Size::Small,
+            connections: 32,
+            ..*case
+        };
+        let mut requests = 0;
+        for _ in 0..MOST_SECONDS {
+            requests += self
+                .running
+                .load(&small, Duration::from_secs(1), stage)?
+                .requests;
+            if requests >= u64::from(case.callers) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn row(&self, case: &Case, reference: Option<&Self>) -> Result<Row> {
+        let median = |value: &dyn Fn(&(f64, Outcome)) -> f64| {
+            let values: Vec<f64> = self.rounds.iter().map(value).collect();
+            Spread::of(&values).median
+        };
+        let ratio = reference.map(|reference| {
+            let pairs = self.rounds.iter().zip(&reference.rounds);
+            let ratios: Vec<f64> = pairs.map(|((own, _), (other, _))| own / other).collect();
+            Spread::of(&ratios)
+        });
+        let rps = |(_, outcome): &(f64, Outcome)| answers(case, outcome) / outcome.seconds;
+        Ok(Row {
+            contender: self.running.kind,
+            case: *case,
+            rps: median(&rps),
+            cpu_us_per_request: median(&|(cpu, _)| *cpu),
+            p50_us: median(&|(_, outcome)| outcome.p50_us),
+            p90_us: median(&|(_, outcome)| outcome.p90_us),
+            p99_us: median(&|(_, outcome)| outcome.p99_us),
+            peak_rss_bytes: self.running.processes()?.peak_resident_bytes()?,
+            ratio_to_nginx: ratio,
+            errors: self.rounds.iter().map(|(_, outcome)| outcome.errors).sum(),
+            rounds: self.rounds.len(),
+        })
+    }
+}
+
+/// Answers that came, in whole and, where each takes long, in parts: those on their way when the time ends have cost
+/// processor time too.
+fn answers(case: &Case, outcome: &Outcome) -> f64 {
+    let count = match case.size {
+        cases::Size::Large => outcome.bytes as f64 / case.size.bytes() as f64,
+        cases::Size::Small | cases::Size::Medium => outcome.requests as f64,
+    };
+    count.max(f64::MIN_POSITIVE)
+}

@@ -1,0 +1,322 @@
+//! The table, `summary.json` and `docs/performance.md`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::Result;
+use crate::cases::{Case, Form};
+use crate::contenders::Kind;
+use crate::footprint::Measured;
+use crate::machine::Machine;
+use crate::spread::{Spread, rounded};
+
+const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/performance.md");
+
+/// What is between these lines of the document is replaced; the rest of it stays.
+const BEGIN: &str = "<!-- measured: written by make bench -->";
+const END: &str = "<!-- end of measured -->";
+
+const METHOD: &str = "\
+# Performance
+
+`make bench` writes the measurements below. How they are made:
+
+- Everything runs on one machine, over loopback: the contenders, the upstream (an nginx that answers queries with
+  files of a fixed size, as `application/json`), a stand-in for Kubernetes, and wrk with one thread. They share the
+  processors, so requests per second say less than processor time, which is that of the contender alone.
+- All contenders of a case run at the same time and are measured in turn, in at least five rounds, each of which begins
+  with another one. A ratio is of two measurements of the same round; minimum, median and maximum are over the rounds.
+  All other figures are medians over the rounds.
+- Processor time is user and system time of the contender's processes, from `/proc/PID/stat`. Memory is `VmHWM`
+  (peak) or `VmRSS`, added up over nginx's processes, so that memory which they share counts more than once.
+- Ratios are to nginx as a plain reverse proxy, without checks and without a log. `nginx-logging` shows what a buffered
+  access log adds; prom-rbac-proxy always has its audit log and its metrics on. `gateway-pass` is compared to
+  `nginx-to-https`, since both speak TLS to what is behind them. `tls` is compared to plain nginx, and `nginx-tls` stands
+  beside it.
+- Answers of 10 MB are counted by bytes, so that those on their way at the end of a round count in part.
+- nginx and the upstream are not set up to lose: connections are kept, no answer goes to disk. Each nginx worker has room
+  for 16,384 connections, which takes memory at rest.
+- prom-rbac-proxy has its default configuration but for `limits.concurrentPerCaller`, as one caller stands for many here.
+- Tokens have the length of a ServiceAccount's. *Warm*: all callers are known. *Cold*: every request has a token of its
+  own, so each costs a review of the token, one for the whole cluster, and for a namespaced caller one for each of the
+  cluster's two namespaces.
+- The query names no namespace. What the upstream was asked is checked before each case: it has a matcher for the
+  namespace where there should be one.
+- `kube-rbac-proxy` and `prom-label-proxy` each do a part of the work; chained they come closest to all of it.
+";
+
+/// A contender in a case.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    pub(crate) contender: Kind,
+    pub(crate) case: Case,
+    pub(crate) rps: f64,
+    pub(crate) cpu_us_per_request: f64,
+    pub(crate) p50_us: f64,
+    pub(crate) p90_us: f64,
+    pub(crate) p99_us: f64,
+    pub(crate) peak_rss_bytes: u64,
+    /// `None` where the nginx to compare with was not measured.
+    pub(crate) ratio_to_nginx: Option<Spread>,
+    pub(crate) errors: u64,
+    pub(crate) rounds: usize,
+}
+
+/// Everything that was measured.
+pub(crate) struct Report {
+    form: &'static str,
+    machine: Machine,
+    pub(crate) rows: Vec<Row>,
+    pub(crate) footprints: Vec<Measured>,
+    missing: BTreeMap<&'static str, String>,
+}
+
+impl Report {
+    pub(crate) fn new(form: &'static str, machine: Machine) -> Self {
+        Self {
+            form,
+            machine,
+            rows: Vec::new(),
+            footprints: Vec::new(),
+            missing: BTreeMap::new(),
+        }
+    }
+
+    /// A contender that cannot be measured.
+    pub(crate) fn missing(&mut self, kind: Kind, error: &dyn std::error::Error) {
+        self.missing
+            .entry(kind.name())
+            .or_insert_with(|| error.to_string());
+    }
+
+    pub(crate) fn print(&self, rows: &[Row]) {
+        if let Some(row) = rows.first() {
+            println!("\n{}\n{}", row.case.name(), table(rows));
+        }
+    }
+
+    pub(crate) fn print_footprints(&self) {
+        println!("\nmemory and start\n{}", self.footprint_table());
+    }
+
+    pub(crate) fn print_missing(&self) {
+        for (name, reason) in &self.missing {
+            println!("not measured: {name}: {reason}");
+        }
+    }
+
+    pub(crate) fn write_summary(&self, path: &Path) -> Result<()> {
+        let summary = json!({
+            "form": self.form,
+            "machine": self.machine,
+            "results": self.rows.iter().map(Row::json).collect::<Vec<_>>(),
+            "footprint": self.footprints,
+            "not_measured": self.missing,
+        });
+        fs::write(path, format!("{summary:#}\n"))?;
+        Ok(())
+    }
+
+    /// Writes the document; what stands outside of the measured part stays.
+    pub(crate) fn write_document(&self, form: &Form) -> Result<()> {
+        let measured = self.measured(form)?;
+        let old = fs::read_to_string(DOCUMENT).unwrap_or_default();
+        let parts = old
+            .split_once(BEGIN)
+            .and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
+        let text = match parts {
+            Some((before, after)) => format!("{before}{BEGIN}\n\n{measured}\n{END}{after}"),
+            None => format!("{METHOD}\n{BEGIN}\n\n{measured}\n{END}\n"),
+        };
+        fs::write(DOCUMENT, text)?;
+        println!("{DOCUMENT}");
+        Ok(())
+    }
+
+    fn measured(&self, form: &Form) -> Result<String> {
+        let machine = &self.machine;
+        let mut text = format!("## Measured on {}\n\n", machine.date);
+        writeln!(
+            text,
+            "{} processors ({}), {:.1} GiB, {}, Linux {}; load average before: {}.\n",
+            machine.processors,
+            machine.processor,
+            machine.memory_bytes as f64 / f64::from(1 << 30),
+            machine.system,
+            machine.kernel,
+            machine.load_average
+        )?;
+        let versions = [
+            &machine.proxy,
+            &machine.rustc,
+            &machine.nginx,
+            &machine.wrk,
+            &machine.peers,
+        ];
+        let versions: Vec<_> = versions
+            .into_iter()
+            .filter(|text| !text.is_empty())
+            .collect();
+        let versions: Vec<_> = versions.iter().map(|text| text.as_str()).collect();
+        writeln!(text, "Versions: {}.\n", versions.join("; "))?;
+        writeln!(
+            text,
+            "{} rounds of {} s for each contender.",
+            form.rounds,
+            form.measured.as_secs()
+        )?;
+        for (case, _) in &form.cases {
+            let rows = self.rows.iter().filter(|row| row.case == *case);
+            let rows: Vec<Row> = rows.cloned().collect();
+            writeln!(text, "\n### {}\n\n{}", title(case), table(&rows))?;
+        }
+        writeln!(text, "\n### Memory and start\n\n{}", self.footprint_table())?;
+        if !self.missing.is_empty() {
+            writeln!(text, "\nNot measured:\n")?;
+            for (name, reason) in &self.missing {
+                writeln!(text, "- {name}: {}", reason.replace('\n', " "))?;
+            }
+        }
+        Ok(text)
+    }
+
+    fn footprint_table(&self) -> String {
+        let head = [
+            "contender",
+            "idle",
+            "open streams",
+            "idle connections",
+            "start to ready",
+        ];
+        let rows = self.footprints.iter().map(|row| {
+            let ready = row.start_to_ready_ms;
+            vec![
+                row.contender.to_owned(),
+                mebibytes(row.idle_rss_bytes),
+                format!(
+                    "{} with {}",
+                    mebibytes(row.open_streams_rss_bytes),
+                    row.open_streams
+                ),
+                format!(
+                    "{} with {}",
+                    mebibytes(row.idle_connections_rss_bytes),
+                    row.idle_connections
+                ),
+                format!(
+                    "{:.0} / {:.0} / {:.0} ms",
+                    ready.least, ready.median, ready.most
+                ),
+            ]
+        });
+        markdown(&head, rows.collect())
+    }
+}
+
+impl Row {
+    fn json(&self) -> Value {
+        json!({
+            "contender": self.contender.name(),
+            "case": self.case.name(),
+            "answer_bytes": self.case.size.bytes(),
+            "connections": self.case.connections,
+            "callers": if self.case.cold { Value::Null } else { self.case.callers.into() },
+            "cache": if self.case.cold { "cold" } else { "warm" },
+            "rps": rounded(self.rps),
+            "cpu_us_per_request": rounded(self.cpu_us_per_request),
+            "p50_us": rounded(self.p50_us),
+            "p90_us": rounded(self.p90_us),
+            "p99_us": rounded(self.p99_us),
+            "peak_rss_bytes": self.peak_rss_bytes,
+            "ratio_to_nginx": self.ratio_to_nginx,
+            "reference": self.contender.reference().name(),
+            "rounds": self.rounds,
+            "errors": self.errors,
+        })
+    }
+}
+
+fn title(case: &Case) -> String {
+    let callers = match case {
+        Case { cold: true, .. } => "cold: each request of a caller never seen before".to_owned(),
+        Case { callers: 1, .. } => "1 caller".to_owned(),
+        Case { callers, .. } => format!("{callers} callers"),
+    };
+    let connections = match case.connections {
+        1 => "1 connection".to_owned(),
+        count => format!("{count} connections"),
+    };
+    format!("{} answers, {connections}, {callers}", case.size.name())
+}
+
+fn table(rows: &[Row]) -> String {
+    let head = [
+        "contender",
+        "requests/s",
+        "CPU us/request",
+        "to nginx (min, median, max)",
+        "p50 us",
+        "p90 us",
+        "p99 us",
+        "peak memory",
+        "failed",
+    ];
+    let lines = rows.iter().map(|row| {
+        let ratio = row.ratio_to_nginx.map_or_else(String::new, |ratio| {
+            format!("{:.2}, {:.2}, {:.2}", ratio.least, ratio.median, ratio.most)
+        });
+        vec![
+            row.contender.name().to_owned(),
+            format!("{:.0}", row.rps),
+            format!("{:.1}", row.cpu_us_per_request),
+            ratio,
+            format!("{:.0}", row.p50_us),
+            format!("{:.0}", row.p90_us),
+            format!("{:.0}", row.p99_us),
+            mebibytes(row.peak_rss_bytes),
+            row.errors.to_string(),
+        ]
+    });
+    markdown(&head, lines.collect())
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+/// A table that is read as text, too.
+fn markdown(head: &[&str], rows: Vec<Vec<String>>) -> String {
+    let mut lines = vec![head.iter().map(|cell| (*cell).to_owned()).collect()];
+    lines.extend(rows);
+    let widths: Vec<usize> = (0..head.len())
+        .map(|column| {
+            lines
+                .iter()
+                .map(|line: &Vec<String>| line[column].len())
+                .max()
+                .unwrap_or(0)
+        })
+        .collect();
+    let mut text = String::new();
+    for (index, line) in lines.iter().enumerate() {
+        for (column, (cell, width)) in line.iter().zip(&widths).enumerate() {
+            let _ = match column {
+                0 => write!(text, "| {cell:width$} "),
+                _ => write!(text, "| {cell:>width$} "),
+            };
+        }
+        text.push_str("|\n");
+        if index == 0 {
+            for (column, width) in widths.iter().enumerate() {
+                let end = if column == 0 { "-" } else { ":" };
+                let _ = write!(text, "| {}{end} ", "-".repeat(width - 1));
+            }
+            text.push_str("|\n");
+        }
+    }
+    text
+}

@@ -1,0 +1,302 @@
+//! The steps of a request's way, each ready to be done again and again: with a cluster that knows everybody, so that
+//! all reviews are remembered after the first time.
+//!
+//! Choosing a pod is not among them: it has no public door of its own.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use k8s_openapi::api::authentication::v1::{TokenReviewSpec, TokenReviewStatus, UserInfo};
+use k8s_openapi::api::authorization::v1::{SubjectAccessReviewSpec, SubjectAccessReviewStatus};
+use prom_rbac_proxy::audit::{Log, RequestId};
+use prom_rbac_proxy::authn::{self, Authenticator, Caller, Sources};
+use prom_rbac_proxy::authz::{self, Authorizer, ClusterNamespaces, Permit, Policy};
+use prom_rbac_proxy::cluster::{Cluster, Unavailable};
+use prom_rbac_proxy::config::{AuditQuery, ResourceAttributes};
+use prom_rbac_proxy::limits::{Bounds, Slots};
+use prom_rbac_proxy::metrics::{Door, Metrics, Review};
+use prom_rbac_proxy::namespace::Namespace;
+use prom_rbac_proxy::prometheus::{Path, PrometheusRequest, RequestLimits, Target};
+use prom_rbac_proxy::promql;
+use prom_rbac_proxy::restrict::restrict;
+use tokio::runtime::Runtime;
+use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
+
+/// As the plugin sends it, a chart of one workload.
+const QUERY: &str = "query=sum(rate(container_cpu_usage_seconds_total%7Bcontainer%21%3D%22%22%2Cnamespace%3D%22team-a%22%2Cpod%3D~%22web-.%2A%22%7D%5B5m%5D%29%29+by+%28pod%29&start=1700000000&end=1700003600&step=15";
+
+const PATH: &str = "/api/v1/query_range";
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A cluster in which each token is the name of its user: `everything` sees all, anybody else team-a.
+struct Known;
+
+impl Cluster for Known {
+    fn review_token(
+        &self,
+        spec: TokenReviewSpec,
+    ) -> BoxFuture<'_, Result<TokenReviewStatus, Unavailable>> {
+        let name = if spec.token.ends_with("everything") {
+            "everything"
+        } else {
+            "viewer"
+        };
+        let groups = ["viewers", "developers", "system:authenticated"];
+        let user = UserInfo {
+            username: Some(name.to_owned()),
+            groups: Some(groups.map(str::to_owned).to_vec()),
+            ..UserInfo::default()
+        };
+        let status = TokenReviewStatus {
+            authenticated: Some(true),
+            user: Some(user),
+            ..TokenReviewStatus::default()
+        };
+        Box::pin(std::future::ready(Ok(status)))
+    }
+
+    fn review_access(
+        &self,
+        spec: SubjectAccessReviewSpec,
+    ) -> BoxFuture<'_, Result<SubjectAccessReviewStatus, Unavailable>> {
+        let namespace = spec.resource_attributes.and_then(|asked| asked.namespace);
+        let everything = spec.user.as_deref() == Some("everything");
+        let status = SubjectAccessReviewStatus {
+            allowed: everything || namespace.as_deref() == Some("team-a"),
+            ..SubjectAccessReviewStatus::default()
+        };
+        Box::pin(std::future::ready(Ok(status)))
+    }
+}
+
+/// What the steps need.
+pub struct Steps {
+    runtime: Runtime,
+    sources: Sources,
+    authenticator: Arc<Authenticator>,
+    authorizer: Authorizer,
+    limits: RequestLimits,
+    log: Log,
+    by_header: HeaderMap,
+    by_cookie: HeaderMap,
+    everything: Caller,
+    viewer: Caller,
+    request: PrometheusRequest,
+    _writer: WorkerGuard,
+}
+
+/// The name of a step, and what does it once.
+pub type Step = (&'static str, fn(&Steps));
+
+impl Steps {
+    /// All of them, in the order of a request's way.
+    pub const ALL: [Step; 11] = [
+        ("credential/header", |steps| {
+            steps.credential(&steps.by_header)
+        }),
+        ("credential/cookie", |steps| {
+            steps.credential(&steps.by_cookie)
+        }),
+        ("token-cache-hit", Self::token_cache_hit),
+        ("slots", Self::slots),
+        ("endpoint-and-parameters", Self::endpoint_and_parameters),
+        ("access-cache-hit/everything", |steps| {
+            black_box(steps.permit(&steps.everything));
+        }),
+        ("access-cache-hit/namespaced", |steps| {
+            black_box(steps.permit(&steps.viewer));
+        }),
+        ("permit-and-restrict/everything", |steps| {
+            steps.restrict(&steps.everything)
+        }),
+        ("permit-and-restrict/namespaced", |steps| {
+            steps.restrict(&steps.viewer)
+        }),
+        ("audit-line", Self::audit_line),
+        ("all", Self::all),
+    ];
+
+    /// Everything that is remembered is remembered already.
+    ///
+    /// # Panics
+    /// When the crate under test refuses what it should take.
+    pub fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let metrics = Metrics::new();
+        let cluster: Arc<dyn Cluster> = Arc::new(Known);
+        let sources = Sources {
+            headers: vec![http::header::AUTHORIZATION],
+            headlamp_cookie: true,
+        };
+        let slots = Slots::new(Bounds {
+            concurrent: 32,
+            queued: 1024,
+            patience: Duration::from_secs(10),
+        });
+        let authenticator = Authenticator::new(
+            sources.clone(),
+            Vec::new(),
+            authn::Lifetimes {
+                known: DAY,
+                rejected: DAY,
+                stale: DAY,
+                capacity: 10_000,
+            },
+            cluster.clone(),
+            metrics.review(Review::Token),
+            slots,
+        );
+        let names = ["monitoring", "team-a", "team-b"].map(Namespace::parse);
+        let namespaces = ClusterNamespaces::default();
+        namespaces.publish(names.into_iter().flatten().collect());
+        let attributes = ResourceAttributes {
+            verb: "get".to_owned(),
+            group: "metrics.k8s.io".to_owned(),
+            resource: "pods".to_owned(),
+            subresource: String::new(),
+        };
+        let authorizer = Authorizer::new(
+            Policy {
+                attributes,
+                namespace_label: "namespace".to_owned(),
+                metric_rules: Vec::new(),
+                query_limits: promql::Limits::default(),
+            },
+            authz::Lifetimes {
+                allowed: DAY,
+                denied: DAY,
+                stale: DAY,
+                capacity: 100_000,
+            },
+            cluster,
+            namespaces,
+            &metrics,
+        );
+        let (writer, guard): (NonBlocking, _) = NonBlockingBuilder::default()
+            .lossy(true)
+            .finish(std::io::sink());
+        let log = Log::new(Some(writer), AuditQuery::Hash, metrics);
+        let by_header = headers("authorization", &format!("Bearer {}", token("viewer")));
+        let cookie = format!("theme=dark; headlamp-auth-main.0={}", token("viewer"));
+        let known = |headers: &HeaderMap| {
+            let caller = runtime.block_on(authenticator.caller(headers));
+            caller.expect("a caller")
+        };
+        let everything = headers("authorization", &format!("Bearer {}", token("everything")));
+        let (everything, viewer) = (known(&everything), known(&by_header));
+        let limits = RequestLimits {
+            max_query_bytes: 32_768,
+            max_range: None,
+            max_points: Some(11_000),
+        };
+        let request = read(&limits);
+        Self {
+            sources,
+            authenticator,
+            authorizer,
+            limits,
+            log,
+            by_cookie: headers("cookie", &cookie),
+            by_header,
+            everything,
+            viewer,
+            request,
+            runtime,
+            _writer: guard,
+        }
+    }
+
+    fn credential(&self, headers: &HeaderMap) {
+        let _ = black_box(self.sources.token(black_box(headers)));
+    }
+
+    fn token_cache_hit(&self) {
+        let caller = self.authenticator.caller(black_box(&self.by_header));
+        black_box(self.runtime.block_on(caller)).expect("a caller");
+    }
+
+    fn slots(&self) {
+        black_box(self.runtime.block_on(self.viewer.slots().take())).expect("a place");
+    }
+
+    fn endpoint_and_parameters(&self) {
+        black_box(read(&self.limits));
+    }
+
+    fn permit(&self, caller: &Caller) -> Permit<'_> {
+        let permit = self.authorizer.permit(caller, black_box(&self.request));
+        self.runtime.block_on(permit).expect("a permit")
+    }
+
+    fn restrict(&self, caller: &Caller) {
+        let permit = self.permit(caller);
+        let request = restrict(&permit, &Method::GET, Some(Duration::from_secs(120)));
+        black_box(request).expect("a request");
+    }
+
+    fn audit_line(&self) {
+        let mut record = self.log.begin(RequestId(1), Door::Direct, &Method::GET);
+        record.caller(&self.viewer);
+        record.endpoint(self.request.endpoint());
+        record.request(&self.request);
+        record.upstream(Duration::from_millis(3));
+        let mut completion = record.responded(StatusCode::OK, None);
+        completion.count(7 * 1024);
+        completion.complete();
+    }
+
+    /// A namespaced request, all of the above.
+    fn all(&self) {
+        let mut record = self.log.begin(RequestId(1), Door::Direct, &Method::GET);
+        let caller = self.authenticator.caller(black_box(&self.by_header));
+        let caller = self.runtime.block_on(caller).expect("a caller");
+        record.caller(&caller);
+        let slot = self.runtime.block_on(caller.slots().take());
+        let request = read(&self.limits);
+        record.endpoint(request.endpoint());
+        record.request(&request);
+        let permit = self.authorizer.permit(&caller, &request);
+        let permit = self.runtime.block_on(permit).expect("a permit");
+        record.permit(&permit);
+        let sent = restrict(&permit, &Method::GET, Some(Duration::from_secs(120)));
+        black_box(sent).expect("a request");
+        record.upstream(Duration::from_millis(3));
+        let mut completion = record.responded(StatusCode::OK, None);
+        completion.count(7 * 1024);
+        completion.complete();
+        drop(slot);
+    }
+}
+
+fn read(limits: &RequestLimits) -> PrometheusRequest {
+    let path = Path::parse(black_box(PATH)).expect("a path");
+    let target = Target::find(path.rest, &Method::GET).expect("an endpoint");
+    target
+        .read(black_box(QUERY), &[], &[], limits)
+        .expect("a request")
+}
+
+/// As long as a ServiceAccount's.
+fn token(name: &str) -> String {
+    format!(
+        "{}.{}.{}{name}",
+        "h".repeat(47),
+        "p".repeat(500),
+        "s".repeat(330)
+    )
+}
+
+fn headers(name: &'static str, value: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert("host", HeaderValue::from_static("prometheus"));
+    headers.insert("accept", HeaderValue::from_static("application/json"));
+    headers.insert(name, HeaderValue::from_str(value).expect("a value"));
+    headers
+}
