@@ -34,7 +34,7 @@ lint: ## Formatting, clippy and documentation, warnings denied
 
 .PHONY: unit
 unit: ## All Rust tests: units, properties, suites over the binary
-	cargo test --workspace --locked
+	cargo test --workspace --locked -- --show-output
 
 .PHONY: deploy-check
 deploy-check: ## Checks everything under deploy/ with the tools of its users
