@@ -68,3 +68,7 @@ bench-short: ## The main cases, in less than two minutes; writes target/bench/su
 .PHONY: bench-micro
 bench-micro: ## Each step of a request's way
 	cargo bench --locked --bench pipeline --bench restriction
+
+.PHONY: bench-instructions
+bench-instructions: ## Instructions of each step, counted by valgrind; compared with those that are kept
+	cargo bench --locked --bench instructions

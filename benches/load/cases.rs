@@ -1,8 +1,12 @@
 //! What is varied between measurements, and which variations each form of the benchmark has.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::contenders::Kind;
+
+/// Where the long form writes.
+const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/performance.md");
 
 /// How large an answer of the upstream is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,16 +122,18 @@ impl Case {
 pub(crate) struct Form {
     pub(crate) name: &'static str,
     pub(crate) rounds: usize,
-    /// Of one contender in one round.
+    /// Of one contender in one round; see [`Form::measured`].
     pub(crate) measured: Duration,
     /// Unmeasured, before the first round.
     pub(crate) warm_up: Duration,
+    /// Before each round, how long it may take until all callers are known.
+    pub(crate) warm_limit: Duration,
     /// Each with those that are measured in it.
     pub(crate) cases: Vec<(Case, Vec<Kind>)>,
     pub(crate) footprint: Option<Footprint>,
     /// Whether any failed answer ends it.
     pub(crate) strict: bool,
-    pub(crate) writes_document: bool,
+    pub(crate) document: Option<PathBuf>,
 }
 
 /// What is measured besides load.
@@ -142,6 +148,13 @@ pub(crate) struct Footprint {
 }
 
 impl Form {
+    /// How long a case takes in one round. Connections are opened, and TLS begun, within that time, and a long answer
+    /// takes a while: where there are many of either it is longer.
+    pub(crate) fn measured(&self, case: &Case) -> Duration {
+        let long = case.connections >= 1000 || case.size == Size::Large;
+        self.measured * if long { 3 } else { 1 }
+    }
+
     /// Leaves out all contenders but those.
     pub(crate) fn keep(&mut self, keep: impl Fn(Kind) -> bool) {
         for (_, kinds) in &mut self.cases {
@@ -162,6 +175,7 @@ impl Form {
             rounds: 5,
             measured: Duration::from_secs(3),
             warm_up: Duration::from_secs(2),
+            warm_limit: Duration::from_secs(40),
             cases: cases.into_iter().map(with_all).collect(),
             footprint: Some(Footprint {
                 contenders: vec![
@@ -176,14 +190,14 @@ impl Form {
                 connections: 10_000,
             }),
             strict: false,
-            writes_document: true,
+            document: Some(DOCUMENT.into()),
         }
     }
 
     /// The main cases in less than two minutes.
     pub(crate) fn short() -> Self {
         let base = Case::BASE;
-        let few = vec![Kind::Nginx, Kind::Everything, Kind::Namespaced];
+        let with = |kind| vec![Kind::Nginx, kind];
         let large = Case {
             size: Size::Large,
             ..base
@@ -200,7 +214,12 @@ impl Form {
             rounds: 3,
             measured: Duration::from_secs(1),
             warm_up: Duration::from_secs(1),
-            cases: vec![(base, main.collect()), (large, few.clone()), (many, few)],
+            warm_limit: Duration::from_secs(8),
+            cases: vec![
+                (base, main.collect()),
+                (large, with(Kind::Everything)),
+                (many, with(Kind::Everything)),
+            ],
             footprint: Some(Footprint {
                 contenders: vec![Kind::Everything],
                 settle: Duration::from_secs(1),
@@ -209,7 +228,7 @@ impl Form {
                 connections: 10_000,
             }),
             strict: false,
-            writes_document: false,
+            document: None,
         }
     }
 
@@ -229,6 +248,7 @@ impl Form {
             rounds: 1,
             measured: Duration::from_secs(1),
             warm_up: Duration::ZERO,
+            warm_limit: Duration::from_secs(5),
             cases: vec![(case, here.collect()), (cold, vec![Kind::Namespaced])],
             footprint: Some(Footprint {
                 contenders: vec![Kind::Everything],
@@ -238,7 +258,7 @@ impl Form {
                 connections: 16,
             }),
             strict: true,
-            writes_document: false,
+            document: None,
         }
     }
 }

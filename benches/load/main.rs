@@ -2,8 +2,9 @@
 //! on loopback, in alternating rounds.
 //!
 //! ```text
-//! stage       Kubernetes, the upstream, callers      contenders  what is compared, and how it starts
-//! nginx       its configurations                     cases       what is varied, and the forms of the benchmark
+//! stage       Kubernetes, the upstream, callers      contenders  what is compared, and how it is asked
+//! nginx       its configurations                     launch      how each contender starts
+//! cases       what is varied, and the forms          machine     what it ran on, and versions
 //! wrk         load and latencies                     usage       processor time and memory, from /proc
 //! footprint   memory at rest, and start time         report      table, summary.json, docs/performance.md
 //! ```
@@ -14,6 +15,7 @@
 mod cases;
 mod contenders;
 mod footprint;
+mod launch;
 mod machine;
 mod nginx;
 mod report;
@@ -38,7 +40,7 @@ use self::wrk::Outcome;
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 const USAGE: &str = "\
-cargo bench --bench load -- [--long | --full | --short | --smoke] [--rounds N] [--seconds N] [--only NAME,...] [--peers FOLDER]
+cargo bench --bench load -- [--long | --full | --short | --smoke] [--rounds N] [--seconds N] [--only NAME,...] [--document FILE] [--peers FOLDER]
 
   --long     each thing varied alone, all contenders, at least 5 rounds; writes docs/performance.md
   --full     the same with every combination
@@ -46,7 +48,8 @@ cargo bench --bench load -- [--long | --full | --short | --smoke] [--rounds N] [
   --smoke    everything once, for seconds; nothing that it measures counts
   --rounds   other than the form's
   --seconds  of each contender in each round
-  --only     of the contenders those with these names; nginx is always there
+  --only     of the contenders those with these names; nginx is always there, and no document is written
+  --document another file for what the long form writes
   --peers    where kube-rbac-proxy and prom-label-proxy are; default: $BENCH_PEERS";
 
 fn main() -> ExitCode {
@@ -64,7 +67,7 @@ fn main() -> ExitCode {
 
 fn arguments() -> Result<(Form, PathBuf)> {
     let mut form = None;
-    let (mut rounds, mut seconds, mut only) = (None, None, None);
+    let (mut rounds, mut seconds, mut only, mut document) = (None, None, None, None);
     let mut peers = std::env::var_os("BENCH_PEERS").map(PathBuf::from);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -81,6 +84,7 @@ fn arguments() -> Result<(Form, PathBuf)> {
             "--rounds" => rounds = Some(value()?.parse::<usize>()?.max(1)),
             "--seconds" => seconds = Some(value()?.parse::<u64>()?.max(1)),
             "--only" => only = Some(value()?),
+            "--document" => document = Some(PathBuf::from(value()?)),
             "--peers" => peers = Some(value()?.into()),
             // What cargo itself says.
             "--bench" => {}
@@ -93,13 +97,14 @@ fn arguments() -> Result<(Form, PathBuf)> {
     if let Some(only) = only {
         let names: Vec<&str> = only.split(',').collect();
         form.keep(|kind| kind == Kind::Nginx || names.contains(&kind.name()));
-        form.writes_document = false;
+        form.document = None;
     }
+    form.document = document.or(form.document);
     Ok((form, peers.unwrap_or_default()))
 }
 
 fn run(form: &Form, peers: PathBuf) -> Result<()> {
-    if cfg!(debug_assertions) && form.writes_document {
+    if cfg!(debug_assertions) && form.document.is_some() {
         return Err("this build is not optimized: use cargo bench".into());
     }
     let target = target()?;
@@ -130,8 +135,8 @@ fn run(form: &Form, peers: PathBuf) -> Result<()> {
         report.write_summary(&path)?;
         println!("{} in {:.0?}", path.display(), begun.elapsed());
     }
-    if form.writes_document {
-        report.write_document(form)?;
+    if let Some(document) = &form.document {
+        report.write_document(form, document)?;
     }
     let folder = stage.folder.clone();
     drop(stage);
@@ -152,6 +157,8 @@ fn target() -> Result<PathBuf> {
 struct Measuring {
     running: Running,
     rounds: Vec<(f64, Outcome)>,
+    /// Whether all callers were known before each round.
+    warm: bool,
 }
 
 /// Starts all contenders of a case and measures them in turn, beginning with another one in each round.
@@ -168,6 +175,7 @@ fn measure(
             Ok(running) => contenders.push(Measuring {
                 running,
                 rounds: Vec::new(),
+                warm: true,
             }),
             Err(error) if form.strict => return Err(error),
             Err(error) => report.missing(*kind, &*error),
@@ -196,10 +204,10 @@ fn measure(
 
 impl Measuring {
     fn measure(&mut self, case: &Case, form: &Form, stage: &Stage) -> Result<()> {
-        self.warm(case, stage)?;
+        self.warm &= self.running.warm(case, form.warm_limit, stage)?;
         let processes = self.running.processes()?;
         let before = processes.cpu_us()?;
-        let outcome = self.running.load(case, form.measured, stage)?;
+        let outcome = self.running.load(case, form.measured(case), stage)?;
         let used = processes.cpu_us()? - before;
         if form.strict && (outcome.errors > 0 || outcome.requests == 0) {
             let name = self.running.kind.name();
@@ -210,30 +218,12 @@ impl Measuring {
         Ok(())
     }
 
-    /// Has all callers known again: what was remembered of them has ended while the others were measured.
-    fn warm(&mut self, case: &Case, stage: &Stage) -> Result<()> {
-        const MOST_SECONDS: usize = 60;
-        if case.cold || case.callers <= 100 {
-            // Their reviews are too few to matter, or must not be remembered.
-            return Ok(());
-        }
-        // Answers as small as possible: this is about the callers alone.
-        let small = Case {
-            size: cases::Size::Small,
-            connections: 32,
-            ..*case
-        };
-        let mut requests = 0;
-        for _ in 0..MOST_SECONDS {
-            requests += self
-                .running
-                .load(&small, Duration::from_secs(1), stage)?
-                .requests;
-            if requests >= u64::from(case.callers) {
-                break;
-            }
-        }
-        Ok(())
+    /// All requests, and those that failed.
+    fn counts(&self) -> (u64, u64) {
+        let outcomes = self.rounds.iter().map(|(_, outcome)| outcome);
+        outcomes.fold((0, 0), |(requests, errors), outcome| {
+            (requests + outcome.requests, errors + outcome.errors)
+        })
     }
 
     fn row(&self, case: &Case, reference: Option<&Self>) -> Result<Row> {
@@ -241,6 +231,12 @@ impl Measuring {
             let values: Vec<f64> = self.rounds.iter().map(value).collect();
             Spread::of(&values).median
         };
+        // Failures are quick: a figure that is made of them would look good.
+        let good = |contender: &Self| {
+            let (requests, errors) = contender.counts();
+            requests > 0 && errors * 100 <= requests
+        };
+        let reference = reference.filter(|reference| good(self) && good(reference));
         let ratio = reference.map(|reference| {
             let pairs = self.rounds.iter().zip(&reference.rounds);
             let ratios: Vec<f64> = pairs.map(|((own, _), (other, _))| own / other).collect();
@@ -257,7 +253,8 @@ impl Measuring {
             p99_us: median(&|(_, outcome)| outcome.p99_us),
             peak_rss_bytes: self.running.processes()?.peak_resident_bytes()?,
             ratio_to_nginx: ratio,
-            errors: self.rounds.iter().map(|(_, outcome)| outcome.errors).sum(),
+            callers_known: (!case.cold).then_some(self.warm),
+            errors: self.counts().1,
             rounds: self.rounds.len(),
         })
     }
@@ -266,9 +263,8 @@ impl Measuring {
 /// Answers that came, in whole and, where each takes long, in parts: those on their way when the time ends have cost
 /// processor time too.
 fn answers(case: &Case, outcome: &Outcome) -> f64 {
-    let count = match case.size {
+    match case.size {
         cases::Size::Large => outcome.bytes as f64 / case.size.bytes() as f64,
         cases::Size::Small | cases::Size::Medium => outcome.requests as f64,
-    };
-    count.max(f64::MIN_POSITIVE)
+    }
 }

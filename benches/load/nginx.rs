@@ -1,13 +1,15 @@
 //! Configurations of nginx: the upstream with its fixed answers, and the reverse proxies that are compared.
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
-use standins::process::Process;
+use standins::process::{Process, find};
 use standins::tls::Issued;
 
 use crate::Result;
@@ -58,11 +60,36 @@ impl TlsFiles {
     }
 }
 
+/// A running nginx; it ends, with its workers, when this is dropped.
+pub(crate) struct Nginx(Process);
+
+impl Nginx {
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.0.exited().is_some()
+    }
+}
+
+impl Drop for Nginx {
+    /// The workers of a master that is killed go on; one that is asked to end takes them along.
+    fn drop(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        if self.0.signal("TERM").is_ok() {
+            while !self.has_ended() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        }
+    }
+}
+
 /// Starts nginx with what stands in its `http` block.
 ///
 /// # Errors
 /// If it is not installed.
-pub(crate) fn start(name: &str, folder: &Path, http: &str) -> Result<Process> {
+pub(crate) fn start(name: &str, folder: &Path, http: &str) -> Result<Nginx> {
     let folder = folder.join(name);
     fs::create_dir_all(&folder)?;
     let mut text = String::new();
@@ -104,16 +131,28 @@ http {{
         "-c".as_ref(),
         file.as_os_str(),
     ];
-    let program = if Path::new("/usr/sbin/nginx").is_file() {
-        "/usr/sbin/nginx"
+    let installed = Path::new("/usr/sbin/nginx");
+    let program = if installed.is_file() {
+        installed
     } else {
-        "nginx"
+        Path::new("nginx")
     };
-    let started = Process::start(program.as_ref(), arguments, |command| {
+    // Should this process be killed, the master is to end its workers, and not to be killed as well.
+    let gently = ["--pdeathsig", "TERM", "--"].map(OsStr::new);
+    let setpriv = Path::new("setpriv");
+    let (program, arguments) = match find(setpriv) {
+        None => (program, arguments.to_vec()),
+        Some(_) => (
+            setpriv,
+            [&gently[..], &[program.as_os_str()], &arguments].concat(),
+        ),
+    };
+    let started = Process::start(program, arguments, |command| {
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(Stdio::from(output));
     });
-    started.map_err(|error| format!("nginx cannot be run: {error}").into())
+    let process = started.map_err(|error| format!("nginx cannot be run: {error}"))?;
+    Ok(Nginx(process))
 }
 
 /// The upstream: plain HTTP for Prometheus, and HTTPS in front of the API server at `api`, which all requests

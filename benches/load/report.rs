@@ -14,8 +14,6 @@ use crate::footprint::Measured;
 use crate::machine::Machine;
 use crate::spread::{Spread, rounded};
 
-const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/performance.md");
-
 /// What is between these lines of the document is replaced; the rest of it stays.
 const BEGIN: &str = "<!-- measured: written by make bench -->";
 const END: &str = "<!-- end of measured -->";
@@ -37,13 +35,19 @@ const METHOD: &str = "\
   access log adds; prom-rbac-proxy always has its audit log and its metrics on. `gateway-pass` is compared to
   `nginx-to-https`, since both speak TLS to what is behind them. `tls` is compared to plain nginx, and `nginx-tls` stands
   beside it.
+- Connections are opened within a round, so the handshakes of 1,000 TLS connections are part of the figures of that case.
 - Answers of 10 MB are counted by bytes, so that those on their way at the end of a round count in part.
 - nginx and the upstream are not set up to lose: connections are kept, no answer goes to disk. Each nginx worker has room
   for 16,384 connections, which takes memory at rest.
 - prom-rbac-proxy has its default configuration but for `limits.concurrentPerCaller`, as one caller stands for many here.
-- Tokens have the length of a ServiceAccount's. *Warm*: all callers are known. *Cold*: every request has a token of its
-  own, so each costs a review of the token, one for the whole cluster, and for a namespaced caller one for each of the
-  cluster's two namespaces.
+- kube-rbac-proxy may ask Kubernetes as often as it likes; its default is five times in a second.
+- A contender of which more than one answer in a hundred failed has no ratio: failures are quick.
+- Tokens have the length of a ServiceAccount's. *Warm*: every caller was answered once right before the round; `(cold)`
+  behind a name says that this could not be done within 40 s, so that its figures are not those of a warm cache.
+- prom-rbac-proxy remembers a denial for 10 s by default. Each namespaced caller is denied the whole cluster, so with
+  10,000 of them reviews are part of a warm round, too.
+- *Cold*: every request has a token of its own, so each costs a review of the token, one for the whole cluster, and for a
+  namespaced caller one for each of the cluster's two namespaces.
 - The query names no namespace. What the upstream was asked is checked before each case: it has a matcher for the
   namespace where there should be one.
 - `kube-rbac-proxy` and `prom-label-proxy` each do a part of the work; chained they come closest to all of it.
@@ -62,6 +66,8 @@ pub(crate) struct Row {
     pub(crate) peak_rss_bytes: u64,
     /// `None` where the nginx to compare with was not measured.
     pub(crate) ratio_to_nginx: Option<Spread>,
+    /// Whether all callers were known before each round. `None`: they must not be.
+    pub(crate) callers_known: Option<bool>,
     pub(crate) errors: u64,
     pub(crate) rounds: usize,
 }
@@ -122,9 +128,9 @@ impl Report {
     }
 
     /// Writes the document; what stands outside of the measured part stays.
-    pub(crate) fn write_document(&self, form: &Form) -> Result<()> {
+    pub(crate) fn write_document(&self, form: &Form, path: &Path) -> Result<()> {
         let measured = self.measured(form)?;
-        let old = fs::read_to_string(DOCUMENT).unwrap_or_default();
+        let old = fs::read_to_string(path).unwrap_or_default();
         let parts = old
             .split_once(BEGIN)
             .and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
@@ -132,8 +138,8 @@ impl Report {
             Some((before, after)) => format!("{before}{BEGIN}\n\n{measured}\n{END}{after}"),
             None => format!("{METHOD}\n{BEGIN}\n\n{measured}\n{END}\n"),
         };
-        fs::write(DOCUMENT, text)?;
-        println!("{DOCUMENT}");
+        fs::write(path, text)?;
+        println!("{}", path.display());
         Ok(())
     }
 
@@ -165,7 +171,7 @@ impl Report {
         writeln!(text, "Versions: {}.\n", versions.join("; "))?;
         writeln!(
             text,
-            "{} rounds of {} s for each contender.",
+            "{} rounds of {} s for each contender, three times as long with 1,000 connections and with answers of 10 MB.",
             form.rounds,
             form.measured.as_secs()
         )?;
@@ -234,6 +240,7 @@ impl Row {
             "peak_rss_bytes": self.peak_rss_bytes,
             "ratio_to_nginx": self.ratio_to_nginx,
             "reference": self.contender.reference().name(),
+            "callers_known": self.callers_known,
             "rounds": self.rounds,
             "errors": self.errors,
         })
@@ -269,10 +276,19 @@ fn table(rows: &[Row]) -> String {
         let ratio = row.ratio_to_nginx.map_or_else(String::new, |ratio| {
             format!("{:.2}, {:.2}, {:.2}", ratio.least, ratio.median, ratio.most)
         });
+        let mark = if row.callers_known == Some(false) {
+            " (cold)"
+        } else {
+            ""
+        };
         vec![
-            row.contender.name().to_owned(),
+            format!("{}{mark}", row.contender.name()),
             format!("{:.0}", row.rps),
-            format!("{:.1}", row.cpu_us_per_request),
+            if row.cpu_us_per_request.is_finite() {
+                format!("{:.1}", row.cpu_us_per_request)
+            } else {
+                "-".to_owned()
+            },
             ratio,
             format!("{:.0}", row.p50_us),
             format!("{:.0}", row.p90_us),

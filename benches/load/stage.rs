@@ -7,11 +7,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use standins::kubernetes::{ApiServer, Options};
-use standins::process::Process;
 use tokio::runtime::Runtime;
 
 use crate::Result;
-use crate::nginx::{self, TlsFiles, free_address};
+use crate::nginx::{self, Nginx, TlsFiles, free_address};
 
 /// A query as Headlamp's plugin sends it, but for all namespaces, so that it has to be restricted; encoded.
 pub(crate) const QUERY: &str =
@@ -53,7 +52,7 @@ pub(crate) struct Stage {
     pub(crate) api: ApiServer,
     /// Leads to Kubernetes by way of the upstream's HTTPS port.
     pub(crate) kubeconfig: PathBuf,
-    pub(crate) upstream: Process,
+    pub(crate) upstream: Nginx,
     /// The upstream's plain port.
     pub(crate) plain: SocketAddr,
     /// Its HTTPS port.
@@ -101,7 +100,7 @@ impl Stage {
         )?;
         let deadline = Instant::now() + Duration::from_secs(10);
         while std::net::TcpStream::connect(plain).is_err() {
-            if Instant::now() > deadline || upstream.exited().is_some() {
+            if Instant::now() > deadline || upstream.has_ended() {
                 return Err(
                     format!("the upstream does not start; see {}", folder.display()).into(),
                 );

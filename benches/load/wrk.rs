@@ -25,6 +25,8 @@ pub(crate) struct Load<'a> {
     pub(crate) first: u64,
     /// How many there are, in turn. `None`: one for each request.
     pub(crate) callers: Option<u32>,
+    /// Which of them comes first: each run of wrk begins anew.
+    pub(crate) skipped: u64,
 }
 
 /// What came of it.
@@ -50,7 +52,7 @@ end
 if CALLERS == 1 then
   wrk.headers = headers(FIRST)
 else
-  local made, number = {}, 0
+  local made, number = {}, SKIPPED
   init = function()
     -- A request that is made once costs wrk less while it measures.
     for index = 0, CALLERS - 1 do
@@ -86,11 +88,12 @@ pub(crate) fn run(load: &Load<'_>, duration: Duration, folder: &Path) -> Result<
     let seconds = duration.as_secs().max(1);
     let script = folder.join("load.lua");
     let variables = format!(
-        "local HEADER, VALUE, FIRST, CALLERS = {:?}, {:?}, {}, {}\n",
+        "local HEADER, VALUE, FIRST, CALLERS, SKIPPED = {:?}, {:?}, {}, {}, {}\n",
         load.header,
         load.value,
         load.first,
-        load.callers.unwrap_or(0)
+        load.callers.unwrap_or(0),
+        load.skipped
     );
     fs::write(&script, variables + SCRIPT)?;
     let output = Command::new("wrk")

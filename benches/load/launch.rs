@@ -1,0 +1,209 @@
+//! How each contender is started.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdout, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use standins::process::Process;
+
+use crate::Result;
+use crate::contenders::Kind;
+use crate::nginx::{self, Differences, Nginx, free_address};
+use crate::stage::Stage;
+
+/// The binary that is measured, built with this benchmark.
+const BINARY: &str = env!("CARGO_BIN_EXE_prom-rbac-proxy");
+
+/// How long anything may take to start.
+pub(crate) const START_LIMIT: Duration = Duration::from_secs(20);
+
+/// Something that was started; it ends when this is dropped.
+pub(crate) enum Started {
+    Process(Process),
+    Nginx(Nginx),
+}
+
+impl Started {
+    pub(crate) fn id(&self) -> u32 {
+        match self {
+            Self::Process(process) => process.id(),
+            Self::Nginx(nginx) => nginx.id(),
+        }
+    }
+}
+
+/// Starts a contender: its processes, and where it is asked. The upstream is there already.
+///
+/// # Errors
+/// If something cannot be started.
+pub(crate) fn launch(kind: Kind, stage: &Stage) -> Result<(Vec<Started>, SocketAddr)> {
+    let proxy = |listener| {
+        let (process, output) = launch_ours(stage, free_address()?, kind)?;
+        Ok((vec![Started::Process(process)], bound(output, listener)?))
+    };
+    let one = |(process, address)| (vec![Started::Process(process)], address);
+    match kind {
+        Kind::Upstream => Ok((Vec::new(), stage.plain)),
+        Kind::Everything | Kind::Namespaced | Kind::Cookie | Kind::Tls => proxy("service"),
+        Kind::Gateway => proxy("gateway"),
+        Kind::Nginx | Kind::NginxLogging | Kind::NginxTls | Kind::NginxToHttps => {
+            let (nginx, address) = launch_nginx(stage, kind)?;
+            Ok((vec![Started::Nginx(nginx)], address))
+        }
+        Kind::KubeRbacProxy => launch_kube_rbac_proxy(stage, stage.plain).map(one),
+        Kind::PromLabelProxy => launch_prom_label_proxy(stage).map(one),
+        Kind::Chained => {
+            let (behind, address) = launch_prom_label_proxy(stage)?;
+            let (front, address) = launch_kube_rbac_proxy(stage, address)?;
+            Ok((
+                vec![Started::Process(front), Started::Process(behind)],
+                address,
+            ))
+        }
+    }
+}
+
+/// Starts ours with its default configuration. Only one thing differs: a caller may have more requests under way,
+/// since one caller stands for many here.
+pub(crate) fn launch_ours(
+    stage: &Stage,
+    admin: SocketAddr,
+    kind: Kind,
+) -> Result<(Process, ChildStdout)> {
+    let tls = match kind {
+        Kind::Tls => format!(
+            ", tls: {{ certFile: {:?}, keyFile: {:?} }}",
+            stage.tls.certificate, stage.tls.key
+        ),
+        _ => String::new(),
+    };
+    let gateway = match kind {
+        Kind::Gateway => "\n  gateway: { address: \"127.0.0.1:0\" }",
+        _ => "",
+    };
+    let configuration = format!(
+        r#"listeners:
+  service: {{ address: "127.0.0.1:0"{tls} }}
+  admin: {{ address: "{admin}" }}{gateway}
+kubernetes: {{ kubeconfig: {:?} }}
+limits: {{ concurrentPerCaller: 4096 }}
+upstreams:
+  - {{ name: default, url: "http://{}" }}
+"#,
+        stage.kubeconfig, stage.plain
+    );
+    let file = stage.folder.join(format!("{}.yaml", kind.name()));
+    fs::write(&file, configuration)?;
+    let arguments = ["serve".as_ref(), "--config".as_ref(), file.as_os_str()];
+    let errors = File::create(stage.folder.join(format!("{}.stderr", kind.name())))?;
+    let process = Process::start(BINARY.as_ref(), arguments, |command| {
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("PROM_RBAC_PROXY_") {
+                command.env_remove(name);
+            }
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        command.stderr(Stdio::from(errors));
+    })?;
+    let output = process.take_stdout().ok_or("no output")?;
+    Ok((process, output))
+}
+
+/// Where a listener of ours is. The rest of its output, the audit log, is read and thrown away, as fast as a
+/// container runtime would take it.
+fn bound(output: ChildStdout, listener: &'static str) -> Result<SocketAddr> {
+    let (found, address) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut output = BufReader::with_capacity(256 * 1024, output);
+        let mut line = String::new();
+        while matches!(output.read_line(&mut line), Ok(1..)) {
+            let value: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+            line.clear();
+            let address = value["address"].as_str().and_then(|text| text.parse().ok());
+            let is_it = value["message"] == "listening" && value["listener"] == listener;
+            if let Some(address) = address.filter(|_| is_it) {
+                let _ = found.send(address);
+                break;
+            }
+        }
+        let mut rest = vec![0; 256 * 1024];
+        while matches!(output.read(&mut rest), Ok(1..)) {}
+    });
+    let missing = |_| format!("the proxy does not listen as {listener}");
+    Ok(address.recv_timeout(START_LIMIT).map_err(missing)?)
+}
+
+fn launch_nginx(stage: &Stage, kind: Kind) -> Result<(Nginx, SocketAddr)> {
+    let log = stage.folder.join("nginx-access.log");
+    let differences = Differences {
+        log: (kind == Kind::NginxLogging).then_some(log.as_path()),
+        tls: (kind == Kind::NginxTls).then_some(&stage.tls),
+        to_https: kind == Kind::NginxToHttps,
+    };
+    let upstream = if differences.to_https {
+        stage.secure
+    } else {
+        stage.plain
+    };
+    // What a former run has logged takes space only.
+    let _ = fs::remove_file(&log);
+    let address = free_address()?;
+    let http = nginx::reverse_proxy(address, upstream, &differences);
+    Ok((nginx::start(kind.name(), &stage.folder, &http)?, address))
+}
+
+fn launch_kube_rbac_proxy(stage: &Stage, upstream: SocketAddr) -> Result<(Process, SocketAddr)> {
+    // As ours asks by default: get on pods in metrics.k8s.io, in the whole cluster.
+    const ATTRIBUTES: &str = "authorization:\n  resourceAttributes:\n    apiGroup: metrics.k8s.io\n    apiVersion: v1beta1\n    resource: pods\n";
+    let file = stage.folder.join("kube-rbac-proxy.yaml");
+    fs::write(&file, ATTRIBUTES)?;
+    let address = free_address()?;
+    let arguments = [
+        format!("--insecure-listen-address={address}"),
+        format!("--upstream=http://{upstream}/"),
+        format!("--kubeconfig={}", stage.kubeconfig.display()),
+        format!("--config-file={}", file.display()),
+        // By default it asks Kubernetes five times in a second, and all but a few callers would wait for that.
+        "--kube-api-qps=100000".to_owned(),
+        "--kube-api-burst=100000".to_owned(),
+    ];
+    let process = launch_peer(stage, "kube-rbac-proxy", &arguments)?;
+    Ok((process, address))
+}
+
+fn launch_prom_label_proxy(stage: &Stage) -> Result<(Process, SocketAddr)> {
+    let address = free_address()?;
+    let arguments = [
+        format!("-insecure-listen-address={address}"),
+        format!("-upstream=http://{}", stage.plain),
+        "-label=namespace".to_owned(),
+        "-label-value=team-a".to_owned(),
+    ];
+    let process = launch_peer(stage, "prom-label-proxy", &arguments)?;
+    Ok((process, address))
+}
+
+fn launch_peer(stage: &Stage, name: &str, arguments: &[String]) -> Result<Process> {
+    let binary = peer(&stage.peers, name)?;
+    let output = File::create(stage.folder.join(format!("{name}.output")))?;
+    let process = Process::start(&binary, arguments, |command| {
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command.stderr(Stdio::from(output));
+    })?;
+    Ok(process)
+}
+
+/// A peer's binary as `scripts/bench-peers` has built it, or why it has not.
+fn peer(folder: &Path, name: &str) -> Result<PathBuf> {
+    let binary = folder.join(name);
+    if binary.is_file() {
+        return Ok(binary);
+    }
+    let reason = fs::read_to_string(folder.join(format!("{name}.error")));
+    let reason = reason.unwrap_or_else(|_| "scripts/bench-peers has not been run".to_owned());
+    Err(format!("{name} is not built: {}", reason.trim()).into())
+}
