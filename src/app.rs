@@ -73,6 +73,8 @@ pub struct Authorization {
     /// Decides what a caller may see.
     pub authorizer: Authorizer,
     namespaces: ClusterNamespaces,
+    /// Where Kubernetes is, and who we are there.
+    client: kube::Config,
     /// Watches Kubernetes' objects.
     watches: kube::Client,
 }
@@ -117,6 +119,7 @@ impl Authorization {
             cluster,
             authorizer,
             namespaces,
+            client,
             watches,
         })
     }
@@ -139,6 +142,7 @@ pub async fn serve(config: &Config, telemetry: &Telemetry) -> Result<(), StartEr
     let Authorization {
         cluster,
         authorizer,
+        client,
         watches,
         ..
     } = Authorization::new(config, &metrics).await?;
@@ -199,8 +203,7 @@ pub async fn serve(config: &Config, telemetry: &Telemetry) -> Result<(), StartEr
     let gateways = match &config.listeners.gateway {
         None => None,
         Some(gateway) => {
-            let kubernetes = config.kubernetes.kubeconfig.as_deref();
-            let api_server = ApiServer::new(&cluster::client_config(kubernetes).await?)?;
+            let api_server = ApiServer::new(&client)?;
             let gateway = gateway::Shared::new(
                 api_server,
                 gateway,
