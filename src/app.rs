@@ -14,13 +14,14 @@ use crate::audit::Log;
 use crate::authn::{self, Authenticator, Sources};
 use crate::authz::{self, Authorizer, ClusterNamespaces, Policy};
 use crate::cluster::{self, KubeCluster};
-use crate::config::Config;
+use crate::config::{Config, TlsFiles};
 use crate::gateway::{self, ApiServer, Gateway};
 use crate::limits::{Bounds, Slots};
 use crate::metrics::{Metrics, Review};
 use crate::pipeline::{Pipeline, Shared};
 use crate::prometheus::RequestLimits;
 use crate::promql;
+use crate::reload::Reloaded;
 use crate::server::admin::{Admin, Probe, Readiness};
 use crate::server::{self, ConnectionLimits, Listener, Workers};
 use crate::stack::{RequestIds, Stack};
@@ -246,15 +247,7 @@ pub async fn serve(config: &Config, telemetry: &Telemetry) -> Result<(), StartEr
     )
     .await?;
     let service = &config.listeners.service;
-    let tls = service
-        .tls
-        .as_ref()
-        .map(|files| server::acceptor(files, &runtime))
-        .transpose();
-    let tls = tls.map_err(|source| StartError::Tls {
-        listener: "service",
-        source,
-    })?;
+    let tls = tls_of("service", service.tls.as_ref(), &runtime)?;
     let open = metrics.connections().clone();
     let service = Listener::bind(
         "service",
@@ -269,14 +262,7 @@ pub async fn serve(config: &Config, telemetry: &Telemetry) -> Result<(), StartEr
     let gateway = match config.listeners.gateway.as_ref().zip(gateways) {
         None => None,
         Some((gateway, gateways)) => {
-            let tls = gateway.tls.as_ref();
-            let tls = tls
-                .map(|files| server::acceptor(files, &runtime))
-                .transpose();
-            let tls = tls.map_err(|source| StartError::Tls {
-                listener: "gateway",
-                source,
-            })?;
+            let tls = tls_of("gateway", gateway.tls.as_ref(), &runtime)?;
             let open = metrics.connections().clone();
             let (address, limits) = (gateway.address, connection_limits);
             let listener = Listener::bind("gateway", address, tls, gateways, limits, open).await?;
@@ -321,6 +307,17 @@ pub async fn serve(config: &Config, telemetry: &Telemetry) -> Result<(), StartEr
         () = admin.accept(&workers, &admin_graceful) => {}
     }
     Ok(())
+}
+
+/// TLS of a listener, where it has any.
+fn tls_of(
+    listener: &'static str,
+    files: Option<&TlsFiles>,
+    runtime: &Handle,
+) -> Result<Option<Reloaded<Arc<rustls::ServerConfig>>>, StartError> {
+    let acceptor = files.map(|files| server::acceptor(files, runtime));
+    let failed = |source| StartError::Tls { listener, source };
+    acceptor.transpose().map_err(failed)
 }
 
 /// What asks the program to end.
