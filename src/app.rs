@@ -25,7 +25,7 @@ use crate::reload::Reloaded;
 use crate::server::admin::{Admin, Probe, Readiness};
 use crate::server::{self, ConnectionLimits, Listener, Workers};
 use crate::stack::{RequestIds, Stack};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Lost, Telemetry};
 use crate::upstream::{Upstream, Upstreams};
 
 /// How long one look at Kubernetes or Prometheus may take when readiness is asked for.
@@ -188,14 +188,15 @@ pub async fn serve(config: &Config, telemetry: &Telemetry) -> Result<(), StartEr
         .collect::<Result<_, _>>()?;
 
     let workers = Workers::start(std::thread::available_parallelism().map_or(1, usize::from))?;
-    let audit = config.logging.audit.then(|| telemetry.writer());
-    let log = Log::new(audit, config.logging.audit_query, metrics.clone());
+    let logging = &config.logging;
     let ids = Arc::new(RequestIds::new());
     let stacks = (0..workers.count()).map(|_| {
         let upstreams = Upstreams::new(&upstreams, limits.max_duration);
+        let lines = logging.audit.then(|| telemetry.lines().another());
+        let log = Log::new(lines, logging.audit_query, metrics.clone());
         Stack::new(
             Pipeline::new(shared.clone(), upstreams),
-            log.clone(),
+            log,
             metrics.clone(),
             ids.clone(),
         )
@@ -232,7 +233,7 @@ pub async fn serve(config: &Config, telemetry: &Telemetry) -> Result<(), StartEr
         answered: false.into(),
     };
     let readiness = Readiness::new(Box::new(probes));
-    let refresh = refresh_gauges(shared.clone(), metrics.clone(), telemetry.dropped());
+    let refresh = refresh_gauges(shared.clone(), metrics.clone(), telemetry.lines().lost());
     let admin = Admin::new(readiness.clone(), metrics.clone(), refresh);
     let admins = vec![admin; workers.count()];
     let address = config.listeners.admin.address;
@@ -375,14 +376,13 @@ fn query_limits(config: &Config) -> promql::Limits {
 fn refresh_gauges(
     shared: Arc<Shared>,
     metrics: Metrics,
-    dropped: tracing_appender::non_blocking::ErrorCounter,
+    lost: Lost,
 ) -> Arc<dyn Fn() + Send + Sync> {
     Arc::new(move || {
         metrics.review_entries(Review::Token, shared.authenticator.entries());
         metrics.review_entries(Review::Access, shared.authorizer.entries());
-        let lost = dropped.dropped_lines() as u64;
-        let counted = metrics.audit_dropped();
-        counted.inc_by(lost.saturating_sub(counted.get()));
+                let counted = metrics.audit_dropped();
+        counted.inc_by(lost.count().saturating_sub(counted.get()));
     })
 }
 

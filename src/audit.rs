@@ -3,13 +3,12 @@
 //! The record lives in the response's body. Whatever ends the body ends the record, and until something else
 //! is said the outcome is that the caller left.
 
-use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
 use serde::Serialize;
 use tokio::time::Instant;
-use tracing_appender::non_blocking::NonBlocking;
 
 use crate::authn::Caller;
 use crate::authz::Permit;
@@ -19,6 +18,7 @@ use crate::limits::Slot;
 use crate::metrics::{Decision, Door, Metrics, StatusClass};
 use crate::namespace::Namespace;
 use crate::prometheus::{Endpoint, PrometheusRequest};
+use crate::telemetry::Lines;
 
 /// Names of namespaces in one line; the count stands beside them.
 const SHOWN_NAMESPACES: usize = 20;
@@ -26,27 +26,29 @@ const SHOWN_NAMESPACES: usize = 20;
 /// Bytes of a query in one line.
 const SHOWN_QUERY_BYTES: usize = 1024;
 
-/// Where the lines go, and what they say of queries.
+/// Where the lines go, and what they say of queries. One for each worker, cheap to clone.
 #[derive(Clone)]
-pub struct Log {
-    writer: Option<NonBlocking>,
+pub struct Log(Arc<Rules>);
+
+struct Rules {
+    lines: Option<Lines>,
     query: AuditQuery,
     metrics: Metrics,
 }
 
 impl Log {
-    /// Lines go to `writer`; `None` writes none.
-    pub fn new(writer: Option<NonBlocking>, query: AuditQuery, metrics: Metrics) -> Self {
-        Self {
-            writer,
+    /// Leaves its lines in `lines`; `None` makes none.
+    pub fn new(lines: Option<Lines>, query: AuditQuery, metrics: Metrics) -> Self {
+        Self(Arc::new(Rules {
+            lines,
             query,
             metrics,
-        }
+        }))
     }
 
     /// Begins the record of a request.
     pub fn begin(&self, id: RequestId, door: Door, method: &http::Method) -> Record {
-        self.metrics.response_opened();
+        self.0.metrics.response_opened();
         Record(Box::new(Inner {
             log: self.clone(),
             id,
@@ -144,7 +146,7 @@ impl Record {
         let Some(expression) = request.expression() else {
             return;
         };
-        self.0.query = match self.0.log.query {
+        self.0.query = match self.0.log.0.query {
             AuditQuery::None => None,
             AuditQuery::Hash => {
                 let digest = ring::digest::digest(&ring::digest::SHA256, expression.as_bytes());
@@ -192,7 +194,7 @@ impl Record {
     /// How long Prometheus took to the head of its answer.
     pub fn upstream(&mut self, duration: Duration) {
         self.0.upstream = Some(duration);
-        self.0.log.metrics.upstream_head(duration);
+        self.0.log.0.metrics.upstream_head(duration);
     }
 
     /// The response begins. `slots` are held until it ends.
@@ -232,17 +234,12 @@ impl Drop for Inner {
             (_, Some(status)) if status.is_client_error() => StatusClass::Client,
             _ => StatusClass::Success,
         };
-        let metrics = &self.log.metrics;
+        let Rules { lines, metrics, .. } = &*self.log.0;
         metrics.response_closed(self.bytes);
         metrics.request(self.door, self.endpoint, self.decision, class, duration);
-        let Some(mut writer) = self.log.writer.clone() else {
-            return;
-        };
-        let mut line = Vec::with_capacity(512);
-        if serde_json::to_writer(&mut line, &self.line(duration)).is_ok() {
-            line.push(b'\n');
-            // The writer never blocks: a line that it cannot take is counted there.
-            let _ = writer.write_all(&line);
+        if let Some(lines) = lines {
+            // Writing to memory does not fail.
+            lines.leave(|line| drop(serde_json::to_writer(line, &self.line(duration))));
         }
     }
 }

@@ -22,8 +22,8 @@ use prom_rbac_proxy::namespace::Namespace;
 use prom_rbac_proxy::prometheus::{Path, PrometheusRequest, RequestLimits, Target};
 use prom_rbac_proxy::promql;
 use prom_rbac_proxy::restrict::restrict;
+use prom_rbac_proxy::telemetry::{Lines, Writing};
 use tokio::runtime::Runtime;
-use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 
 /// As the plugin sends it, a chart of one workload.
 const QUERY: &str = "query=sum(rate(container_cpu_usage_seconds_total%7Bcontainer%21%3D%22%22%2Cnamespace%3D%22team-a%22%2Cpod%3D~%22web-.%2A%22%7D%5B5m%5D%29%29+by+%28pod%29&start=1700000000&end=1700003600&step=15";
@@ -86,7 +86,7 @@ pub struct Steps {
     everything: Caller,
     viewer: Caller,
     request: PrometheusRequest,
-    _writer: WorkerGuard,
+    _writing: Writing,
 }
 
 /// The name of a step, and what does it once.
@@ -179,10 +179,8 @@ impl Steps {
             namespaces,
             &metrics,
         );
-        let (writer, guard): (NonBlocking, _) = NonBlockingBuilder::default()
-            .lossy(true)
-            .finish(std::io::sink());
-        let log = Log::new(Some(writer), AuditQuery::Hash, metrics);
+        let (lines, writing) = Lines::start(std::io::sink()).expect("a thread");
+        let log = Log::new(Some(lines), AuditQuery::Hash, metrics);
         let by_header = headers("authorization", &format!("Bearer {}", token("viewer")));
         let cookie = format!("theme=dark; headlamp-auth-main.0={}", token("viewer"));
         let known = |headers: &HeaderMap| {
@@ -209,7 +207,7 @@ impl Steps {
             viewer,
             request,
             runtime,
-            _writer: guard,
+            _writing: writing,
         }
     }
 

@@ -1,11 +1,11 @@
 //! The log: JSON lines on standard output, written by a thread of their own so that nobody waits for a slow
 //! reader. Lines that do not fit are dropped and counted.
 
-use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+mod lines;
+
 use tracing_subscriber::EnvFilter;
 
-/// Lines that wait to be written at most.
-const BUFFERED_LINES: usize = 16 * 1024;
+pub use self::lines::{Line, Lines, Lost, Writing};
 
 /// Libraries that log what travels, tokens included, below this level. Whatever is configured, they say no
 /// more.
@@ -21,9 +21,19 @@ const CAPPED: [&str; 7] = [
 
 /// The log. It is flushed when this is dropped.
 pub struct Telemetry {
-    writer: NonBlocking,
-    dropped: ErrorCounter,
-    _guard: WorkerGuard,
+    lines: Lines,
+    _writing: Writing,
+}
+
+/// Why there is no log.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// It is not clear what goes into it.
+    #[error(transparent)]
+    Level(#[from] LevelError),
+    /// Nobody writes it.
+    #[error("the thread that writes the log cannot be started")]
+    Thread(#[source] std::io::Error),
 }
 
 /// A level that cannot be read.
@@ -57,40 +67,29 @@ impl Telemetry {
     /// Starts logging at `level`, for the whole process.
     ///
     /// # Errors
-    /// When the level is none.
-    pub fn start(level: &str) -> Result<Self, LevelError> {
+    /// When the level is none, or the system gives no thread.
+    pub fn start(level: &str) -> Result<Self, StartError> {
         let filter = filter(level)?;
-        let (writer, guard) = NonBlockingBuilder::default()
-            .buffered_lines_limit(BUFFERED_LINES)
-            .lossy(true)
-            .thread_name("log")
-            .finish(std::io::stdout());
+        let (lines, writing) = Lines::start(std::io::stdout()).map_err(StartError::Thread)?;
         let subscriber = tracing_subscriber::fmt()
             .json()
             .flatten_event(true)
             .with_current_span(false)
             .with_span_list(false)
             .with_env_filter(filter)
-            .with_writer(writer.clone())
+            .with_writer(lines.clone())
             .finish();
         // A second start, in a test, keeps the first one's log.
         let _ = tracing::subscriber::set_global_default(subscriber);
-        let dropped = writer.error_counter();
         Ok(Self {
-            writer,
-            dropped,
-            _guard: guard,
+            lines,
+            _writing: writing,
         })
     }
 
     /// Where lines go that are made elsewhere.
-    pub fn writer(&self) -> NonBlocking {
-        self.writer.clone()
-    }
-
-    /// Counts the lines that were dropped.
-    pub fn dropped(&self) -> ErrorCounter {
-        self.dropped.clone()
+    pub fn lines(&self) -> &Lines {
+        &self.lines
     }
 }
 
