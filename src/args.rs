@@ -1,8 +1,13 @@
-//! What the user typed. Nothing here looks at a file or at the environment.
+//! What the user typed, and what the program ends with. Nothing here looks at a file or at the environment.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueHint};
+use clap_complete::Shell;
+
+const LONG_ABOUT: &str = "A reverse proxy between Headlamp or Grafana and Prometheus. It asks Kubernetes who a \
+caller is and what they may read, restricts the PromQL query to those namespaces, and streams the answer.";
 
 /// Lets Headlamp's view users see Prometheus charts of the namespaces that they may read, and nothing else.
 #[derive(Debug, Parser)]
@@ -10,6 +15,8 @@ use clap::{Args, Parser, Subcommand};
     name = "prom-rbac-proxy",
     version,
     about,
+    long_about = LONG_ABOUT,
+    subcommand_value_name = "COMMAND",
     disable_help_subcommand = true
 )]
 pub struct Arguments {
@@ -22,13 +29,31 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve until SIGTERM.
+    ///
+    /// SIGTERM and SIGINT end it in order: readiness fails, the listeners close, open answers go on for
+    /// limits.drainTimeout. A second signal ends it at once. Logs are JSON lines on standard output.
     Serve(ConfigFile),
     /// Read the configuration, say all that is wrong with it, and end with 0 when nothing is.
+    ///
+    /// Opens no file that the configuration names and looks up no address.
     Check(ConfigFile),
     /// Say what somebody may see, why, and which query would be sent.
+    ///
+    /// Asks Kubernetes with the rights of whoever runs it: creates SubjectAccessReviews, lists and watches
+    /// namespaces. Sends nothing to Prometheus. system:authenticated, and the groups of a ServiceAccount's name, are
+    /// added.
     Explain(Explain),
     /// Print the JSON Schema of the configuration.
+    ///
+    /// For editors; config/ has it beside the example.
     Schema,
+    /// Print a script that completes commands and options in a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Print the manual page, in roff.
+    Man,
     /// Print the version.
     Version,
 }
@@ -37,7 +62,7 @@ pub enum Command {
 #[derive(Args, Debug)]
 pub struct ConfigFile {
     /// The configuration file.
-    #[arg(long = "config", value_name = "FILE")]
+    #[arg(long = "config", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub path: PathBuf,
 }
 
@@ -48,14 +73,60 @@ pub struct Explain {
     #[command(flatten)]
     pub config: ConfigFile,
     /// The user's name, as Kubernetes knows it.
-    #[arg(long = "as", value_name = "USER")]
+    #[arg(long = "as", value_name = "USER", value_hint = ValueHint::Other)]
     pub user: String,
     /// A group of the user; may be given more than once.
-    #[arg(long = "group", value_name = "GROUP")]
+    #[arg(long = "group", value_name = "GROUP", value_hint = ValueHint::Other)]
     pub groups: Vec<String>,
     /// The PromQL expression.
-    #[arg(long, value_name = "PROMQL")]
+    #[arg(long, value_name = "PROMQL", value_hint = ValueHint::Other)]
     pub query: String,
+}
+
+/// How the program ended, as its exit code tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It did what was asked.
+    Success,
+    /// It could not start or do its work.
+    Failed,
+    /// The configuration has faults. clap ends with the same code for wrong arguments.
+    Misused,
+    /// What the caller asks about is denied.
+    Denied,
+}
+
+impl Outcome {
+    /// All there are, in the order of their codes.
+    pub const ALL: [Self; 4] = [Self::Success, Self::Failed, Self::Misused, Self::Denied];
+
+    /// The exit code.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Success => 0,
+            Self::Failed => 1,
+            Self::Misused => 2,
+            Self::Denied => 3,
+        }
+    }
+
+    /// What it means to whoever ran the program.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Success => "all well: served and drained, no faults, or the query would be sent",
+            Self::Failed => {
+                "it could not start or do its work: a port is taken, a file cannot be read, Kubernetes does not answer"
+            }
+            Self::Misused => "the configuration has faults, or the arguments are wrong",
+            Self::Denied => "explain only: the caller may not, or the query cannot be restricted",
+        }
+    }
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        Self::from(outcome.code())
+    }
 }
 
 #[cfg(test)]

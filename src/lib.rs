@@ -30,6 +30,7 @@ pub mod error;
 pub mod explain;
 pub mod gateway;
 pub mod limits;
+pub mod manual;
 pub mod metrics;
 pub mod namespace;
 pub mod pipeline;

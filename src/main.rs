@@ -1,27 +1,23 @@
 //! Reads the arguments, starts the log and the runtime, runs the command, and ends with its exit code.
 
 use std::error::Error;
+use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use prom_rbac_proxy::args::{Arguments, Command};
+use prom_rbac_proxy::args::{Arguments, Command, Outcome};
 use prom_rbac_proxy::config::Config;
 use prom_rbac_proxy::telemetry::{self, Telemetry};
-use prom_rbac_proxy::{app, explain};
-
-/// The program could not start, or a command failed.
-const FAILED: u8 = 1;
-
-/// The configuration has faults. clap ends with the same code for wrong arguments.
-const MISUSED: u8 = 2;
-
-/// What the caller asks about is denied; `explain` only.
-const DENIED: u8 = 3;
+use prom_rbac_proxy::{app, explain, manual};
 
 fn main() -> ExitCode {
+    execute(Arguments::parse().command).into()
+}
+
+fn execute(command: Command) -> Outcome {
     // kube and the upstream client take the process' provider.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    match Arguments::parse().command {
+    match command {
         Command::Serve(file) => with_config(&file.path, |config| {
             let telemetry = match Telemetry::start(&config.logging.level) {
                 Ok(telemetry) => telemetry,
@@ -31,7 +27,7 @@ fn main() -> ExitCode {
                 tracing::warn!("{warning}");
             }
             match run(app::serve(config, &telemetry)) {
-                Ok(()) => ExitCode::SUCCESS,
+                Ok(()) => Outcome::Success,
                 Err(error) => failed(&*error),
             }
         }),
@@ -42,39 +38,51 @@ fn main() -> ExitCode {
             for warning in config.warnings() {
                 eprintln!("warning: {warning}");
             }
-            println!("{}: ok", file.path.display());
-            ExitCode::SUCCESS
+            print(format_args!("{}: ok\n", file.path.display()))
         }),
         Command::Explain(arguments) => with_config(&arguments.config.path, |config| {
             match run(explain::explain(config, &arguments)) {
                 Ok(explanation) => {
-                    print!("{explanation}");
+                    let printed = print(format_args!("{explanation}"));
                     if explanation.is_allowed() {
-                        ExitCode::SUCCESS
+                        printed
                     } else {
-                        ExitCode::from(DENIED)
+                        Outcome::Denied
                     }
                 }
                 Err(error) => failed(&*error),
             }
         }),
-        Command::Schema => {
-            println!("{:#}", Config::schema());
-            ExitCode::SUCCESS
-        }
-        Command::Version => {
-            println!("prom-rbac-proxy {}", env!("CARGO_PKG_VERSION"));
-            ExitCode::SUCCESS
-        }
+        Command::Schema => print(format_args!(
+            "{:#}
+",
+            Config::schema()
+        )),
+        Command::Completions { shell } => print(format_args!("{}", manual::completions(shell))),
+        Command::Man => print(format_args!("{}", manual::page())),
+        Command::Version => print(format_args!(
+            "prom-rbac-proxy {}
+",
+            env!("CARGO_PKG_VERSION")
+        )),
     }
 }
 
-fn with_config(path: &std::path::Path, command: impl FnOnce(&Config) -> ExitCode) -> ExitCode {
+/// Writes to standard output. A reader that has seen enough, such as `head`, is no failure.
+fn print(text: std::fmt::Arguments<'_>) -> Outcome {
+    let mut output = io::stdout().lock();
+    match output.write_fmt(text).and_then(|()| output.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => failed(&error),
+        _ => Outcome::Success,
+    }
+}
+
+fn with_config(path: &std::path::Path, command: impl FnOnce(&Config) -> Outcome) -> Outcome {
     match app::load(path) {
         Ok(config) => command(&config),
         Err(error) => {
             report(&error);
-            ExitCode::from(MISUSED)
+            Outcome::Misused
         }
     }
 }
@@ -93,9 +101,9 @@ fn run<T, E: Error + 'static>(
     Ok(result?)
 }
 
-fn failed(error: &dyn Error) -> ExitCode {
+fn failed(error: &dyn Error) -> Outcome {
     report(error);
-    ExitCode::from(FAILED)
+    Outcome::Failed
 }
 
 /// An error with its causes, on one line each.

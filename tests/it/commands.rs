@@ -7,14 +7,14 @@ use crate::support::cluster::api_server;
 use crate::support::proxy::{BINARY, configuration};
 use crate::support::{run, scratch};
 
-fn execute(arguments: &[&str]) -> Output {
+pub fn execute(arguments: &[&str]) -> Output {
     Command::new(BINARY)
         .args(arguments)
         .output()
         .expect("it runs")
 }
 
-fn text(bytes: &[u8]) -> &str {
+pub fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).expect("UTF-8")
 }
 

@@ -15,6 +15,8 @@ mod endpoints;
 mod http;
 /// Threat cases of section K: Kubernetes.
 mod kubernetes;
+/// The manual page, completions, and what documents say of the command line.
+mod manual;
 /// What goes on when Kubernetes is slow, away, or back again.
 mod outage;
 /// Large answers, callers who leave, the end of the process.
