@@ -38,8 +38,8 @@ unit: ## All Rust tests: units, properties, suites over the binary
 
 .PHONY: deploy-check
 deploy-check: ## Checks everything under deploy/ with the tools of its users
-	cargo build --bin prom-rbac-proxy --locked
-	PROM_RBAC_PROXY="$(abspath $(TARGET))/debug/prom-rbac-proxy" tests/deploy/check.sh
+	cargo build --workspace --bins --locked
+	PROM_RBAC_PROXY="$(abspath $(TARGET))/debug/prom-rbac-proxy" DEMO="$(abspath $(TARGET))/debug/demo" tests/deploy/check.sh
 
 .PHONY: chaos
 chaos: tools ## Failures of every kind under load, in their long form (below 10 minutes)

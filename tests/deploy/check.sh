@@ -4,13 +4,13 @@
 #
 # Needs python3 with venv (Debian: python3-venv). Fetches, once, into ${XDG_CACHE_HOME:-~/.cache}/prom-rbac-proxy:
 # Helm with Go, unless a helm is on the PATH, and the packages of requirements.txt from PyPI.
-# Taken from the machine when there: kubectl (Debian: kubernetes-client), promtool (prometheus), node (nodejs),
-# openssl.
+# Taken from the machine when there: kubectl (Debian: kubernetes-client), prometheus and promtool (prometheus), node
+# (nodejs), openssl, cargo.
 #
 # Environment, all optional:
 #   RENDERED_DIR           where the rendered configuration files go (default: below the cache folder)
 #   PROM_RBAC_PROXY        the binary: it must accept every rendered configuration (`check --config`)
-#   PROM_RBAC_PROXY_METRICS  a file with an answer of /metrics: alerts and dashboard may use nothing else
+#   DEMO                   the demo's binary: alerts and dashboard are asked of a Prometheus that scraped what it runs
 #   HEADLAMP_CHART         folder of Headlamp's own chart: the values files for it are rendered and validated
 #   STATIC_BUILD=1         also build the static binary as the image does (CARGO_PROFILE, default dev) and run it
 set -u
