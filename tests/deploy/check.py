@@ -35,6 +35,7 @@ TOOLS = {
     "PROM_RBAC_PROXY": (os.environ.get("PROM_RBAC_PROXY"), "PROM_RBAC_PROXY does not name the binary"),
     "DEMO": (os.environ.get("DEMO"), "DEMO does not name the binary of the demo"),
     "prometheus": (shutil.which("prometheus"), "prometheus is not installed (Debian: prometheus)"),
+    "cargo": (shutil.which("cargo"), "cargo is not installed"),
     "HEADLAMP_CHART": (os.environ.get("HEADLAMP_CHART"), "HEADLAMP_CHART does not name a folder with Headlamp's chart"),
     "STATIC_BUILD": (os.environ.get("STATIC_BUILD"), "STATIC_BUILD is not set"),
 }
@@ -200,6 +201,16 @@ def binary_accepts(files):
                 yield f"{file.name}: {(done.stdout + done.stderr).strip()}"
 
 
+def chart_rights(folder):
+    """The black-box tests do it with kustomize's objects; here they get the chart's."""
+    file = folder / "objects.yaml"
+    file.write_text(yaml.safe_dump_all(helm_template()))
+    done = subprocess.run(["cargo", "test", "--workspace", "--locked", "--test", "it", "deployment::"], cwd=ROOT, capture_output=True, text=True,
+                          timeout=1800, env={**os.environ, "RENDERED_OBJECTS": str(file)})
+    if done.returncode != 0 or " 2 passed" not in done.stdout:
+        yield (done.stdout + done.stderr)[-4000:]
+
+
 def yaml_lint():
     done = subprocess.run(
         [sys.executable, "-m", "yamllint", "--strict", "-c", str(HERE / "yamllint.yaml"),
@@ -285,6 +296,7 @@ def main():
     files = []
     check(f"rendered configurations are in {folder}", lambda: files.extend(write_configurations(folder)), ["helm"])
     check("the binary accepts every rendered configuration", lambda: binary_accepts(files), ["helm", "openssl", "PROM_RBAC_PROXY"])
+    check("the demo runs under exactly the chart's rights, and misses each that is gone", lambda: chart_rights(folder), ["helm", "cargo", "prometheus"])
     check("the image's binary is static and runs on an empty root", static_binary, ["STATIC_BUILD"])
 
     print(f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped")

@@ -7,6 +7,8 @@ mod support;
 
 /// `check`, `explain` and the other commands.
 mod commands;
+/// The shipped roles and configuration, and each right that is missed when it is gone.
+mod deployment;
 /// The doors: how a caller and a token reach the proxy, and what comes back.
 mod doors;
 /// Threat cases of section E, and of Q and D end to end: endpoints, parameters, queries, load.
