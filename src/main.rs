@@ -21,7 +21,7 @@ fn execute(command: Command) -> Outcome {
         Command::Serve(file) => with_config(&file.path, |config| {
             let telemetry = match Telemetry::start(&config.logging.level) {
                 Ok(telemetry) => telemetry,
-                Err(error) => return failed(&error),
+                Err(error) => return misused(&error),
             };
             for warning in config.warnings() {
                 tracing::warn!("{warning}");
@@ -33,7 +33,7 @@ fn execute(command: Command) -> Outcome {
         }),
         Command::Check(file) => with_config(&file.path, |config| {
             if let Err(error) = telemetry::filter(&config.logging.level) {
-                return failed(&error);
+                return misused(&error);
             }
             for warning in config.warnings() {
                 eprintln!("warning: {warning}");
@@ -53,16 +53,11 @@ fn execute(command: Command) -> Outcome {
                 Err(error) => failed(&*error),
             }
         }),
-        Command::Schema => print(format_args!(
-            "{:#}
-",
-            Config::schema()
-        )),
+        Command::Schema => print(format_args!("{:#}\n", Config::schema())),
         Command::Completions { shell } => print(format_args!("{}", manual::completions(shell))),
         Command::Man => print(format_args!("{}", manual::page())),
         Command::Version => print(format_args!(
-            "prom-rbac-proxy {}
-",
+            "prom-rbac-proxy {}\n",
             env!("CARGO_PKG_VERSION")
         )),
     }
@@ -80,10 +75,7 @@ fn print(text: std::fmt::Arguments<'_>) -> Outcome {
 fn with_config(path: &std::path::Path, command: impl FnOnce(&Config) -> Outcome) -> Outcome {
     match app::load(path) {
         Ok(config) => command(&config),
-        Err(error) => {
-            report(&error);
-            Outcome::Misused
-        }
+        Err(error) => misused(&error),
     }
 }
 
@@ -99,6 +91,11 @@ fn run<T, E: Error + 'static>(
     let result = runtime.block_on(work);
     runtime.shutdown_background();
     Ok(result?)
+}
+
+fn misused(error: &dyn Error) -> Outcome {
+    report(error);
+    Outcome::Misused
 }
 
 fn failed(error: &dyn Error) -> Outcome {

@@ -64,6 +64,41 @@ fn check_says_every_fault_with_its_key() {
 }
 
 #[test]
+fn a_level_that_is_none_is_a_fault_and_a_port_that_is_taken_is_none() {
+    let (_api, kubeconfig) = run(api_server());
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let file = scratch("ends.yaml");
+    let valid = configuration(&kubeconfig, "http://127.0.0.1:9");
+    let ends = |command, text: String| {
+        std::fs::write(&file, text).expect("written");
+        execute(&[command, "--config", file.to_str().expect("UTF-8")])
+    };
+    for command in ["check", "serve"] {
+        let output = ends(command, valid.replace("level: trace", "level: a=b=c"));
+        assert_eq!(output.status.code(), Some(2), "{command}");
+        assert!(text(&output.stderr).contains("logging.level"), "{command}");
+    }
+    let output = ends("serve", valid.replacen("127.0.0.1:0", &address, 1));
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(
+        said.contains(&format!("cannot listen on {address}")),
+        "{said}"
+    );
+    let output = ends(
+        "serve",
+        valid.replace(&*kubeconfig.to_string_lossy(), "/nowhere"),
+    );
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("no usable Kubernetes configuration"),
+        "{said}"
+    );
+}
+
+#[test]
 fn explain_says_scope_reviews_and_the_query_that_would_be_sent() {
     run(async {
         let (_api, kubeconfig) = api_server().await;
