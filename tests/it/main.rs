@@ -9,6 +9,8 @@ mod support;
 mod commands;
 /// The shipped roles and configuration, and each right that is missed when it is gone.
 mod deployment;
+/// Documents that are held against the sources.
+mod documents;
 /// The doors: how a caller and a token reach the proxy, and what comes back.
 mod doors;
 /// Threat cases of section E, and of Q and D end to end: endpoints, parameters, queries, load.
