@@ -35,6 +35,7 @@ TOOLS = {
     "PROM_RBAC_PROXY": (os.environ.get("PROM_RBAC_PROXY"), "PROM_RBAC_PROXY does not name the binary"),
     "DEMO": (os.environ.get("DEMO"), "DEMO does not name the binary of the demo"),
     "prometheus": (shutil.which("prometheus"), "prometheus is not installed (Debian: prometheus)"),
+    "wget": (shutil.which("wget") or shutil.which("busybox"), "neither wget nor busybox is installed"),
     "cargo": (shutil.which("cargo"), "cargo is not installed"),
     "HEADLAMP_CHART": (os.environ.get("HEADLAMP_CHART"), "HEADLAMP_CHART does not name a folder with Headlamp's chart"),
     "STATIC_BUILD": (os.environ.get("STATIC_BUILD"), "STATIC_BUILD is not set"),
@@ -211,6 +212,24 @@ def chart_rights(folder):
         yield (done.stdout + done.stderr)[-4000:]
 
 
+def schema_fits(files):
+    """The JSON Schema is for editors; what the program accepts must not be underlined there, and a mistake must be."""
+    example = ROOT / "config/prom-rbac-proxy.yaml"
+    modeline = re.match(r"# yaml-language-server: \$schema=(\S+)\n", example.read_text())
+    if not modeline:
+        yield "the example's first line does not name its schema"
+        return
+    schema = json.loads((example.parent / modeline.group(1)).read_text())
+    validator = jsonschema.validators.validator_for(schema)
+    validator.check_schema(schema)
+    for file in [example, *files]:
+        for error in validator(schema).iter_errors(yaml.safe_load(file.read_text())):
+            yield f"{file.name}: {error.json_path}: {error.message}"
+    for mistake in ({}, {"upstreams": [{"url": "http://prometheus:9090"}], "limit": {}}, {"upstreams": [{"url": "http://prometheus:9090"}], "limits": {"maxPoints": "many"}}):
+        if validator(schema).is_valid(mistake):
+            yield f"the schema accepts {mistake}"
+
+
 def yaml_lint():
     done = subprocess.run(
         [sys.executable, "-m", "yamllint", "--strict", "-c", str(HERE / "yamllint.yaml"),
@@ -284,7 +303,8 @@ def main():
     check("promtool reads the alerts", observability.promtool_rules, ["promtool"])
     check("promtool reads the dashboard's expressions", observability.promtool_dashboard, ["promtool"])
     check("each alert fires when it should, and not before", observability.promtool_unit_tests, ["promtool"])
-    check("alerts, dashboard and docs/operation.md over a proxy that Prometheus scraped", lambda: signals.faults(*BINARIES), ["PROM_RBAC_PROXY", "DEMO", "prometheus", "promtool"])
+    check("alerts, dashboard, docs/operation.md and helm test over a proxy that runs and is scraped", lambda: signals.faults(*BINARIES),
+          ["PROM_RBAC_PROXY", "DEMO", "helm", "prometheus", "promtool", "wget"])
 
     check("the preset plugin's logic", lambda: run("node", "--test", str(HERE / "preset.test.mjs")) and None, ["node"])
     check("the preset plugin's ConfigMap", lambda: headlamp.preset_faults(schema_faults), ["kubectl"])
@@ -296,6 +316,7 @@ def main():
     files = []
     check(f"rendered configurations are in {folder}", lambda: files.extend(write_configurations(folder)), ["helm"])
     check("the binary accepts every rendered configuration", lambda: binary_accepts(files), ["helm", "openssl", "PROM_RBAC_PROXY"])
+    check("the example and every rendered configuration fit the JSON Schema", lambda: schema_fits(files), ["helm"])
     check("the demo runs under exactly the chart's rights, and misses each that is gone", lambda: chart_rights(folder), ["helm", "cargo", "prometheus"])
     check("the image's binary is static and runs on an empty root", static_binary, ["STATIC_BUILD"])
 

@@ -6,6 +6,7 @@
 import contextlib
 import json
 import re
+import shutil
 import ssl
 import subprocess
 import tempfile
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import yaml
 
-from manifests import ROOT
+from manifests import ROOT, helm_template
 from observability import ALERTS, PREFIX, alert_rules, dashboard_expressions, dashboard_variables, plain
 
 START_SECONDS = 120
@@ -174,6 +175,21 @@ def faults(demo_binary, proxy_binary):
         yield from expression_faults(prometheus, families)
         yield from rule_faults(prometheus)
         yield from document_faults(families)
+        yield from helm_test_faults(demo)
+
+
+def helm_test_faults(demo):
+    """The script of `helm test`, with the demo's addresses: content with the proxy, not with a Prometheus in its place."""
+    pod = next(o for o in helm_template() if o["metadata"]["name"].endswith("-test-doors"))
+    script = pod["spec"]["containers"][0]["args"][0].replace("http://prom-rbac-proxy-metrics:9091", demo["ADMIN_URL"])
+    if not shutil.which("wget"):
+        # In the image it is busybox'.
+        script = script.replace("wget ", "busybox wget ")
+    for url, expected in [(demo["PROXY_URL"], 0), (demo["PROMETHEUS_URL"], 1)]:
+        own = script.replace("http://prom-rbac-proxy:9090", url)
+        done = subprocess.run(["sh", "-euc", own], capture_output=True, text=True, timeout=60)
+        if url not in own or done.returncode != expected:
+            yield f"helm test ended with {done.returncode} instead of {expected}: {done.stdout}{done.stderr}"
 
 
 def expression_faults(prometheus, families):
