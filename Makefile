@@ -41,6 +41,12 @@ deploy-check: ## Checks everything under deploy/ with the tools of its users
 	cargo build --workspace --bins --locked
 	PROM_RBAC_PROXY="$(abspath $(TARGET))/debug/prom-rbac-proxy" DEMO="$(abspath $(TARGET))/debug/demo" tests/deploy/check.sh
 
+# Not a part of test: other flags than all else is built with, so everything is compiled once more.
+ARCHITECTURES ?= $(if $(filter aarch64,$(shell uname -m)),arm64,amd64)
+.PHONY: image-check
+image-check: ## Builds the image's static binary and runs it on an empty root; ARCHITECTURES="amd64 arm64" for both
+	STATIC_BUILD="$(ARCHITECTURES)" tests/deploy/check.sh
+
 .PHONY: chaos
 chaos: tools ## Failures of every kind under load, in their long form (below 10 minutes)
 	CHAOS_LONG=1 cargo test --locked --test chaos -- --nocapture --test-threads=1

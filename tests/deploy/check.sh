@@ -12,7 +12,8 @@
 #   PROM_RBAC_PROXY        the binary: it must accept every rendered configuration (`check --config`)
 #   DEMO                   the demo's binary: alerts and dashboard are asked of a Prometheus that scraped what it runs
 #   HEADLAMP_CHART         folder of Headlamp's own chart: the values files for it are rendered and validated
-#   STATIC_BUILD=1         also build the static binary as the image does (CARGO_PROFILE, default dev) and run it
+#   STATIC_BUILD           architectures, such as "amd64 arm64": instead of all else, build the static binary as the image
+#                          does (CARGO_PROFILE, default dev) and run it
 set -u
 
 directory=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
