@@ -257,15 +257,34 @@ def chart_and_image_versions():
         yield f"the Dockerfile does not build with Rust {rust}"
 
 
+def copy_context(folder):
+    """What Docker sends to the build: what Dockerfile.dockerignore takes back from its `*`."""
+    for line in (ROOT / "deploy/image/Dockerfile.dockerignore").read_text().splitlines():
+        source = ROOT / line.removeprefix("!")
+        if line.startswith("!") and source.exists():
+            copy = folder / source.relative_to(ROOT)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copytree(source, copy) if source.is_dir() else shutil.copy(source, copy)
+
+
+def context_is_complete():
+    with tempfile.TemporaryDirectory() as directory:
+        copy_context(Path(directory))
+        run("cargo", "metadata", "--locked", "--no-deps", "--format-version", "1", "--manifest-path", f"{directory}/Cargo.toml")
+
+
 def static_binary(architecture):
-    """What the Dockerfile runs, and its result on an empty root as on the empty base image."""
+    """What the Dockerfile runs, on what it copies, and the result on an empty root as on the empty base image."""
     own = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
     machine = {"amd64": "x86_64", "arm64": "aarch64"}[architecture]
     emulator = [] if architecture == own else [shutil.which(f"qemu-{machine}-static") or ""]
     with tempfile.TemporaryDirectory() as directory:
         binary = Path(directory) / "prom-rbac-proxy"
-        done = subprocess.run(["deploy/image/build.sh", architecture, str(binary)], cwd=ROOT, text=True, capture_output=True, timeout=3600,
-                              env={"CARGO_PROFILE": "dev", **os.environ})
+        context = Path(directory) / "context"
+        copy_context(context)
+        target = os.environ.get("CARGO_TARGET_DIR", "target")
+        done = subprocess.run(["deploy/image/build.sh", architecture, str(binary)], cwd=context, text=True, capture_output=True, timeout=3600,
+                              env={"CARGO_PROFILE": "dev", **os.environ, "CARGO_TARGET_DIR": str(ROOT / target)})
         if done.returncode != 0:
             yield done.stderr[-2000:]
         elif emulator == [""]:
@@ -320,6 +339,7 @@ def deployment():
     check("the binary accepts every rendered configuration", lambda: binary_accepts(files), ["helm", "openssl", "PROM_RBAC_PROXY"])
     check("the example and every rendered configuration fit the JSON Schema", lambda: schema_fits(files), ["helm"])
     check("the demo runs under exactly the chart's rights, and misses each that is gone", lambda: chart_rights(folder), ["helm", "cargo", "prometheus"])
+    check("the image's build gets all that cargo needs", context_is_complete, ["cargo"])
     check("the image's binary is static and runs on an empty root", lambda: None, ["STATIC_BUILD"])
 
 
