@@ -23,11 +23,16 @@ from manifests import ROOT, helm_template
 from observability import ALERTS, PREFIX, alert_rules, dashboard_expressions, dashboard_variables, plain
 
 START_SECONDS = 120
+MONITORED = Path(__file__).parent / "cases/equal/servicemonitor/values.yaml"
 # Families that are there from their first event on, which no healthy proxy has.
 FROM_THE_FIRST_FAILURE = {"upstream_errors_total"}
 # Panels that may be empty while nothing fails.
 EMPTY_WHEN_ALL_IS_WELL = {"Errors"}
-TARGET = {"namespace": "monitoring", "pod": "prom-rbac-proxy-0"}
+# What the Prometheus operator has every series of a ServiceMonitor carry.
+TARGET = {
+    "namespace": "monitoring", "service": "prom-rbac-proxy-metrics", "pod": "prom-rbac-proxy-0", "container": "prom-rbac-proxy",
+    "endpoint": "metrics", "job": "prom-rbac-proxy-metrics",
+}
 
 
 class Failed(Exception):
@@ -129,10 +134,11 @@ class Prometheus:
         raise Failed(f"{expression} did not come true")
 
     def labels(self):
-        """The labels of each family that was scraped."""
+        """The labels of each family that was scraped, without those of the target."""
         families = {}
         for series in self.get("series", **{"match[]": f'{{__name__=~"{PREFIX}.+"}}'}):
-            families.setdefault(series.pop("__name__"), set()).update(series)
+            families.setdefault(series["__name__"], set()).update(
+                label for label, value in series.items() if label not in ("__name__", "instance") and TARGET.get(label) != value)
         return families
 
 
@@ -141,7 +147,8 @@ def scraping(admin):
     """A Prometheus that scrapes the proxy as the ServiceMonitor has it done, and evaluates the shipped alerts."""
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "prometheus.yml"
-        job = {"job_name": "prom-rbac-proxy", "static_configs": [{"targets": [urllib.parse.urlsplit(admin).netloc], "labels": TARGET}]}
+        monitor = next(o for o in helm_template(MONITORED) if o["kind"] == "ServiceMonitor")["spec"]["endpoints"][0]
+        job = {"job_name": "proxy", "metrics_path": monitor["path"], "honor_labels": monitor.get("honorLabels", False), "static_configs": [{"targets": [urllib.parse.urlsplit(admin).netloc], "labels": TARGET}]}
         file.write_text(yaml.safe_dump({
             "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
             "rule_files": [str(ALERTS)],
@@ -151,7 +158,7 @@ def scraping(admin):
         with running(command, r'"Listening on" address=(\S+)') as (match, _):
             prometheus = Prometheus(f"http://{match.group(1)}")
             prometheus.wait_until_ready()
-            prometheus.wait('up{job="prom-rbac-proxy"}', lambda value: value == 1)
+            prometheus.wait('up{pod="prom-rbac-proxy-0"}', lambda value: value == 1)
             yield prometheus
 
 
@@ -199,10 +206,10 @@ def expression_faults(prometheus, families):
                 yield f"{owner}: {name} was not scraped"
         for name, selector in re.findall(rf"({PREFIX}\w+)\{{([^}}]*)\}}", expression):
             for label in re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", selector):
-                if name in families and label not in families[name]:
+                if name in families and label not in families[name] | TARGET.keys():
                     yield f"{owner}: {name} has no label {label}"
         for group in re.findall(r"(?:by|ignoring|on) \(([^)]*)\)", expression):
-            present = set().union(*(families.get(name, {"reason"}) for name in re.findall(rf"{PREFIX}\w+", expression)))
+            present = set(TARGET).union(*(families.get(name, {"reason"}) for name in re.findall(rf"{PREFIX}\w+", expression)))
             for label in filter(None, re.split(r"[,\s]+", group)):
                 if label not in present:
                     yield f"{owner}: nothing in it has the label {label}"
@@ -257,7 +264,7 @@ def document_faults(families):
     for name, labels in families.items():
         base = re.sub(r"_(bucket|sum|count)$", "", name.removeprefix(PREFIX))
         base = base if base in names else name.removeprefix(PREFIX)
-        scraped.setdefault(base, set()).update(labels - {"le", "instance", "job", *TARGET})
+        scraped.setdefault(base, set()).update(labels - {"le"})
     for name in scraped.keys() - names.keys():
         yield f"docs/operation.md does not have {name}"
     for name in names.keys() - scraped.keys() - FROM_THE_FIRST_FAILURE:
