@@ -47,6 +47,13 @@ ARCHITECTURES ?= $(if $(filter aarch64,$(shell uname -m)),arm64,amd64)
 image-check: ## Builds the image's static binary and runs it on an empty root; ARCHITECTURES="amd64 arm64" for both
 	STATIC_BUILD="$(ARCHITECTURES)" tests/deploy/check.sh
 
+.PHONY: sbom
+sbom: ## Lists the crates of the binary in target/sbom/prom-rbac-proxy.cdx.json, CycloneDX (needs cargo-cyclonedx)
+	@command -v cargo-cyclonedx >/dev/null || { echo "missing: cargo install cargo-cyclonedx --locked" >&2; exit 1; }
+	cargo cyclonedx --quiet --format json --spec-version 1.5 --describe binaries --no-build-deps --target x86_64-unknown-linux-gnu
+	@rm tests/standins/demo_bin.cdx.json
+	@mkdir -p "$(TARGET)/sbom" && mv prom-rbac-proxy_bin.cdx.json "$(TARGET)/sbom/prom-rbac-proxy.cdx.json"
+
 .PHONY: chaos
 chaos: tools ## Failures of every kind under load, in their long form (below 10 minutes)
 	CHAOS_LONG=1 cargo test --locked --test chaos -- --nocapture --test-threads=1
