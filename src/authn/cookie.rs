@@ -19,7 +19,7 @@ const MAX_CHUNKS: usize = 8;
 /// # Errors
 /// When cookies of more than one cluster are there, a chunk is there twice or the first is missing, a name
 /// is not one that Headlamp makes, or the whole is no token.
-pub(super) fn token(headers: &HeaderMap) -> Result<Option<Token>, CredentialError> {
+pub(super) fn token(headers: &HeaderMap) -> Result<Option<Token<'_>>, CredentialError> {
     let mut cluster: Option<&[u8]> = None;
     let mut chunks: [Option<&[u8]>; MAX_CHUNKS] = [None; MAX_CHUNKS];
     for pair in headers
@@ -51,15 +51,13 @@ pub(super) fn token(headers: &HeaderMap) -> Result<Option<Token>, CredentialErro
     if cluster.is_none() {
         return Ok(None);
     }
-    let joined = chunks
-        .iter()
-        .map_while(|chunk| *chunk)
-        .collect::<Vec<_>>()
-        .concat();
-    if chunks[0].is_none() {
-        return Err(CredentialError::CookieWithoutFirstChunk);
+    let first = chunks[0].ok_or(CredentialError::CookieWithoutFirstChunk)?;
+    if chunks[1].is_none() {
+        return Ok(Some(Token::parse(first)?));
     }
-    Ok(Some(Token::parse(&joined)?))
+    let chunks = chunks.iter().map_while(|chunk| *chunk);
+    let joined = chunks.collect::<Vec<_>>().concat();
+    Ok(Some(Token::parse(&joined)?.into_owned()))
 }
 
 /// The index of a chunk as Headlamp writes it: decimal, no sign, no leading zero.

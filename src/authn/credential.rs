@@ -43,7 +43,7 @@ impl Sources {
     ///
     /// # Errors
     /// When there is no token, or what is there is not exactly one.
-    pub fn token(&self, headers: &HeaderMap) -> Result<Token, CredentialError> {
+    pub fn token<'h>(&self, headers: &'h HeaderMap) -> Result<Token<'h>, CredentialError> {
         for name in &self.headers {
             let mut values = headers.get_all(name).iter();
             let Some(value) = values.next() else { continue };
