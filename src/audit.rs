@@ -76,9 +76,26 @@ impl Log {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestId(pub u64);
 
-impl std::fmt::Display for RequestId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:016x}", self.0)
+impl RequestId {
+    /// As it is written.
+    pub fn hexadecimal(self) -> Hexadecimal {
+        Hexadecimal::of(self.0)
+    }
+}
+
+/// A number in 16 lower-case hexadecimal digits.
+#[derive(Clone, Copy, Debug)]
+pub struct Hexadecimal([u8; 16]);
+
+impl Hexadecimal {
+    fn of(number: u64) -> Self {
+        let digit = |index| b"0123456789abcdef"[(number >> (60 - 4 * index) & 0xf) as usize];
+        Self(std::array::from_fn(digit))
+    }
+
+    /// The digits.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("digits")
     }
 }
 
@@ -150,10 +167,8 @@ impl Record {
             AuditQuery::None => None,
             AuditQuery::Hash => {
                 let digest = ring::digest::digest(&ring::digest::SHA256, expression.as_bytes());
-                let hex = digest.as_ref()[..8]
-                    .iter()
-                    .map(|byte| format!("{byte:02x}"));
-                Some(hex.collect())
+                let first = digest.as_ref().first_chunk().expect("it has 32 bytes");
+                Some(Hexadecimal::of(u64::from_be_bytes(*first)).as_str().to_owned())
             }
             AuditQuery::Full => {
                 Some(expression[..expression.floor_char_boundary(SHOWN_QUERY_BYTES)].to_owned())
@@ -239,7 +254,9 @@ impl Drop for Inner {
         metrics.request(self.door, self.endpoint, self.decision, class, duration);
         if let Some(lines) = lines {
             // Writing to memory does not fail.
-            lines.leave(|line| drop(serde_json::to_writer(line, &self.line(duration))));
+            let id = self.id.hexadecimal();
+            let shown = self.line(id.as_str(), duration);
+            lines.leave(|line| drop(serde_json::to_writer(line, &shown)));
         }
     }
 }
@@ -247,11 +264,12 @@ impl Drop for Inner {
 /// A line, as documented in docs/operation.md.
 #[derive(Serialize)]
 struct Line<'a> {
-    timestamp: String,
+    #[serde(serialize_with = "shown")]
+    timestamp: jiff::Timestamp,
     level: &'static str,
     target: &'static str,
     message: &'static str,
-    request_id: String,
+    request_id: &'a str,
     door: &'static str,
     method: &'a str,
     endpoint: &'static str,
@@ -276,14 +294,14 @@ struct Line<'a> {
 }
 
 impl Inner {
-    fn line(&self, duration: Duration) -> Line<'_> {
+    fn line<'a>(&'a self, request_id: &'a str, duration: Duration) -> Line<'a> {
         let milliseconds = |duration: Duration| (duration.as_secs_f64() * 1e6).round() / 1e3;
         Line {
-            timestamp: self.time.to_string(),
+            timestamp: self.time,
             level: "INFO",
             target: "audit",
             message: "request",
-            request_id: self.id.to_string(),
+            request_id,
             door: self.door.as_str(),
             method: self.method.as_str(),
             endpoint: self.endpoint.map_or("none", Endpoint::name),
@@ -301,6 +319,18 @@ impl Inner {
             upstream_ms: self.upstream.map(milliseconds),
         }
     }
+}
+
+/// Writes a value as it is shown, without a text in between.
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the form that serde asks for"
+)]
+fn shown<S: serde::Serializer>(
+    time: &jiff::Timestamp,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(time)
 }
 
 #[allow(

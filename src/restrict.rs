@@ -109,7 +109,7 @@ pub fn restrict(
     longest: Option<Duration>,
 ) -> Result<UpstreamRequest, AuthorizationError> {
     let request = permit.request();
-    let mut parameters = Parameters::default();
+    let mut parameters = Parameters::new(request.endpoint(), request.label());
     let mut treatment = match permit.warnings() {
         [] => Treatment::None,
         warnings => Treatment::Warnings(warnings.to_vec()),
@@ -166,7 +166,7 @@ pub fn restrict(
             parameters.push(TIMEOUT, &timeout.as_secs_f64().to_string());
         }
     }
-    let restricted = parameters.request(request.endpoint(), request.label(), method, treatment);
+    let restricted = parameters.request(request.endpoint(), method, treatment);
     Ok(UpstreamRequest {
         start: request.start(),
         ..restricted
@@ -205,25 +205,36 @@ fn selector(label: &str, set: &NamespaceSet) -> String {
 
 /// The request for the names of all metrics that some namespaces have.
 fn metric_names(label: &str, namespaces: &NamespaceSet) -> UpstreamRequest {
-    let mut parameters = Parameters::default();
-    parameters.push("match[]", &selector(label, namespaces));
     let name = LabelName::metric_name();
-    parameters.request(
-        Endpoint::LabelValues,
-        Some(&name),
-        &Method::GET,
-        Treatment::None,
-    )
+    let mut parameters = Parameters::new(Endpoint::LabelValues, Some(&name));
+    parameters.push("match[]", &selector(label, namespaces));
+    parameters.request(Endpoint::LabelValues, &Method::GET, Treatment::None)
 }
 
-/// Parameters, encoded.
-#[derive(Default)]
-struct Parameters(String);
+/// A path, and parameters behind it, encoded.
+struct Parameters {
+    target: String,
+    path_len: usize,
+}
 
 impl Parameters {
+    /// Room for the target of most requests, in bytes.
+    const ROOM: usize = 1024;
+
+    fn new(endpoint: Endpoint, label: Option<&LabelName>) -> Self {
+        let mut target = String::with_capacity(Self::ROOM);
+        target.push_str(&endpoint.path(label.map(LabelName::encoded).as_deref()));
+        let path_len = target.len();
+        Self { target, path_len }
+    }
+
     fn push(&mut self, name: &str, value: &str) {
-        let text = std::mem::take(&mut self.0);
-        self.0 = Serializer::new(text).append_pair(name, value).finish();
+        let mut target = std::mem::take(&mut self.target);
+        if target.len() == self.path_len {
+            target.push('?');
+        }
+        let mut serializer = Serializer::for_suffix(target, self.path_len + 1);
+        self.target = serializer.append_pair(name, value).finish();
     }
 
     fn queries(&mut self, request: &PrometheusRequest) -> &mut Self {
@@ -246,38 +257,31 @@ impl Parameters {
     fn request(
         self,
         endpoint: Endpoint,
-        label: Option<&LabelName>,
         method: &Method,
         treatment: Treatment,
     ) -> UpstreamRequest {
-        let mut target = endpoint.path(label.map(LabelName::encoded).as_deref());
+        let Self {
+            mut target,
+            path_len,
+        } = self;
         let can_post = endpoint.methods() == Methods::GetPost;
-        if can_post && target.len() + 1 + self.0.len() > MAX_GET_BYTES {
-            return UpstreamRequest {
-                endpoint,
-                method: Method::POST,
-                target,
-                form: self.0.into(),
-                treatment,
-                start: None,
-            };
-        }
-        if !self.0.is_empty() {
-            target.push('?');
-            target.push_str(&self.0);
-        }
-        let method = if method == Method::HEAD {
-            Method::HEAD
+        let (method, form) = if can_post && target.len() > MAX_GET_BYTES {
+            let form = target.split_off(path_len + 1);
+            target.truncate(path_len);
+            (Method::POST, form.into())
+        } else if method == Method::HEAD {
+            (Method::HEAD, Bytes::new())
         } else {
-            Method::GET
+            (Method::GET, Bytes::new())
         };
         UpstreamRequest {
             endpoint,
             method,
             target,
-            form: Bytes::new(),
+            form,
             treatment,
             start: None,
         }
     }
 }
+

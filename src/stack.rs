@@ -133,7 +133,7 @@ impl Stack {
         slots: Option<[Slot; 2]>,
     ) -> Response<ResponseBody> {
         protect(response.headers_mut());
-        let id = HeaderValue::try_from(record.id().to_string()).expect("hexadecimal digits");
+        let id = HeaderValue::from_str(record.id().hexadecimal().as_str()).expect("digits");
         response.headers_mut().insert(REQUEST_ID, id);
         let completion = record.responded(response.status(), slots);
         response.map(|body| body.completing(completion))

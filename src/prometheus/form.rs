@@ -3,8 +3,6 @@
 
 use std::borrow::Cow;
 
-use percent_encoding::percent_decode;
-
 /// Pairs in URL and body together. Nobody's dashboard comes near it.
 pub(super) const MAX_PAIRS: usize = 100;
 
@@ -42,35 +40,40 @@ pub(super) fn pairs(
 }
 
 fn decode(text: &[u8]) -> Result<Cow<'_, str>, FormError> {
-    let mut rest = text.iter();
-    let mut plain = true;
-    while let Some(byte) = rest.next() {
-        match byte {
-            b';' => return Err(FormError::Semicolon),
-            b'%' => {
-                plain = false;
-                if !(0..2).all(|_| rest.next().is_some_and(u8::is_ascii_hexdigit)) {
-                    return Err(FormError::Percent);
-                }
-            }
-            b'+' => plain = false,
-            _ => {}
-        }
+    // One of these is an error, or stands for something else; most names and many values have none.
+    if !text.iter().any(|byte| matches!(byte, b'%' | b'+' | b';' | 0)) {
+        let plain = std::str::from_utf8(text).map_err(|_| FormError::Encoding)?;
+        return Ok(Cow::Borrowed(plain));
     }
-    let decoded = if plain {
-        Cow::Borrowed(std::str::from_utf8(text).map_err(|_| FormError::Encoding)?)
-    } else {
-        let spaced: Vec<u8> = text
-            .iter()
-            .map(|&byte| if byte == b'+' { b' ' } else { byte })
-            .collect();
-        let decoded: Vec<u8> = percent_decode(&spaced).collect();
-        Cow::Owned(String::from_utf8(decoded).map_err(|_| FormError::Encoding)?)
-    };
-    if decoded.contains('\0') {
-        Err(FormError::Nul)
-    } else {
-        Ok(decoded)
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text.iter();
+    while let Some(&byte) = rest.next() {
+        let byte = match byte {
+            b';' => return Err(FormError::Semicolon),
+            b'+' => b' ',
+            b'%' => {
+                let mut digit = || hexadecimal(*rest.next()?);
+                let (high, low) = (digit(), digit());
+                let pair = high.zip(low).map(|(high, low)| high << 4 | low);
+                pair.ok_or(FormError::Percent)?
+            }
+            _ => byte,
+        };
+        if byte == 0 {
+            return Err(FormError::Nul);
+        }
+        decoded.push(byte);
+    }
+    let decoded = String::from_utf8(decoded).map_err(|_| FormError::Encoding)?;
+    Ok(Cow::Owned(decoded))
+}
+
+fn hexadecimal(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
     }
 }
 
