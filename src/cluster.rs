@@ -33,6 +33,9 @@ use crate::namespace::Namespace;
 
 #[cfg(test)]
 pub(crate) mod mock;
+mod pauses;
+
+pub(crate) use pauses::Pauses;
 
 /// No review is near this size; an answer that passes it is no answer, in bytes.
 const MAX_REVIEW_BYTES: usize = 1024 * 1024;
@@ -296,7 +299,8 @@ pub fn watch_client(config: &kube::Config) -> Result<kube::Client, ConfigError> 
 pub async fn watch_namespaces(client: kube::Client, publish: impl Fn(Vec<Namespace>)) {
     // The names are in the metadata, and a list of that alone is small.
     let namespaces = Api::<PartialObjectMeta<k8s_openapi::api::core::v1::Namespace>>::all(client);
-    let events = watcher::watcher(namespaces, watcher::Config::default()).default_backoff();
+    let events =
+        watcher::watcher(namespaces, watcher::Config::default()).backoff(Pauses::default());
     let mut events = std::pin::pin!(events);
     let mut names: BTreeSet<Namespace> = BTreeSet::new();
     let mut listed = BTreeSet::new();

@@ -21,6 +21,7 @@ use serde::de::DeserializeOwned;
 
 use super::endpoint::Offer;
 use super::endpoints::Discovered;
+use crate::cluster::Pauses;
 use crate::config::UpstreamAddress;
 
 /// The label that ties an EndpointSlice to its Service.
@@ -100,7 +101,7 @@ async fn follow<K>(
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let config = watcher::Config::default().labels(&selector);
-    let events = watcher::watcher(api, config).default_backoff();
+    let events = watcher::watcher(api, config).backoff(Pauses::default());
     let mut events = std::pin::pin!(events);
     let mut objects: BTreeMap<String, K> = BTreeMap::new();
     let mut listed = BTreeMap::new();
