@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
+use http::header::{HeaderValue, USER_AGENT};
 use http::{Response, StatusCode};
 use http_body_util::Limited;
 use hyper_util::rt::TokioExecutor;
@@ -39,6 +40,9 @@ pub(crate) use pauses::Pauses;
 
 /// No review is near this size; an answer that passes it is no answer, in bytes.
 const MAX_REVIEW_BYTES: usize = 1024 * 1024;
+
+/// What the API server is told that asks.
+const AGENT: &str = concat!("prom-rbac-proxy/", env!("CARGO_PKG_VERSION"));
 
 /// Reviews that may wait for their turn, for each that may be under way. Past it the caller is told at once.
 const WAITING_PER_REVIEW: usize = 16;
@@ -137,6 +141,10 @@ pub async fn client_config(
     // Retries of 429 and 5xx, up to 15 with doubling pauses, would hold a caller for minutes.
     config.default_retry = false;
     config.connect_timeout = Some(Duration::from_secs(2));
+    // For the API server's audit log and metrics. The gateway takes no header of this configuration.
+    config
+        .headers
+        .push((USER_AGENT, HeaderValue::from_static(AGENT)));
     Ok(config)
 }
 
@@ -177,6 +185,7 @@ impl KubeCluster {
             hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector);
         let service = ServiceBuilder::new()
             .layer(config.base_uri_layer())
+            .layer(config.extra_headers_layer().map_err(ConfigError::Client)?)
             .option_layer(config.auth_layer().map_err(ConfigError::Client)?)
             .layer(MapResponseBodyLayer::new(|body| {
                 Limited::new(body, MAX_REVIEW_BYTES)

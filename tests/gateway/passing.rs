@@ -121,6 +121,7 @@ fn what_claims_to_know_the_caller_is_dropped_and_nothing_of_ours_is_added() {
         for (name, _) in dropped {
             assert!(!seen.headers.contains_key(name), "{name}");
         }
+        assert!(!seen.headers.contains_key("user-agent"));
         assert_eq!(seen.headers["x-forwarded-for"], "10.0.0.9, 127.0.0.1");
         assert_eq!(seen.headers["authorization"], format!("Bearer {TEAM_A}"));
 

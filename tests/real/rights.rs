@@ -192,6 +192,8 @@ fn the_proxys_own_account_can_do_what_it_must_and_nothing_else() {
                 text(&object["resource"]),
                 text(&object["namespace"]),
             );
+            let agent = concat!("prom-rbac-proxy/", env!("CARGO_PKG_VERSION"));
+            assert_eq!(event["userAgent"], agent, "{event}");
             let code = event["responseStatus"]["code"].as_u64().unwrap_or_default();
             assert!(code != 403 || cluster.was_starting(&event).await, "{event}");
             done.insert(did);
@@ -212,7 +214,7 @@ fn the_proxys_own_account_can_do_what_it_must_and_nothing_else() {
         assert!(done.len() >= 4, "{done:?}");
         proved(format!(
             "the proxy's account may do {} things of those asked, {denied} accesses are denied; by the API server's \
-             audit log the proxies did {} of them and nothing else, and were refused none but while the API server was starting",
+             audit log the proxies did {} of them by their own name and nothing else, and were refused none but while the API server was starting",
             must.len(),
             done.len()
         ));

@@ -1,6 +1,7 @@
 //! What the shipped roles open, and what stays shut beside the proxy.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::json;
@@ -126,6 +127,34 @@ fn k11_the_proxys_own_token_opens_nothing_and_goes_to_kubernetes_alone() {
                 "{}",
                 seen.uri
             );
+        }
+    });
+}
+
+#[test]
+fn the_api_server_is_told_which_program_asks() {
+    run(async {
+        let cluster = Cluster::start().await;
+        let call = Call::get(cluster.proxy.url(&query("secret")));
+        assert_eq!(call.bearer(TEAM_A).send().await.status, StatusCode::OK);
+        Call::get(cluster.proxy.admin("/readyz")).send().await;
+        let (limit, watch) = (Duration::from_secs(10), "watch namespaces");
+        assert!(cluster.api.wait_for_requests(watch, 1, limit).await);
+        let agent = concat!("prom-rbac-proxy/", env!("CARGO_PKG_VERSION"));
+        let mut asked = BTreeSet::new();
+        for seen in cluster.api.requests() {
+            let agents: Vec<_> = seen.headers.get_all("user-agent").iter().collect();
+            assert_eq!(agents, [agent], "{}", seen.uri);
+            asked.insert((seen.info.verb, seen.info.resource));
+        }
+        for (verb, resource) in [
+            ("create", "tokenreviews"),
+            ("create", "subjectaccessreviews"),
+            ("list", "namespaces"),
+            ("watch", "namespaces"),
+        ] {
+            let did = (verb.to_owned(), resource.to_owned());
+            assert!(asked.contains(&did), "{did:?} not in {asked:?}");
         }
     });
 }
