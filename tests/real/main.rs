@@ -8,6 +8,8 @@
 /// The cluster, and all that runs in it.
 mod support;
 
+/// What the API server and its stand-in answer: reviews, and refusals.
+mod answers;
 /// Pods of Prometheus that come and go, an API server that restarts.
 mod discovery;
 /// kubectl, Headlamp and the controller manager through the gateway.
@@ -18,7 +20,7 @@ mod identities;
 mod lifetimes;
 /// What callers and the proxy may do in Kubernetes, and may not.
 mod rights;
-/// The stand-ins of the other suites, held against the real programs.
+/// What the API server, Headlamp and their stand-ins pass on.
 mod standing_in;
 /// What a viewer of the cluster and one of a namespace get, at each door.
 mod visibility;

@@ -107,25 +107,26 @@ fn access_review(review: &Value, store: &Store) -> Result<Value, Status> {
         groups: strings(&spec["groups"]),
         extra,
     };
-    if user.username.is_empty() && user.groups.is_empty() {
-        return Err(Status::invalid(
-            AUTHORIZATION,
-            "",
-            "",
-            "spec.user",
-            "Invalid value: \"\": at least one of user or group must be specified",
-        ));
-    }
+    let mut faults = Vec::new();
     let (resource, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
-    if resource.is_object() == path.is_object() {
-        return Err(Status::invalid(
-            AUTHORIZATION,
-            "",
-            "",
-            "spec.resourceAttributes",
-            "Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must \
-             be specified",
-        ));
+    if resource.is_object() && path.is_object() {
+        let (verb, path) = (text(&path["verb"]), text(&path["path"]));
+        let value = format!(
+            "Invalid value: {{\"Path\":\"{path}\",\"Verb\":\"{verb}\"}}: cannot be specified in combination with \
+             resourceAttributes"
+        );
+        faults.push(("spec.nonResourceAttributes", value));
+    } else if !resource.is_object() && !path.is_object() {
+        let value = "Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be \
+                     specified";
+        faults.push(("spec.resourceAttributes", value.to_owned()));
+    }
+    if user.username.is_empty() && user.groups.is_empty() {
+        let value = "Invalid value: \"\": at least one of user or group must be specified";
+        faults.push(("spec.user", value.to_owned()));
+    }
+    if !faults.is_empty() {
+        return Err(Status::invalid_fields(AUTHORIZATION, "", "", &faults));
     }
     Ok(decision(store, &user, spec))
 }

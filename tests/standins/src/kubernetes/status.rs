@@ -105,27 +105,42 @@ impl Status {
 
     /// A field of an object that is not acceptable; `kind` is in the form `Kind.group`.
     pub(crate) fn invalid(group: &str, kind: &str, name: &str, field: &str, value: &str) -> Self {
-        let mut details = json!({
-            "causes": [{"reason": "FieldValueInvalid", "message": value, "field": field}],
-        });
+        Self::invalid_fields(group, kind, name, &[(field, value.to_owned())])
+    }
+
+    /// The same with several fields, each with what is wrong with it.
+    pub(crate) fn invalid_fields(
+        group: &str,
+        kind: &str,
+        name: &str,
+        faults: &[(&str, String)],
+    ) -> Self {
+        let cause = |(field, value): &(&str, String)| json!({"reason": "FieldValueInvalid", "message": value, "field": field});
+        let mut details = json!({ "causes": faults.iter().map(cause).collect::<Vec<_>>() });
         for (key, value) in [("group", group), ("kind", kind), ("name", name)] {
             if !value.is_empty() {
                 details[key] = value.into();
             }
         }
+        let qualified = if group.is_empty() {
+            kind.to_owned()
+        } else {
+            format!("{kind}.{group}")
+        };
+        let texts: Vec<_> = faults
+            .iter()
+            .map(|(field, value)| format!("{field}: {value}"))
+            .collect();
+        let texts = match texts.as_slice() {
+            [one] => one.clone(),
+            several => format!("[{}]", several.join(", ")),
+        };
         Self {
             details: Some(details),
             ..Self::new(
                 422,
                 "Invalid",
-                format!(
-                    "{} \"{name}\" is invalid: {field}: {value}",
-                    if group.is_empty() {
-                        kind.to_owned()
-                    } else {
-                        format!("{kind}.{group}")
-                    }
-                ),
+                format!("{qualified} \"{name}\" is invalid: {texts}"),
             )
         }
     }

@@ -89,6 +89,35 @@ async fn wildcards_names_and_paths_count_as_in_kubernetes() {
 }
 
 #[tokio::test]
+async fn a_review_of_no_access_or_of_two_is_invalid_with_all_its_faults() {
+    let fixture = fixture(Options::default()).await;
+    let version = json!({"verb": "get", "path": "/version"});
+    let both = json!({"user": "x", "resourceAttributes": {}, "nonResourceAttributes": version});
+    for (spec, message) in [
+        (
+            json!({}),
+            "[spec.resourceAttributes: Invalid value: null: exactly one of nonResourceAttributes or \
+             resourceAttributes must be specified, spec.user: Invalid value: \"\": at least one of user or group \
+             must be specified]",
+        ),
+        (
+            both,
+            "spec.nonResourceAttributes: Invalid value: {\"Path\":\"/version\",\"Verb\":\"get\"}: cannot be \
+             specified in combination with resourceAttributes",
+        ),
+    ] {
+        let admin = fixture.server.admin_token();
+        let review = Some(json!({"spec": spec}));
+        let (status, answer) = fixture
+            .call(http::Method::POST, super::ACCESS, admin, review)
+            .await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+        let message = format!(".authorization.k8s.io \"\" is invalid: {message}");
+        assert_eq!(answer["message"], message);
+    }
+}
+
+#[tokio::test]
 async fn impersonation_needs_the_right_to_it() {
     let fixture = fixture(Options::default()).await;
     let ask = async |token: &str| {
