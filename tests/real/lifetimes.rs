@@ -1,10 +1,10 @@
 use std::time::Duration;
 
 use http::{Method, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::api::{Credentials, query};
-use crate::support::proxies::{Extra, TTL};
+use crate::support::proxies::{DENIED_TTL, Extra, TTL};
 use crate::support::{World, proved, run, until};
 
 /// The API server itself remembers a token that was good for this long.
@@ -123,6 +123,55 @@ fn a_token_counts_no_longer_than_its_account_and_its_expiry() {
              {lifetime:?} {:.1} s after its first use, a garbled one at once",
             deleted.as_secs_f32(),
             expired.as_secs_f32()
+        ));
+    });
+}
+
+/// The namespaces that a query which names none tells of; none where it is refused.
+async fn seen(world: &World, proxy: &Extra, token: &str) -> Vec<String> {
+    let path = query("count by (namespace) (container_memory_working_set_bytes)");
+    let url = format!("{}{path}", proxy.url());
+    let bearer = Credentials::Bearer(token);
+    let answer = world.cluster.http.get(&url, bearer).await;
+    if answer.status == StatusCode::FORBIDDEN {
+        return Vec::new();
+    }
+    let answer = answer.ok().json();
+    let rows = answer["data"]["result"].as_array().expect("a vector");
+    let name = |row: &Value| row["metric"]["namespace"].as_str().map(str::to_owned);
+    rows.iter().filter_map(name).collect()
+}
+
+#[test]
+#[ignore = "scripts/e2e runs it"]
+fn a_query_that_names_no_namespace_follows_what_is_granted_and_revoked() {
+    run(async |world| {
+        let proxy = Extra::forgetful(&world.cluster, "following", &world.prometheus.url()).await;
+        let token = account(world, "carol").await;
+        let becomes = async |namespaces: &[&str], limit| {
+            let what = format!("carol sees {namespaces:?}");
+            until(&what, limit, async || {
+                let mut seen = seen(world, &proxy, &token).await;
+                seen.sort();
+                seen == namespaces
+            })
+            .await
+        };
+        becomes(&[], SLACK).await;
+        bind(world, "team-a", "carol").await;
+        // What is denied is remembered for a second, and that nothing can be read for another.
+        let first = becomes(&["team-a"], 2 * DENIED_TTL + SLACK).await;
+        bind(world, "team-b", "carol").await;
+        let second = becomes(&["team-a", "team-b"], TTL + DENIED_TTL + SLACK).await;
+        let bindings = "/apis/rbac.authorization.k8s.io/v1/namespaces/team-a/rolebindings";
+        world.cluster.delete(&format!("{bindings}/carol")).await;
+        let revoked = becomes(&["team-b"], TTL + SLACK).await;
+        proved(format!(
+            "a query that names no namespace shows a first one {:.1} s after it is granted, a second one after \
+             {:.1} s, and one that is revoked is gone after {:.1} s",
+            first.as_secs_f32(),
+            second.as_secs_f32(),
+            revoked.as_secs_f32()
         ));
     });
 }

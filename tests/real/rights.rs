@@ -1,12 +1,12 @@
 use std::collections::BTreeSet;
 
 use http::{Method, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::api::{AGENT, Credentials, query, service_door};
 use crate::support::cluster::URL;
 use crate::support::proxies::ACCOUNT;
-use crate::support::{proved, run};
+use crate::support::{World, proved, run};
 
 #[test]
 #[ignore = "scripts/e2e runs it"]
@@ -92,6 +92,65 @@ fn no_viewer_may_reach_pods_or_other_services_through_the_api_server() {
         proved(format!(
             "viewers have get on services/proxy of prom-rbac-proxy:9090 and on nothing else: {reviews} reviews \
              denied, {requests} requests past it refused, Prometheus' own Service and pod among them"
+        ));
+    });
+}
+
+/// The rules of a caller in a namespace that open something beside what it reads and writes: a way through the API
+/// server to a port, or everything.
+async fn ways_through(world: &World, token: &str, namespace: &str) -> Vec<Value> {
+    let url = format!("{URL}/apis/authorization.k8s.io/v1/selfsubjectrulesreviews");
+    let review = json!({
+        "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview",
+        "spec": { "namespace": namespace },
+    });
+    let bearer = Credentials::Bearer(token);
+    let answer = world
+        .cluster
+        .http
+        .send(Method::POST, &url, bearer, Some(&review));
+    let status = answer.await.ok().json()["status"].clone();
+    assert_eq!(status["incomplete"], false, "{status}");
+    let rules = status["resourceRules"].as_array().expect("rules").clone();
+    assert!(!rules.is_empty());
+    let opens = |rule: &Value| {
+        let resources = rule["resources"].as_array().cloned().unwrap_or_default();
+        resources.iter().any(|resource| {
+            let resource = resource.as_str().unwrap_or_default();
+            ["*", "proxy", "exec", "attach", "portforward"]
+                .iter()
+                .any(|way| resource.rsplit('/').next() == Some(way))
+        })
+    };
+    rules.into_iter().filter(opens).collect()
+}
+
+#[test]
+#[ignore = "scripts/e2e runs it"]
+fn all_rules_of_a_viewer_have_one_way_through_the_api_server() {
+    run(async |world| {
+        let namespaces = world.cluster.object("/api/v1/namespaces").await;
+        let namespaces = namespaces["items"].as_array().expect("a list").clone();
+        let mut reviews = 0;
+        for token in [&world.viewer, &world.alice, &world.mallory] {
+            for namespace in &namespaces {
+                let namespace = namespace["metadata"]["name"].as_str().expect("a name");
+                let ways = ways_through(world, token, namespace).await;
+                if namespace == "monitoring" {
+                    let only = json!([{
+                        "verbs": ["get"], "apiGroups": [""], "resources": ["services/proxy"],
+                        "resourceNames": ["prom-rbac-proxy:9090"],
+                    }]);
+                    assert_eq!(json!(ways), only);
+                } else {
+                    assert_eq!(ways, [Value::Null; 0], "{namespace}");
+                }
+                reviews += 1;
+            }
+        }
+        proved(format!(
+            "of all rules of 3 callers in all namespaces, {reviews} lists, one leads through the API server: get on \
+             services/proxy of prom-rbac-proxy:9090"
         ));
     });
 }
@@ -185,7 +244,7 @@ fn the_proxys_own_account_can_do_what_it_must_and_nothing_else() {
                 continue;
             }
             let object = &event["objectRef"];
-            let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
             let did = (
                 text(&event["verb"]),
                 text(&object["apiGroup"]),

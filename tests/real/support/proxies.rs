@@ -192,11 +192,12 @@ impl Extra {
     /// The same, remembering what Kubernetes says for a short while only.
     pub async fn forgetful(cluster: &Cluster, name: &str, upstream: &str) -> Self {
         let ttl = format!("{}s", TTL.as_secs());
+        let denied_ttl = format!("{}s", DENIED_TTL.as_secs());
         let keys = [
             ("AUTHENTICATION__CACHE__TTL", &*ttl),
-            ("AUTHENTICATION__CACHE__REJECTED_TTL", "1s"),
+            ("AUTHENTICATION__CACHE__REJECTED_TTL", &*denied_ttl),
             ("AUTHORIZATION__CACHE__ALLOWED_TTL", &*ttl),
-            ("AUTHORIZATION__CACHE__DENIED_TTL", "1s"),
+            ("AUTHORIZATION__CACHE__DENIED_TTL", &*denied_ttl),
         ];
         Self::start(cluster, name, upstream, &keys).await
     }
@@ -206,5 +207,6 @@ impl Extra {
     }
 }
 
-/// For how long a forgetful proxy remembers.
+/// For how long a forgetful proxy remembers what was granted, and what was denied.
 pub const TTL: Duration = Duration::from_secs(2);
+pub const DENIED_TTL: Duration = Duration::from_secs(1);
