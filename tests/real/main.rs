@@ -22,5 +22,7 @@ mod lifetimes;
 mod rights;
 /// What the API server, Headlamp and their stand-ins pass on.
 mod standing_in;
+/// What an API server answers that is just starting.
+mod starting;
 /// What a viewer of the cluster and one of a namespace get, at each door.
 mod visibility;

@@ -102,6 +102,13 @@ impl Cluster {
         running.starts.push((start, Timestamp::now()));
     }
 
+    /// How long the API server took until it was ready, the last time.
+    pub async fn last_start(&self) -> Duration {
+        let running = self.running.lock().await;
+        let (from, to) = running.starts.last().expect("it has started");
+        to.duration_since(*from).unsigned_abs()
+    }
+
     /// Whether the API server was not ready yet when an event of its audit log came: until it has read all roles,
     /// it refuses what it grants later.
     pub async fn was_starting(&self, event: &Value) -> bool {
