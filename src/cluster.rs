@@ -30,6 +30,7 @@ use tokio::task::JoinHandle;
 use tower::ServiceBuilder;
 use tower_http::map_response_body::MapResponseBodyLayer;
 
+use crate::goaway;
 use crate::namespace::Namespace;
 
 #[cfg(test)]
@@ -260,10 +261,15 @@ impl KubeCluster {
                     .await
                     .map_err(|_| Unavailable::Busy)?;
                 drop(waiting);
-                Api::<K>::all(client)
-                    .create(&PostParams::default(), &review)
-                    .await
-                    .map_err(|error| unavailable(&error))
+                let (api, parameters) = (Api::<K>::all(client), PostParams::default());
+                for _ in 1..goaway::ATTEMPTS {
+                    match api.create(&parameters, &review).await {
+                        Err(error) if goaway::is_unprocessed(&error) => {}
+                        answer => return answer.map_err(|error| unavailable(&error)),
+                    }
+                }
+                let answer = api.create(&parameters, &review).await;
+                answer.map_err(|error| unavailable(&error))
             };
             tokio::time::timeout(timeout, asked)
                 .await

@@ -29,6 +29,7 @@ pub mod config;
 pub mod error;
 pub mod explain;
 pub mod gateway;
+mod goaway;
 pub mod limits;
 pub mod manual;
 pub mod metrics;

@@ -4,7 +4,6 @@
 //! client certificates and headers of the proxy's own stay behind: with them a caller would be somebody else.
 
 use std::error::Error as _;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -13,7 +12,6 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, Response, Uri, Version};
-use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -27,6 +25,8 @@ use tokio::net::TcpStream;
 use tower::{BoxError, Service};
 
 use super::body::GatewayBody;
+use super::sent::Sent;
+use crate::goaway;
 
 /// Streams that one HTTP/2 connection is given. A server says how many it takes, and one more would wait for
 /// another's end, which for watches means half an hour. 100 is the least that RFC 9113 recommends to allow, and
@@ -174,20 +174,29 @@ impl Connections {
     ) -> Result<Response<GatewayBody>, PassError> {
         let target = self.server.target(request.uri())?;
         let (head, body) = request.into_parts();
-        let body = Sent::new(body);
+        let mut body = Sent::new(body);
         let (client, place) = self.lane();
-        // Such a request can be sent twice: a connection that the API server closes just as it is used tells
-        // nothing of the request.
-        let again = (body.is_none() && matches!(head.method, Method::GET | Method::HEAD))
-            .then(|| outgoing(&head.method, &target, head.headers.clone(), Sent::none()));
-        let first = outgoing(&head.method, &target, head.headers, body);
-        let answer = match (client.request(first).await, again) {
-            (Err(error), Some(again)) if !error.is_connect() => {
-                log(&error);
-                client.request(again).await
+        // A request that only reads can be sent twice: a connection that the API server closes just as it is used
+        // tells nothing of what became of it.
+        let mut may_repeat = body.is_none() && matches!(head.method, Method::GET | Method::HEAD);
+        for _ in 1..goaway::ATTEMPTS {
+            let again = body.again();
+            let headers = head.headers.clone();
+            let request = outgoing(&head.method, &target, headers, body);
+            let error = match client.request(request).await {
+                Ok(answer) => return Ok(received(answer, place)),
+                Err(error) => error,
+            };
+            if !goaway::is_unprocessed(&error)
+                && (error.is_connect() || !std::mem::take(&mut may_repeat))
+            {
+                return Err(failure(&error));
             }
-            (answer, _) => answer,
-        };
+            log(&error);
+            body = again.body().ok_or(PassError::Broken)?;
+        }
+        let request = outgoing(&head.method, &target, head.headers, body);
+        let answer = client.request(request).await;
         let answer = answer.map_err(|error| failure(&error))?;
         Ok(received(answer, place))
     }
@@ -266,49 +275,6 @@ fn failure(error: &legacy::Error) -> PassError {
 fn log(error: &legacy::Error) {
     let cause = error.source();
     tracing::debug!(%error, cause, "the API server did not answer");
-}
-
-/// The body of a caller's request, as it comes; or none, which can be sent as often as one likes.
-pub(super) struct Sent(Option<Incoming>);
-
-impl Sent {
-    fn new(body: Incoming) -> Self {
-        Self((!body.is_end_stream()).then_some(body))
-    }
-
-    fn none() -> Self {
-        Self(None)
-    }
-
-    fn is_none(&self) -> bool {
-        self.0.is_none()
-    }
-}
-
-impl Body for Sent {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match &mut self.0 {
-            Some(body) => Pin::new(body).poll_frame(context),
-            None => Poll::Ready(None),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(Body::is_end_stream)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.0 {
-            Some(body) => body.size_hint(),
-            None => SizeHint::with_exact(0),
-        }
-    }
 }
 
 /// Opens connections. Nothing of it is bounded in time but the opening.

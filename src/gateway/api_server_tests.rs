@@ -14,6 +14,9 @@ use tokio::sync::mpsc;
 
 use super::*;
 
+#[path = "goaway_tests.rs"]
+mod goaway_tests;
+
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// Serves HTTP on a loopback port, with TLS where there is a configuration.
@@ -90,6 +93,11 @@ where
     let authority = CertificateAuthority::new("test");
     let identity = authority.issue(&["kubernetes.test"]);
     let address = serve(Some(identity.server_config()), connections, answer).await;
+    configured(&authority, address)
+}
+
+/// The API server at that address, as such a configuration has it.
+fn configured(authority: &CertificateAuthority, address: SocketAddr) -> ApiServer {
     let own = authority.issue(&["proxy"]);
     let file = |name: &str, content: &str| {
         let port = address.port();

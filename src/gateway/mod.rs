@@ -10,6 +10,7 @@ mod body;
 mod headers;
 mod refusal;
 mod route;
+mod sent;
 mod tunnel;
 
 use std::convert::Infallible;

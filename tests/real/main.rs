@@ -24,5 +24,7 @@ mod rights;
 mod standing_in;
 /// What an API server answers that is just starting.
 mod starting;
+/// Callers whom the API server does not know, at the gateway.
+mod strangers;
 /// What a viewer of the cluster and one of a namespace get, at each door.
 mod visibility;

@@ -139,7 +139,12 @@ impl Http {
     /// Sends a request as it is.
     pub async fn request(&self, request: Request<Full<Bytes>>) -> Result<Answer, String> {
         let exchange = async {
-            let answer = self.0.request(request).await;
+            let answer = loop {
+                match self.0.request(request.clone()).await {
+                    Err(error) if is_unprocessed(&error) => {}
+                    answer => break answer,
+                }
+            };
             let (head, body) = answer.map_err(|error| format!("{error:?}"))?.into_parts();
             let body = body
                 .collect()
@@ -155,6 +160,15 @@ impl Http {
         let answer = tokio::time::timeout(LIMIT, exchange).await;
         answer.unwrap_or_else(|_| Err(format!("no answer within {LIMIT:?}")))
     }
+}
+
+/// Whether the connection has ended before the request counted, as the API server is told to end some.
+fn is_unprocessed(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.any(|cause| {
+        let error = cause.downcast_ref::<h2::Error>();
+        error.is_some_and(|error| error.is_go_away() && error.is_remote())
+    })
 }
 
 /// Parameters, encoded.

@@ -1,0 +1,27 @@
+//! Requests that an HTTP/2 server has told it will not look at, and that can be sent again whatever they are.
+//!
+//! A server that wants to end a connection says up to which request it has read (RFC 9113, section 6.8); what was
+//! under way then belongs on another connection. An API server does so when it ends, by chance where it is told to
+//! (`--goaway-chance`), and after each request that it refuses with 401, whoever else's are on that connection.
+
+use std::error::Error;
+
+use h2::Reason;
+
+/// How often one request is sent again, since another connection may end in the same way.
+pub(crate) const ATTEMPTS: usize = 8;
+
+/// Whether the server has said that it did not process the request that failed with `error`.
+pub(crate) fn is_unprocessed(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            // h2 gives this to the requests past the last one that counts, and to no other.
+            let ended = error.is_go_away() && error.reason() == Some(Reason::NO_ERROR);
+            let refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
+            return error.is_remote() && (ended || refused);
+        }
+        cause = error.source();
+    }
+    false
+}
