@@ -23,7 +23,7 @@ demo: tools ## Runs everything together on this machine, and prints what to try
 	exec $(TARGET)/debug/demo --proxy $(TARGET)/release/prom-rbac-proxy
 
 .PHONY: test
-test: tools lint unit deploy-check ## All that CI runs
+test: tools lint unit deploy-check bench-smoke ## All that CI runs
 	@echo "make test: all passed"
 
 .PHONY: lint
@@ -77,6 +77,10 @@ bench: ## Everything under load, beside nginx and the two peers; writes docs/per
 .PHONY: bench-short
 bench-short: ## The main cases, in less than two minutes; writes target/bench/summary.json
 	scripts/bench short
+
+.PHONY: bench-smoke
+bench-smoke: ## The load benchmark once, for seconds: that it works, and no numbers
+	scripts/bench smoke
 
 .PHONY: bench-micro
 bench-micro: ## Each step of a request's way
