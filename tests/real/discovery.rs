@@ -6,6 +6,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::api::query;
+use crate::support::cluster::URL;
 use crate::support::pods::{self, Pod};
 use crate::support::{SOON, World, proved, run, until};
 
@@ -136,6 +137,8 @@ fn an_api_server_that_restarts_is_not_noticed_by_those_who_are_known() {
             answer.text()
         );
         cluster.start_api_server().await;
+        // Its watches would begin again after up to a minute, and nothing would list the pod until then.
+        cluster.start_controllers(URL).await;
         let server = world.prometheus.address();
         let third = Pod::start(cluster, "prometheus-2", "10.77.0.23", server).await;
         let (listed, used) = until_used(world, &third).await;

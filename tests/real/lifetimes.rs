@@ -11,7 +11,7 @@ use crate::support::{World, proved, run, until};
 const REMEMBERED_BY_KUBERNETES: Duration = Duration::from_secs(10);
 
 /// What a request, and a busy machine, may take.
-const SLACK: Duration = Duration::from_secs(3);
+const SLACK: Duration = Duration::from_secs(5);
 
 async fn status(world: &World, proxy: &Extra, token: &str, path: &str) -> StatusCode {
     let url = format!("{}{path}", proxy.url());
@@ -100,7 +100,7 @@ fn a_token_counts_no_longer_than_its_account_and_its_expiry() {
             status(world, &proxy, &token, &path).await == StatusCode::UNAUTHORIZED
         })
         .await;
-        let lifetime = Duration::from_secs(6);
+        let lifetime = Duration::from_secs(8);
         let claims = json!({ "sub": "guest", "groups": ["team-a-guests"] });
         let token = world.cluster.issuer.token(lifetime, claims);
         bind_group(world, "team-a-guests").await;

@@ -33,14 +33,17 @@ impl<'a> Caller<'a> {
         let ingress = format!("{}/clusters/main{plugin}", world.proxies.url(1));
         let cookie = Credentials::Cookie(&self.cookie);
         let gateway = &world.headlamp_behind_gateway;
+        let (service, ingress, direct, gateway) = tokio::join!(
+            world.headlamp.get(&self.cookie, &plugin),
+            world.cluster.http.get(&ingress, cookie),
+            world.ask(self.token, path),
+            gateway.get(&self.cookie_behind_gateway, &plugin),
+        );
         [
-            ("service", world.headlamp.get(&self.cookie, &plugin).await),
-            ("ingress", world.cluster.http.get(&ingress, cookie).await),
-            ("direct", world.ask(self.token, path).await),
-            (
-                "gateway",
-                gateway.get(&self.cookie_behind_gateway, &plugin).await,
-            ),
+            ("service", service),
+            ("ingress", ingress),
+            ("direct", direct),
+            ("gateway", gateway),
         ]
     }
 }
@@ -59,10 +62,10 @@ async fn compare(world: &World, token: &str, own: &Prometheus) -> Tally {
     let mut tally = Tally::default();
     for expression in corpus::headlamp() {
         let path = chart(&expression);
-        let (status, expected) = own.get(&path).await.expect("Prometheus");
+        let (expected, answers) = tokio::join!(own.get(&path), caller.ask(world, &path));
+        let (status, expected) = expected.expect("Prometheus");
         assert_eq!(status, StatusCode::OK, "{expression}: {expected}");
         let expected: Value = serde_json::from_str(&expected).expect("JSON");
-        let answers = caller.ask(world, &path).await;
         if answers
             .iter()
             .all(|(_, answer)| answer.status == StatusCode::FORBIDDEN)

@@ -70,9 +70,11 @@ pub fn run(test: impl AsyncFnOnce(&'static World)) {
     let limit = Duration::from_secs(180) + soak();
     RUNTIME.block_on(async {
         let world = WORLD.get_or_init(World::start).await;
+        let start = Instant::now();
         tokio::time::timeout(limit, test(world))
             .await
             .expect("the test took too long");
+        println!("  in {:.1} s", start.elapsed().as_secs_f32());
     });
 }
 
