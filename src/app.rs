@@ -381,7 +381,7 @@ fn refresh_gauges(
     Arc::new(move || {
         metrics.review_entries(Review::Token, shared.authenticator.entries());
         metrics.review_entries(Review::Access, shared.authorizer.entries());
-                let counted = metrics.audit_dropped();
+        let counted = metrics.audit_dropped();
         counted.inc_by(lost.count().saturating_sub(counted.get()));
     })
 }

@@ -168,7 +168,11 @@ impl Record {
             AuditQuery::Hash => {
                 let digest = ring::digest::digest(&ring::digest::SHA256, expression.as_bytes());
                 let first = digest.as_ref().first_chunk().expect("it has 32 bytes");
-                Some(Hexadecimal::of(u64::from_be_bytes(*first)).as_str().to_owned())
+                Some(
+                    Hexadecimal::of(u64::from_be_bytes(*first))
+                        .as_str()
+                        .to_owned(),
+                )
             }
             AuditQuery::Full => {
                 Some(expression[..expression.floor_char_boundary(SHOWN_QUERY_BYTES)].to_owned())
@@ -326,10 +330,7 @@ impl Inner {
     clippy::trivially_copy_pass_by_ref,
     reason = "the form that serde asks for"
 )]
-fn shown<S: serde::Serializer>(
-    time: &jiff::Timestamp,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
+fn shown<S: serde::Serializer>(time: &jiff::Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(time)
 }
 

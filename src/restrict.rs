@@ -254,12 +254,7 @@ impl Parameters {
         }
     }
 
-    fn request(
-        self,
-        endpoint: Endpoint,
-        method: &Method,
-        treatment: Treatment,
-    ) -> UpstreamRequest {
+    fn request(self, endpoint: Endpoint, method: &Method, treatment: Treatment) -> UpstreamRequest {
         let Self {
             mut target,
             path_len,
@@ -284,4 +279,3 @@ impl Parameters {
         }
     }
 }
-

@@ -188,14 +188,20 @@ impl Authenticator {
         let key = self
             .digester
             .digest(std::iter::once(token.expose().as_bytes()).chain(audiences));
-        let verdict = self.cache.answer(key, || self.clone().review(token.into_owned())).await;
+        let verdict = self
+            .cache
+            .answer(key, || self.clone().review(token.into_owned()))
+            .await;
         match verdict.map_err(AuthenticationError::Unavailable)?.value {
             Verdict::Known(caller) => Ok(caller),
             Verdict::Rejected => Err(AuthenticationError::Rejected),
         }
     }
 
-    async fn review(self: Arc<Self>, token: Token<'static>) -> Result<Answer<Verdict>, Unavailable> {
+    async fn review(
+        self: Arc<Self>,
+        token: Token<'static>,
+    ) -> Result<Answer<Verdict>, Unavailable> {
         let rejected = |fresh_for| Answer {
             value: Verdict::Rejected,
             fresh_for,

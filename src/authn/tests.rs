@@ -202,7 +202,11 @@ async fn t16_nothing_is_remembered_past_the_tokens_own_end() {
     );
     let answer = authenticator
         .clone()
-        .review(Token::parse(expiring(5).as_bytes()).expect("a token").into_owned())
+        .review(
+            Token::parse(expiring(5).as_bytes())
+                .expect("a token")
+                .into_owned(),
+        )
         .await;
     let answer = answer.expect("an answer");
     assert!(

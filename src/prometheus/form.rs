@@ -41,7 +41,10 @@ pub(super) fn pairs(
 
 fn decode(text: &[u8]) -> Result<Cow<'_, str>, FormError> {
     // One of these is an error, or stands for something else; most names and many values have none.
-    if !text.iter().any(|byte| matches!(byte, b'%' | b'+' | b';' | 0)) {
+    if !text
+        .iter()
+        .any(|byte| matches!(byte, b'%' | b'+' | b';' | 0))
+    {
         let plain = std::str::from_utf8(text).map_err(|_| FormError::Encoding)?;
         return Ok(Cow::Borrowed(plain));
     }
