@@ -24,8 +24,10 @@ pub(super) const READY: &str = "/-/ready";
 /// How long a connection that nobody uses is kept. Below the five minutes of Prometheus itself.
 const POOL_IDLE: Duration = Duration::from_secs(90);
 
-/// Prometheus' heads are small; one with more bytes is refused.
-const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// What is read at once, and the longest head of an answer that is taken, as hyper has one limit for both. An open
+/// answer keeps two of these in memory; with fewer bytes, long answers take more processor time than through nginx.
+/// Prometheus' heads have some hundred bytes.
+const MAX_READ_BYTES: usize = 10 * 1024;
 
 /// A client with connections of its own. It sends a request anew when a connection that was kept turns out to be
 /// closed before a byte was sent, and in no other case.
@@ -33,7 +35,7 @@ pub(super) fn client(connector: Connector) -> Client<Connector, Full<Bytes>> {
     Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(POOL_IDLE)
-        .http1_max_buf_size(MAX_HEAD_BYTES)
+        .http1_read_buf_exact_size(MAX_READ_BYTES)
         .build(connector)
 }
 

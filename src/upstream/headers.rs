@@ -30,6 +30,10 @@ pub struct Passed {
     gzip: bool,
 }
 
+/// Room for the headers of most responses: type and encoding, and the four that every response of ours has. hyper
+/// keeps the map for as long as the connection lasts.
+const RESPONSE_HEADERS: usize = 6;
+
 /// Room for the headers of a request: those of this file, those of the configuration, the type of a form, and Host.
 const HEADERS: usize = 10;
 
@@ -67,7 +71,7 @@ impl Passed {
 
 /// The headers of an answer that pass to the caller.
 pub(super) fn to_caller(headers: &HeaderMap) -> HeaderMap {
-    let mut passed = HeaderMap::with_capacity(8);
+    let mut passed = HeaderMap::with_capacity(RESPONSE_HEADERS);
     for name in TO_CALLER {
         if let Some(value) = headers.get(&name) {
             passed.insert(name, value.clone());
