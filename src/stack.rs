@@ -10,7 +10,8 @@ use futures_util::future::BoxFuture;
 use http::{HeaderName, HeaderValue, Method, Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
-use tower::{BoxError, Service};
+use hyper::service::Service;
+use tower::BoxError;
 
 use crate::audit::{Log, Record, RequestId};
 use crate::body::ResponseBody;
@@ -145,14 +146,7 @@ impl Service<Request<Incoming>> for Stack {
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
 
-    fn poll_ready(
-        &mut self,
-        _: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Result<(), Infallible>> {
-        std::task::Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
         let stack = self.clone();
         Box::pin(async move { Ok(stack.answer(request, Entrance::Service).await) })
     }

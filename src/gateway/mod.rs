@@ -16,13 +16,12 @@ mod tunnel;
 use std::convert::Infallible;
 use std::fmt::Display;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, Request, Response};
 use hyper::body::Incoming;
-use tower::Service;
+use hyper::service::Service;
 
 pub use self::api_server::{ApiServer, SetupError};
 use self::api_server::{Connections, PassError};
@@ -175,11 +174,7 @@ impl Service<Request<Incoming>> for Gateway {
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
         let gateway = self.clone();
         Box::pin(async move { Ok(gateway.respond(request).await) })
     }

@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -11,9 +10,9 @@ use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
+use hyper::service::Service;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
-use tower::Service;
 
 use crate::metrics::Metrics;
 
@@ -154,11 +153,7 @@ impl Service<Request<Incoming>> for Admin {
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
         let admin = self.clone();
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         Box::pin(async move { Ok(admin.respond(method, path).await) })

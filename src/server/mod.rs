@@ -4,6 +4,7 @@
 //! with the upstream connections of that worker, so that a request crosses no thread.
 
 pub mod admin;
+mod congestion;
 mod patience;
 mod stream;
 mod taking;
@@ -18,16 +19,15 @@ use std::time::Duration;
 use http::{Request, Response, Version};
 use http_body::Body;
 use hyper::body::Incoming;
-use hyper::service::{Service as _, service_fn};
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use hyper_util::service::TowerToHyperService;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tower::Service;
 
+use self::congestion::Congestion;
 use self::patience::Patient;
 use self::stream::Counted;
 pub use self::stream::Peer;
@@ -163,7 +163,7 @@ impl<S> Listener<S> {
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
         S: Clone + Send + Sync + 'static,
         S::Future: Send + 'static,
-        B: Body + Send + 'static,
+        B: Body + Send + Unpin + 'static,
         B::Data: Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
@@ -232,28 +232,57 @@ impl Connection {
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
         S: Clone + Send + 'static,
         S::Future: Send + 'static,
-        B: Body + Send + 'static,
+        B: Body + Send + Unpin + 'static,
         B::Data: Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let Some(tls) = &self.tls else {
-            return self.serve_http(stream, service).await;
-        };
+        // Boxed, as a connection without TLS would take that much more memory, too.
+        match self.tls.clone() {
+            None => {
+                let first = stream.first_byte();
+                match tokio::time::timeout(self.limits.header_timeout, first).await {
+                    Ok(Ok(first)) => self.serve_http(stream, Spoken::by(first), service).await,
+                    Ok(Err(error)) => tracing::debug!(%error, "a connection broke unused"),
+                    Err(_) => tracing::debug!("nothing came over a connection in time"),
+                }
+            }
+            Some(tls) => Box::pin(self.serve_https(&tls, stream, service)).await,
+        }
+    }
+
+    async fn serve_https<G, S, B>(
+        self,
+        tls: &Reloaded<Arc<rustls::ServerConfig>>,
+        stream: Counted<G>,
+        service: S,
+    ) where
+        G: Unpin + Send + 'static,
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+        S: Clone + Send + 'static,
+        S::Future: Send + 'static,
+        B: Body + Send + Unpin + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let acceptor = tokio_rustls::TlsAcceptor::from(tls.now().as_ref().clone());
         match tokio::time::timeout(self.limits.header_timeout, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => self.serve_http(stream, service).await,
+            Ok(Ok(stream)) => {
+                let agreed = stream.get_ref().1.alpn_protocol();
+                let spoken = agreed.map_or(Spoken::Either, Spoken::agreed);
+                self.serve_http(stream, spoken, service).await;
+            }
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
             Err(_) => tracing::debug!("a TLS handshake took too long"),
         }
     }
 
-    async fn serve_http<I, S, B>(self, stream: I, service: S)
+    async fn serve_http<I, S, B>(self, stream: I, spoken: Spoken, service: S)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
         S: Clone + Send + 'static,
         S::Future: Send + 'static,
-        B: Body + Send + 'static,
+        B: Body + Send + Unpin + 'static,
         B::Data: Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
@@ -277,14 +306,22 @@ impl Connection {
                 .initial_stream_window_size(window)
                 .initial_connection_window_size(window * protocol.max_streams);
         }
+        let builder = match spoken {
+            Spoken::Http1 => builder.http1_only(),
+            Spoken::Http2 => builder.http2_only(),
+            Spoken::Either => builder,
+        };
         // A tunnel or watch may rest for as long as its two ends like.
         let limit = self.limits.header_timeout;
-        let stream = Patient::new(stream, limit, !protocol.upgrades);
+        let congestion = Congestion::default();
+        let stream = Patient::new(stream, limit, !protocol.upgrades, congestion.clone());
         let stream = TokioIo::new(stream);
         let service = service_fn(move |request: Request<Incoming>| {
-            let watch = !protocol.upgrades && request.version() == Version::HTTP_2;
-            let answer = TowerToHyperService::new(service.clone()).call(request);
-            async move { Ok::<_, Infallible>(taking::watched(answer.await?, watch.then_some(limit))) }
+            let streams = request.version() == Version::HTTP_2;
+            let congestion = (!streams).then(|| congestion.clone());
+            let watched = (streams && !protocol.upgrades).then_some(limit);
+            let answer = service.call(request);
+            async move { Ok::<_, Infallible>(taking::taken(answer.await?, watched, congestion)) }
         });
         let ended = if protocol.upgrades {
             let connection = builder.serve_connection_with_upgrades(stream, service);
@@ -295,6 +332,34 @@ impl Connection {
         };
         if let Err(error) = ended {
             tracing::debug!(%error, "a connection ended with an error");
+        }
+    }
+}
+
+/// What is known of a connection's protocol before hyper looks. It then need not put back what it has looked at, for
+/// which it would double its buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spoken {
+    Http1,
+    Http2,
+    Either,
+}
+
+impl Spoken {
+    /// The preface of HTTP/2 and the methods POST, PUT and PATCH begin with the same letter.
+    fn by(first_byte: u8) -> Self {
+        if first_byte == b'P' {
+            Self::Either
+        } else {
+            Self::Http1
+        }
+    }
+
+    fn agreed(protocol: &[u8]) -> Self {
+        if protocol == b"h2" {
+            Self::Http2
+        } else {
+            Self::Http1
         }
     }
 }

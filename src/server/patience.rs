@@ -7,42 +7,48 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
+
+use super::congestion::Congestion;
 
 /// So many bytes tell HTTP/2 from HTTP/1.1: the length of its preface. No request is shorter, but for one
 /// without a header.
 const FIRST_BYTES: usize = 24;
 
-/// A stream that fails when its other end does nothing for too long.
+/// A stream that fails when its other end does nothing for too long, and tells when it takes no more.
 pub(super) struct Patient<I> {
     stream: I,
     limit: Duration,
-    /// How many of the first bytes have not come.
-    missing: usize,
-    first: Pin<Box<Sleep>>,
-    /// Runs while bytes wait to be taken. `None` where they may wait for ever.
-    taking: Option<Taking>,
+    /// How many of the first bytes have not come, and until when they must. `None`: all came.
+    first: Option<(usize, Pin<Box<Sleep>>)>,
+    taking: Taking,
+    congestion: Congestion,
 }
 
-struct Taking {
-    timer: Pin<Box<Sleep>>,
-    runs: bool,
+/// Whether bytes wait to be taken.
+enum Taking {
+    /// They may wait for ever.
+    Whenever,
+    /// They do not wait. Most connections never make a timer.
+    Now,
+    /// They wait, and end the connection when this does.
+    Late(Pin<Box<Sleep>>),
 }
 
 impl<I> Patient<I> {
     /// Gives the other end `limit` for the first bytes, and, with `taking`, for each time that it takes nothing
     /// of what is written.
-    pub(super) fn new(stream: I, limit: Duration, taking: bool) -> Self {
-        let timer = || Box::pin(tokio::time::sleep(limit));
+    pub(super) fn new(stream: I, limit: Duration, taking: bool, congestion: Congestion) -> Self {
         Self {
             stream,
             limit,
-            missing: FIRST_BYTES,
-            first: timer(),
-            taking: taking.then(|| Taking {
-                timer: timer(),
-                runs: false,
-            }),
+            first: Some((FIRST_BYTES, Box::pin(tokio::time::sleep(limit)))),
+            taking: if taking {
+                Taking::Now
+            } else {
+                Taking::Whenever
+            },
+            congestion,
         }
     }
 
@@ -52,18 +58,22 @@ impl<I> Patient<I> {
         context: &mut Context<'_>,
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        let Some(taking) = &mut self.taking else {
+        self.congestion.wrote(written.is_ready());
+        match (&mut self.taking, written.is_ready()) {
+            (Taking::Whenever | Taking::Now, true) | (Taking::Whenever, false) => return written,
+            (Taking::Late(_), true) => {
+                self.taking = Taking::Now;
+                return written;
+            }
+            (Taking::Now, false) => {
+                self.taking = Taking::Late(Box::pin(tokio::time::sleep(self.limit)));
+            }
+            (Taking::Late(_), false) => {}
+        }
+        let Taking::Late(timer) = &mut self.taking else {
             return written;
         };
-        if written.is_ready() {
-            taking.runs = false;
-            return written;
-        }
-        if !taking.runs {
-            taking.timer.as_mut().reset(Instant::now() + self.limit);
-            taking.runs = true;
-        }
-        taking.timer.as_mut().poll(context).map(|()| {
+        timer.as_mut().poll(context).map(|()| {
             Err(io::Error::new(
                 io::ErrorKind::TimedOut,
                 "the caller takes nothing of the answer",
@@ -80,15 +90,17 @@ impl<I: AsyncRead + Unpin> AsyncRead for Patient<I> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if self.missing == 0 {
+        let Some((missing, timer)) = &mut self.first else {
             return read;
-        }
+        };
         if read.is_ready() {
-            let came = buffer.filled().len() - before;
-            self.missing = self.missing.saturating_sub(came);
+            *missing = missing.saturating_sub(buffer.filled().len() - before);
+            if *missing == 0 {
+                self.first = None;
+            }
             return read;
         }
-        self.first.as_mut().poll(context).map(|()| {
+        timer.as_mut().poll(context).map(|()| {
             Err(io::Error::new(
                 io::ErrorKind::TimedOut,
                 "the caller sends nothing",
@@ -139,17 +151,21 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(10);
 
+    fn patiently<I>(stream: I, taking: bool) -> Patient<I> {
+        Patient::new(stream, LIMIT, taking, Congestion::default())
+    }
+
     #[tokio::test(start_paused = true)]
     async fn h09_the_first_bytes_must_come_in_time_and_later_ones_need_not() {
         let (near, mut far) = tokio::io::duplex(64);
-        let mut patient = Patient::new(near, LIMIT, true);
+        let mut patient = patiently(near, true);
         far.write_all(b"PRI * ").await.expect("written");
         let mut buffer = [0; FIRST_BYTES];
         let error = patient.read_exact(&mut buffer).await.expect_err("too late");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
 
         let (near, mut far) = tokio::io::duplex(64);
-        let mut patient = Patient::new(near, LIMIT, true);
+        let mut patient = patiently(near, true);
         far.write_all(&[b'a'; FIRST_BYTES]).await.expect("written");
         patient.read_exact(&mut buffer).await.expect("in time");
         let later = tokio::time::timeout(100 * LIMIT, patient.read_u8()).await;
@@ -159,7 +175,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn h16_what_is_written_must_be_taken_bit_by_bit_where_that_is_asked_for() {
         let (near, mut far) = tokio::io::duplex(4);
-        let mut patient = Patient::new(near, LIMIT, true);
+        let mut patient = patiently(near, true);
         let reader = tokio::spawn(async move {
             for _ in 0..4 {
                 tokio::time::sleep(LIMIT * 3 / 4).await;
@@ -173,7 +189,7 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
 
         let (near, _far) = tokio::io::duplex(4);
-        let mut tunnel = Patient::new(near, LIMIT, false);
+        let mut tunnel = patiently(near, false);
         let written = tokio::time::timeout(100 * LIMIT, tunnel.write_all(&[0; 64])).await;
         assert!(written.is_err(), "it waits");
     }

@@ -7,9 +7,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Request;
+use hyper::service::Service;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tower::Service;
 
 /// Signs of life that may be missing before a socket counts as gone.
 const KEEP_ALIVE_PROBES: u32 = 3;
@@ -30,6 +30,17 @@ impl<G> Counted<G> {
         Self {
             stream,
             _guards: guards,
+        }
+    }
+}
+
+impl<G> Counted<G> {
+    /// Waits for the first byte, and leaves it where it is.
+    pub(super) async fn first_byte(&self) -> io::Result<u8> {
+        let mut first = [0];
+        match self.stream.peek(&mut first).await? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(first[0]),
         }
     }
 }
@@ -99,11 +110,7 @@ where
     type Error = S::Error;
     type Future = S::Future;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.service.poll_ready(context)
-    }
-
-    fn call(&mut self, mut request: Request<B>) -> S::Future {
+    fn call(&self, mut request: Request<B>) -> S::Future {
         if let Some(peer) = self.peer {
             request.extensions_mut().insert(peer);
         }

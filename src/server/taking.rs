@@ -15,17 +15,24 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tower::BoxError;
 
-/// A body, watched or not.
-pub(super) type Taken<B> = Either<B, Watched<B>>;
+use super::congestion::{Congestion, Spared};
 
-/// Watches a response's body. `None` lets its caller take nothing for ever.
-pub(super) fn watched<B>(response: Response<B>, limit: Option<Duration>) -> Response<Taken<B>>
+/// A body, watched or not.
+pub(super) type Taken<B> = Either<Spared<B>, Watched<B>>;
+
+/// Watches a response's body, if there is a `limit` to how long its caller may take nothing, and spares it while its
+/// connection has a `congestion`.
+pub(super) fn taken<B>(
+    response: Response<B>,
+    limit: Option<Duration>,
+    congestion: Option<Congestion>,
+) -> Response<Taken<B>>
 where
     B: Body + Send + 'static,
 {
     response.map(|body| match limit {
         Some(limit) if !body.is_end_stream() => Either::Right(Watched::new(body, limit)),
-        _ => Either::Left(body),
+        _ => Either::Left(Spared::new(body, congestion)),
     })
 }
 
