@@ -43,4 +43,5 @@ pub mod review_cache;
 pub mod server;
 pub mod stack;
 pub mod telemetry;
+pub mod trace;
 pub mod upstream;
