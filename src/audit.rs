@@ -11,14 +11,15 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::authn::Caller;
-use crate::authz::Permit;
+use crate::authz::{Permit, Scope};
 use crate::body::BodyError;
 use crate::config::AuditQuery;
 use crate::limits::Slot;
-use crate::metrics::{Decision, Door, Metrics, StatusClass};
+use crate::metrics::{Decision, Door, Ended, Metrics, StatusClass};
 use crate::namespace::Namespace;
 use crate::prometheus::{Endpoint, PrometheusRequest};
 use crate::telemetry::Lines;
+use crate::trace::TraceContext;
 
 /// Names of namespaces in one line; the count stands beside them.
 const SHOWN_NAMESPACES: usize = 20;
@@ -65,6 +66,9 @@ impl Log {
             decision: Decision::Failed,
             reason: None,
             status: None,
+            trace: None,
+            kubernetes: Duration::ZERO,
+            waited: Duration::ZERO,
             upstream: None,
             bytes: 0,
             outcome: Outcome::Cancelled,
@@ -124,6 +128,11 @@ struct Inner {
     decision: Decision,
     reason: Option<String>,
     status: Option<StatusCode>,
+    trace: Option<TraceContext>,
+    /// How long Kubernetes was waited for.
+    kubernetes: Duration,
+    /// How long anything else was: a place, the caller's body.
+    waited: Duration,
     upstream: Option<Duration>,
     bytes: u64,
     outcome: Outcome,
@@ -146,6 +155,21 @@ impl Record {
     /// How it came, once that is known better.
     pub fn door(&mut self, door: Door) {
         self.0.door = door;
+    }
+
+    /// The trace that it belongs to.
+    pub fn trace(&mut self, trace: Option<TraceContext>) {
+        self.0.trace = trace;
+    }
+
+    /// How long it waited for Kubernetes, once more.
+    pub fn kubernetes(&mut self, duration: Duration) {
+        self.0.kubernetes += duration;
+    }
+
+    /// How long it waited for a place, or for its own body, once more.
+    pub fn waited(&mut self, duration: Duration) {
+        self.0.waited += duration;
     }
 
     /// Who sent it.
@@ -195,6 +219,9 @@ impl Record {
             .cloned()
             .collect();
         self.0.decision = permit.decision();
+        if let Scope::Series(_) = permit.scope() {
+            self.0.log.0.metrics.restricted();
+        }
     }
 
     /// That it was refused, and why.
@@ -219,6 +246,9 @@ impl Record {
     /// The response begins. `slots` are held until it ends.
     pub fn responded(mut self, status: StatusCode, slots: Option<[Slot; 2]>) -> Completion {
         self.0.status = Some(status);
+        let others = self.0.kubernetes + self.0.waited + self.0.upstream.unwrap_or_default();
+        let own = self.0.started.elapsed().saturating_sub(others);
+        self.0.log.0.metrics.own(own);
         Completion {
             record: self,
             _slots: slots,
@@ -255,7 +285,14 @@ impl Drop for Inner {
         };
         let Rules { lines, metrics, .. } = &*self.log.0;
         metrics.response_closed(self.bytes);
-        metrics.request(self.door, self.endpoint, self.decision, class, duration);
+        metrics.request(Ended {
+            door: self.door,
+            endpoint: self.endpoint,
+            decision: self.decision,
+            status_class: class,
+            duration,
+            trace: self.trace,
+        });
         if let Some(lines) = lines {
             // Writing to memory does not fail.
             let id = self.id.hexadecimal();
@@ -294,7 +331,11 @@ struct Line<'a> {
     bytes: u64,
     duration_ms: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
+    kubernetes_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     upstream_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<String>,
 }
 
 impl Inner {
@@ -320,7 +361,9 @@ impl Inner {
             outcome: self.outcome,
             bytes: self.bytes,
             duration_ms: milliseconds(duration),
+            kubernetes_ms: (!self.kubernetes.is_zero()).then(|| milliseconds(self.kubernetes)),
             upstream_ms: self.upstream.map(milliseconds),
+            trace_id: self.trace.as_ref().map(TraceContext::shown),
         }
     }
 }

@@ -26,7 +26,8 @@ fn execute(command: Command) -> Outcome {
         Command::Serve(file) => with_config(&file.path, |config| {
             let telemetry = match Telemetry::start(&config.logging.level) {
                 Ok(telemetry) => telemetry,
-                Err(error) => return misused(&error),
+                Err(telemetry::StartError::Level(error)) => return misused(&error),
+                Err(error) => return failed(&error),
             };
             for warning in config.warnings() {
                 tracing::warn!("{warning}");

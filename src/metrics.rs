@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::exemplar::HistogramWithExemplars;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
@@ -15,10 +16,16 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::prometheus::Endpoint;
+use crate::trace::TraceContext;
 
 /// Upper bounds for durations, in seconds: from a cached answer to a long query.
 const BUCKETS: [f64; 13] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0,
+];
+
+/// The same for what the program itself takes: microseconds.
+const OWN_BUCKETS: [f64; 12] = [
+    0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.25, 1.0,
 ];
 
 macro_rules! closed_label {
@@ -241,6 +248,29 @@ impl EncodeLabelValue for EndpointLabel {
     }
 }
 
+/// An exemplar of a bucket: a request's trace, where its caller keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TraceLabels {
+    trace_id: String,
+}
+
+/// A request that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// How it came.
+    pub door: Door,
+    /// What it asked for; `None` if it did not get so far.
+    pub endpoint: Option<Endpoint>,
+    /// What was decided.
+    pub decision: Decision,
+    /// How it ended.
+    pub status_class: StatusClass,
+    /// From its head to the end of its response.
+    pub duration: Duration,
+    /// Its trace.
+    pub trace: Option<TraceContext>,
+}
+
 /// All series. Cheap to clone.
 #[derive(Clone)]
 pub struct Metrics(Arc<Series>);
@@ -249,8 +279,10 @@ struct Series {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
     known_requests: Box<[OnceLock<Counter>]>,
-    durations: Family<DurationLabels, Histogram>,
-    known_durations: Box<[OnceLock<Histogram>]>,
+    durations: Family<DurationLabels, HistogramWithExemplars<TraceLabels>>,
+    known_durations: Box<[OnceLock<HistogramWithExemplars<TraceLabels>>]>,
+    own_duration: Histogram,
+    restricted: Counter,
     upstream_duration: Histogram,
     reviews: Family<OutcomeLabels, Counter>,
     review_durations: Family<OutcomeLabels, Histogram>,
@@ -279,8 +311,12 @@ impl Metrics {
             known_requests: unset(
                 Door::ALL.len() * ENDPOINTS * Decision::ALL.len() * StatusClass::ALL.len(),
             ),
-            durations: Family::new_with_constructor(histogram as fn() -> Histogram),
+            durations: Family::new_with_constructor(|| {
+                HistogramWithExemplars::new(BUCKETS.into_iter())
+            }),
             known_durations: unset(Door::ALL.len() * ENDPOINTS),
+            own_duration: Histogram::new(OWN_BUCKETS),
+            restricted: Counter::default(),
             upstream_duration: histogram(),
             reviews: Family::default(),
             review_durations: Family::new_with_constructor(histogram as fn() -> Histogram),
@@ -297,6 +333,11 @@ impl Metrics {
             tunnels: Gauge::default(),
         };
         series.register();
+        // A rate misses the step from nothing to one.
+        for reason in UpstreamFailure::ALL {
+            let labels = FailureLabels { reason: *reason };
+            drop(series.upstream_errors.get_or_create(&labels));
+        }
         Self(Arc::new(series))
     }
 
@@ -311,14 +352,15 @@ impl Metrics {
     }
 
     /// Counts a request that has ended.
-    pub fn request(
-        &self,
-        door: Door,
-        endpoint: Option<Endpoint>,
-        decision: Decision,
-        status_class: StatusClass,
-        duration: Duration,
-    ) {
+    pub fn request(&self, ended: Ended) {
+        let Ended {
+            door,
+            endpoint,
+            decision,
+            status_class,
+            duration,
+            trace,
+        } = ended;
         let labels = RequestLabels {
             door,
             endpoint: EndpointLabel(endpoint),
@@ -340,7 +382,17 @@ impl Metrics {
         let durations = &self.0.durations;
         self.0.known_durations[of_door]
             .get_or_init(|| durations.get_or_create(&labels).clone())
-            .observe(duration.as_secs_f64());
+            .observe(duration.as_secs_f64(), trace.and_then(exemplar), None);
+    }
+
+    /// Observes what the program itself took until a response's head.
+    pub fn own(&self, duration: Duration) {
+        self.0.own_duration.observe(duration.as_secs_f64());
+    }
+
+    /// Counts a query that was restricted.
+    pub fn restricted(&self) {
+        self.0.restricted.inc();
     }
 
     /// Observes the time to the head of Prometheus' answer.
@@ -403,6 +455,16 @@ impl Metrics {
             .inc();
     }
 
+    /// Has the series of what the gateway passes from the beginning: a rate misses the step from nothing to one.
+    pub fn expect_passed(&self) {
+        for status_class in StatusClass::ALL {
+            let labels = PassedLabels {
+                status_class: *status_class,
+            };
+            drop(self.0.passed.get_or_create(&labels));
+        }
+    }
+
     /// The upgraded connections through the gateway that are open now.
     pub fn tunnels(&self) -> &Gauge {
         &self.0.tunnels
@@ -455,6 +517,13 @@ impl fmt::Debug for Metrics {
     }
 }
 
+/// The trace as an exemplar; one that its caller does not keep is not to be found anywhere.
+fn exemplar(trace: TraceContext) -> Option<TraceLabels> {
+    trace.is_sampled().then(|| TraceLabels {
+        trace_id: trace.shown(),
+    })
+}
+
 fn unset<T>(count: usize) -> Box<[OnceLock<T>]> {
     (0..count).map(|_| OnceLock::new()).collect()
 }
@@ -472,6 +541,17 @@ impl Series {
             "Time from the head of a request to the end of its response",
             Unit::Seconds,
             self.durations.clone(),
+        );
+        registry.register_with_unit(
+            "own_duration",
+            "Time until a response's head, without that for which others were waited for",
+            Unit::Seconds,
+            self.own_duration.clone(),
+        );
+        registry.register(
+            "restricted_queries",
+            "Requests whose queries were restricted to namespaces",
+            self.restricted.clone(),
         );
         registry.register_with_unit(
             "upstream_duration",
@@ -616,5 +696,52 @@ impl ReviewMetrics {
         };
         count.inc();
         durations.observe(duration.as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+
+    use super::*;
+
+    #[test]
+    fn a_trace_that_its_caller_keeps_is_an_exemplar_and_another_is_none() {
+        let metrics = Metrics::new();
+        for (id, flags) in [("a", "01"), ("b", "00")] {
+            let mut headers = HeaderMap::new();
+            let text = format!("00-{}-b7ad6b7169203331-{flags}", id.repeat(32));
+            headers.insert("traceparent", text.parse().expect("a value"));
+            metrics.request(Ended {
+                door: Door::Direct,
+                endpoint: Some(Endpoint::Query),
+                decision: Decision::Everything,
+                status_class: StatusClass::Success,
+                duration: Duration::from_millis(3),
+                trace: TraceContext::of(&headers),
+            });
+        }
+        let text = metrics.encode().expect("text");
+        let bucket = "prom_rbac_proxy_request_duration_seconds_bucket{le=\"0.005\",door=\"direct\",endpoint=\"query\"} 2";
+        let line = text.lines().find(|line| line.starts_with(bucket));
+        let exemplar = format!("# {{trace_id=\"{}\"}} 0.003", "a".repeat(32));
+        assert!(line.is_some_and(|line| line.contains(&exemplar)), "{text}");
+        assert!(!text.contains("bbbb"));
+    }
+
+    #[test]
+    fn what_a_rate_is_made_of_is_there_before_it_first_happens() {
+        let metrics = Metrics::new();
+        metrics.expect_passed();
+        let text = metrics.encode().expect("text");
+        for reason in UpstreamFailure::ALL {
+            let series = format!("upstream_errors_total{{reason=\"{}\"}} 0", reason.as_str());
+            assert!(text.contains(&series), "{text}");
+        }
+        for class in StatusClass::ALL {
+            let class = class.as_str();
+            let series = format!("gateway_passed_requests_total{{status_class=\"{class}\"}} 0");
+            assert!(text.contains(&series), "{text}");
+        }
     }
 }

@@ -6,6 +6,7 @@
 //! both    -> authz -> Permit -> restrict -> UpstreamRequest -> upstream -> Response
 //! ```
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,10 +15,11 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST};
 use http::{HeaderMap, Method, Request, Response, Version, request};
 use http_body::Body;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use tokio::time::Instant;
 use tower::BoxError;
 
 use crate::audit::Record;
-use crate::authn::{Authenticator, Carrier};
+use crate::authn::{Authenticator, Caller, Carrier};
 use crate::authz::Authorizer;
 use crate::body::ResponseBody;
 use crate::error::Refusal;
@@ -25,6 +27,7 @@ use crate::limits::{LimitError, Slot, Slots};
 use crate::metrics::Door;
 use crate::prometheus::{Form, Path, PathError, RequestError, RequestLimits, Target};
 use crate::restrict::restrict;
+use crate::trace::TraceContext;
 use crate::upstream::{Affinity, Passed, UpstreamClient, Upstreams};
 
 /// What all workers share.
@@ -90,15 +93,19 @@ impl Pipeline {
         check_host(&head)?;
         let path = Path::parse(head.uri.path());
         record.door(self.door(&head, entrance, path.as_ref().ok()));
-        let caller = self.shared.authenticator.caller(&head.headers).await?;
+        record.trace(TraceContext::of(&head.headers));
+        let (caller, waited) = waiting(self.shared.authenticator.caller(&head.headers)).await;
+        record.kubernetes(waited);
+        let caller = caller?;
         record.caller(&caller);
         let (upstream, target) = self.target(&head, path)?;
         record.endpoint(target.endpoint());
-        let slots = [
-            caller.slots().take().await.ok_or(LimitError::Caller)?,
-            self.shared.slots.take().await.ok_or(LimitError::Total)?,
-        ];
-        let form = self.read_form(&head, body).await?;
+        let (slots, waited) = waiting(self.slots(&caller)).await;
+        record.waited(waited);
+        let slots = slots?;
+        let (form, waited) = waiting(self.read_form(&head, body)).await;
+        record.waited(waited);
+        let form = form?;
         let query = head.uri.query().unwrap_or_default();
         let request = target.read(
             query,
@@ -107,7 +114,9 @@ impl Pipeline {
             &self.shared.limits,
         )?;
         record.request(&request);
-        let permit = self.shared.authorizer.permit(&caller, &request).await?;
+        let (permit, waited) = waiting(self.shared.authorizer.permit(&caller, &request)).await;
+        record.kubernetes(waited);
+        let permit = permit?;
         record.permit(&permit);
         let query_timeout = upstream.upstream().query_timeout();
         let request = restrict(&permit, &head.method, Some(query_timeout))?;
@@ -120,6 +129,13 @@ impl Pipeline {
             .await?;
         record.upstream(duration);
         Ok(Answered { response, slots })
+    }
+
+    async fn slots(&self, caller: &Caller) -> Result<[Slot; 2], LimitError> {
+        Ok([
+            caller.slots().take().await.ok_or(LimitError::Caller)?,
+            self.shared.slots.take().await.ok_or(LimitError::Total)?,
+        ])
     }
 
     /// Which door a request came through: told by what it looks like, whoever sent it.
@@ -187,6 +203,24 @@ impl Pipeline {
     }
 }
 
+/// What a future comes to, and for how long it had to be waited for: not at all if it was ready at once.
+async fn waiting<F: Future>(future: F) -> (F::Output, Duration) {
+    let mut future = pin!(future);
+    let mut since = None;
+    let output = std::future::poll_fn(|context| {
+        let output = future.as_mut().poll(context);
+        if output.is_pending() && since.is_none() {
+            since = Some(Instant::now());
+        }
+        output
+    });
+    let output = output.await;
+    (
+        output,
+        since.map_or(Duration::ZERO, |since| since.elapsed()),
+    )
+}
+
 /// HTTP/1.1 names exactly one host (RFC 9112, 3.2). Nothing is decided by it.
 fn check_host(head: &request::Parts) -> Result<(), RequestError> {
     let hosts = head.headers.get_all(HOST).iter().count();
@@ -214,4 +248,18 @@ fn is_form(headers: &HeaderMap) -> bool {
         && media_type
             .trim()
             .eq_ignore_ascii_case("application/x-www-form-urlencoded")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn only_what_is_not_ready_at_once_was_waited_for() {
+        let (output, waited) = waiting(async { 1 }).await;
+        assert_eq!((output, waited), (1, Duration::ZERO));
+        let asleep = Duration::from_millis(70);
+        let ((), waited) = waiting(tokio::time::sleep(asleep)).await;
+        assert_eq!(waited, asleep);
+    }
 }

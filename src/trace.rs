@@ -51,6 +51,11 @@ impl TraceContext {
         self.trace
     }
 
+    /// The trace as it is written: 32 lower-case hexadecimal digits.
+    pub fn shown(&self) -> String {
+        format!("{:032x}", u128::from_be_bytes(self.trace))
+    }
+
     /// The span that the request was sent in.
     pub fn parent_id(&self) -> [u8; 8] {
         self.parent

@@ -54,6 +54,7 @@ impl Shared {
         token_headers: &[HeaderName],
         metrics: Metrics,
     ) -> Arc<Self> {
+        metrics.expect_passed();
         Arc::new(Self {
             api_server: Arc::new(api_server),
             routes: Routes::new(gateway),

@@ -207,3 +207,40 @@ fn an_audit_line_says_who_what_and_how_it_went() {
         assert_eq!(cluster.proxy.metric(counted).await, 1.0);
     });
 }
+
+#[test]
+fn a_trace_and_the_times_of_its_parts_can_be_found_again() {
+    const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+    run(async {
+        let cluster = Cluster::start().await;
+        let traceparent = format!("00-{TRACE}-b7ad6b7169203331-01");
+        let call = || {
+            Call::get(cluster.proxy.url(&query("kube_pod_info")))
+                .bearer(TEAM_A)
+                .header("traceparent", &traceparent)
+                .send()
+        };
+        let first = cluster.proxy.audit(&call().await).await;
+        assert_eq!(first["trace_id"], TRACE);
+        assert!(
+            first["kubernetes_ms"].as_f64().is_some_and(|ms| ms > 0.0),
+            "{first}"
+        );
+        let second = cluster.proxy.audit(&call().await).await;
+        assert!(second["kubernetes_ms"].is_null(), "all is known: {second}");
+        assert!(second["upstream_ms"].as_f64().is_some_and(|ms| ms > 0.0));
+
+        let metrics = Call::get(cluster.proxy.admin("/metrics")).send().await;
+        let exemplar = format!("# {{trace_id=\"{TRACE}\"}}");
+        assert!(metrics.text().contains(&exemplar), "{}", metrics.text());
+        let restricted = "prom_rbac_proxy_restricted_queries_total";
+        assert_eq!(cluster.proxy.metric(restricted).await, 2.0);
+        // Without the waiting, which takes longer than a test's millisecond.
+        let own = "prom_rbac_proxy_own_duration_seconds";
+        assert_eq!(cluster.proxy.metric(&format!("{own}_count")).await, 2.0);
+        let total =
+            "prom_rbac_proxy_request_duration_seconds_sum{door=\"direct\",endpoint=\"query\"}";
+        let own = cluster.proxy.metric(&format!("{own}_sum")).await;
+        assert!(own < cluster.proxy.metric(total).await);
+    });
+}
