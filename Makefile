@@ -92,4 +92,5 @@ bench-micro: ## Each step of a request's way
 
 .PHONY: bench-instructions
 bench-instructions: ## Instructions of each step, counted by valgrind; compared with those that are kept
+	scripts/tools valgrind
 	cargo bench --locked --bench instructions

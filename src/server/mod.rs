@@ -26,6 +26,7 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use self::congestion::Congestion;
 use self::patience::Patient;
@@ -167,6 +168,8 @@ impl<S> Listener<S> {
         B::Data: Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        // Goes when this does, and with it the connections that were never used.
+        let (_open, accepting) = watch::channel(());
         loop {
             let (stream, address) = match self.socket.accept().await {
                 Ok(accepted) => accepted,
@@ -189,6 +192,7 @@ impl<S> Listener<S> {
                 tls: self.tls.clone(),
                 limits: self.limits,
                 watcher: graceful.watcher(),
+                accepting: accepting.clone(),
                 protocol: self.protocol,
             };
             let service = stream::Addressed {
@@ -222,11 +226,13 @@ struct Connection {
     tls: Option<Reloaded<Arc<rustls::ServerConfig>>>,
     limits: ConnectionLimits,
     watcher: Watcher,
+    /// Its sender is there as long as connections are accepted.
+    accepting: watch::Receiver<()>,
     protocol: Protocol,
 }
 
 impl Connection {
-    async fn serve<G, S, B>(self, stream: Counted<G>, service: S)
+    async fn serve<G, S, B>(mut self, stream: Counted<G>, service: S)
     where
         G: Unpin + Send + 'static,
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
@@ -239,11 +245,17 @@ impl Connection {
         // Boxed, as a connection without TLS would take that much more memory, too.
         match self.tls.clone() {
             None => {
-                let first = stream.first_byte();
-                match tokio::time::timeout(self.limits.header_timeout, first).await {
-                    Ok(Ok(first)) => self.serve_http(stream, Spoken::by(first), service).await,
-                    Ok(Err(error)) => tracing::debug!(%error, "a connection broke unused"),
-                    Err(_) => tracing::debug!("nothing came over a connection in time"),
+                let first = tokio::select! {
+                    first = stream.first_byte() => first,
+                    () = tokio::time::sleep(self.limits.header_timeout) => {
+                        Err(std::io::ErrorKind::TimedOut.into())
+                    }
+                    // It ends with an error: nothing is ever sent.
+                    _ = self.accepting.changed() => return,
+                };
+                match first {
+                    Ok(first) => self.serve_http(stream, Spoken::by(first), service).await,
+                    Err(error) => tracing::debug!(%error, "a connection ended unused"),
                 }
             }
             Some(tls) => Box::pin(self.serve_https(&tls, stream, service)).await,

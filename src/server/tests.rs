@@ -13,10 +13,14 @@ fn connection(protocol: Protocol, graceful: &GracefulShutdown) -> Connection {
         header_timeout: Duration::from_secs(10),
         connections: 1,
     };
+    let (open, accepting) = watch::channel(());
+    // For as long as the test.
+    std::mem::forget(open);
     Connection {
         tls: None,
         limits,
         watcher: graceful.watcher(),
+        accepting,
         protocol,
     }
 }

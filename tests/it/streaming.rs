@@ -8,6 +8,7 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use standins::prometheus::{Scripted, Step};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::client::{Call, query};
 use crate::support::cluster::{Cluster, VIEWER};
@@ -155,5 +156,28 @@ fn sigterm_fails_readiness_finishes_what_is_open_and_ends_with_zero() {
             .to_bytes();
         assert_eq!(body, "1234");
         assert!(proxy.ended().await.success());
+    });
+}
+
+#[test]
+fn connections_without_a_request_do_not_hold_up_the_end() {
+    run(async {
+        let cluster = Cluster::start().await;
+        let unused = tokio::net::TcpStream::connect(cluster.proxy.service()).await;
+        let mut used = tokio::net::TcpStream::connect(cluster.proxy.service())
+            .await
+            .expect("connected");
+        let request = b"GET /-/healthy HTTP/1.1\r\nhost: x\r\n\r\n";
+        used.write_all(request).await.expect("written");
+        let mut answer = [0; 12];
+        used.read_exact(&mut answer).await.expect("an answer");
+        assert_eq!(&answer, b"HTTP/1.1 401");
+        cluster.proxy.signal("TERM");
+        assert!(cluster.proxy.ended().await.success());
+        let log = cluster.proxy.log();
+        let drained = log.lines().find(|line| line.contains("\"drained\""));
+        let drained = drained.expect("a line on the end");
+        assert!(drained.contains("\"complete\":true"), "{drained}");
+        drop(unused);
     });
 }
