@@ -24,6 +24,7 @@ use crate::promql;
 use crate::reload::Reloaded;
 use crate::server::admin::{Admin, Probe, Readiness};
 use crate::server::{self, ConnectionLimits, Listener, Workers};
+use crate::spans::{self, Exporter};
 use crate::stack::{RequestIds, Stack};
 use crate::telemetry::{Lost, Telemetry};
 use crate::upstream::{Upstream, Upstreams};
@@ -56,6 +57,9 @@ pub enum StartError {
     /// The API server behind the gateway.
     #[error(transparent)]
     Gateway(#[from] gateway::SetupError),
+    /// Export of spans.
+    #[error(transparent)]
+    Spans(#[from] spans::SetupError),
     /// A listener.
     #[error(transparent)]
     Bind(#[from] server::BindError),
@@ -187,6 +191,7 @@ pub async fn serve(config: &Config, telemetry: &Telemetry) -> Result<(), StartEr
         .map(|upstream| Upstream::new(upstream, &runtime, &watches, &metrics))
         .collect::<Result<_, _>>()?;
 
+    let (tracer, exporter) = Exporter::start(&config.tracing, &metrics)?.unzip();
     let workers = Workers::start(std::thread::available_parallelism().map_or(1, usize::from))?;
     let logging = &config.logging;
     let ids = Arc::new(RequestIds::new());
@@ -199,6 +204,7 @@ pub async fn serve(config: &Config, telemetry: &Telemetry) -> Result<(), StartEr
             log,
             metrics.clone(),
             ids.clone(),
+            tracer.clone(),
         )
     });
     let stacks: Vec<_> = stacks.collect();
@@ -306,6 +312,9 @@ pub async fn serve(config: &Config, telemetry: &Telemetry) -> Result<(), StartEr
     tokio::select! {
         () = serving => {}
         () = admin.accept(&workers, &admin_graceful) => {}
+    }
+    if let Some(exporter) = exporter {
+        exporter.finish().await;
     }
     Ok(())
 }

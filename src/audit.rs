@@ -18,6 +18,7 @@ use crate::limits::Slot;
 use crate::metrics::{Decision, Door, Ended, Metrics, StatusClass};
 use crate::namespace::Namespace;
 use crate::prometheus::{Endpoint, PrometheusRequest};
+use crate::spans::{RequestEnd, RequestSpan};
 use crate::telemetry::Lines;
 use crate::trace::TraceContext;
 
@@ -72,6 +73,7 @@ impl Log {
             upstream: None,
             bytes: 0,
             outcome: Outcome::Cancelled,
+            span: None,
         }))
     }
 }
@@ -136,6 +138,7 @@ struct Inner {
     upstream: Option<Duration>,
     bytes: u64,
     outcome: Outcome,
+    span: Option<Box<RequestSpan>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -146,10 +149,31 @@ enum Outcome {
     Aborted,
 }
 
+impl Outcome {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Cancelled => "cancelled",
+            Self::Aborted => "aborted",
+        }
+    }
+}
+
 impl Record {
     /// Which request it is.
     pub fn id(&self) -> RequestId {
         self.0.id
+    }
+
+    /// It is recorded as a span, which ends with the record.
+    pub fn traced(&mut self, span: Box<RequestSpan>) {
+        self.0.trace = Some(span.context());
+        self.0.span = Some(span);
+    }
+
+    /// Its span, where it is traced.
+    pub fn span(&mut self) -> Option<&mut RequestSpan> {
+        self.0.span.as_deref_mut()
     }
 
     /// How it came, once that is known better.
@@ -299,6 +323,9 @@ impl Drop for Inner {
             let shown = self.line(id.as_str(), duration);
             lines.leave(|line| drop(serde_json::to_writer(line, &shown)));
         }
+        if let Some(span) = self.span.take() {
+            span.end(&self.ended(duration));
+        }
     }
 }
 
@@ -339,6 +366,21 @@ struct Line<'a> {
 }
 
 impl Inner {
+    fn ended(&self, duration: Duration) -> RequestEnd {
+        RequestEnd {
+            time: self.time,
+            began: self.started,
+            duration,
+            method: self.method.clone(),
+            door: self.door,
+            endpoint: self.endpoint,
+            decision: self.decision,
+            status: self.status,
+            outcome: self.outcome.as_str(),
+            aborted: self.outcome == Outcome::Aborted,
+        }
+    }
+
     fn line<'a>(&'a self, request_id: &'a str, duration: Duration) -> Line<'a> {
         let milliseconds = |duration: Duration| (duration.as_secs_f64() * 1e6).round() / 1e3;
         Line {

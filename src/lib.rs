@@ -16,7 +16,7 @@
 //!
 //! `gateway` stands in front of the API server: what the Prometheus plugin asks there goes the same way, all else
 //! passes. `config` and `app` make all of it; `cluster` talks to Kubernetes; `review_cache` remembers what it said;
-//! `audit`, `metrics` and `telemetry` tell how it went.
+//! `audit`, `metrics`, `spans` and `telemetry` tell how it went.
 
 pub mod app;
 pub mod args;
@@ -41,6 +41,7 @@ pub mod reload;
 pub mod restrict;
 pub mod review_cache;
 pub mod server;
+pub mod spans;
 pub mod stack;
 pub mod telemetry;
 pub mod trace;

@@ -295,6 +295,7 @@ struct Series {
     upstream_endpoints: Family<EndpointsLabels, Gauge>,
     upstream_retries: Family<RetryLabels, Counter>,
     audit_dropped: Counter,
+    spans_dropped: Counter,
     passed: Family<PassedLabels, Counter>,
     tunnels: Gauge,
 }
@@ -329,6 +330,7 @@ impl Metrics {
             upstream_endpoints: Family::default(),
             upstream_retries: Family::default(),
             audit_dropped: Counter::default(),
+            spans_dropped: Counter::default(),
             passed: Family::default(),
             tunnels: Gauge::default(),
         };
@@ -445,6 +447,11 @@ impl Metrics {
     /// Audit lines that the log could not take.
     pub fn audit_dropped(&self) -> &Counter {
         &self.0.audit_dropped
+    }
+
+    /// Counts spans that reached no collector.
+    pub fn spans_dropped(&self) -> &Counter {
+        &self.0.spans_dropped
     }
 
     /// Counts a request of the gateway that the API server has begun to answer, or has not.
@@ -614,6 +621,11 @@ impl Series {
             "audit_dropped",
             "Log lines lost because the log was too slow",
             self.audit_dropped.clone(),
+        );
+        registry.register(
+            "spans_dropped",
+            "Spans that reached no collector",
+            self.spans_dropped.clone(),
         );
         registry.register(
             "gateway_passed_requests",

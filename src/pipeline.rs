@@ -27,7 +27,6 @@ use crate::limits::{LimitError, Slot, Slots};
 use crate::metrics::Door;
 use crate::prometheus::{Form, Path, PathError, RequestError, RequestLimits, Target};
 use crate::restrict::restrict;
-use crate::trace::TraceContext;
 use crate::upstream::{Affinity, Passed, UpstreamClient, Upstreams};
 
 /// What all workers share.
@@ -93,7 +92,6 @@ impl Pipeline {
         check_host(&head)?;
         let path = Path::parse(head.uri.path());
         record.door(self.door(&head, entrance, path.as_ref().ok()));
-        record.trace(TraceContext::of(&head.headers));
         let (caller, waited) = waiting(self.shared.authenticator.caller(&head.headers)).await;
         record.kubernetes(waited);
         let caller = caller?;
@@ -120,14 +118,17 @@ impl Pipeline {
         record.permit(&permit);
         let query_timeout = upstream.upstream().query_timeout();
         let request = restrict(&permit, &head.method, Some(query_timeout))?;
+        let mut passed = Passed::from_caller(&head.headers);
+        if let Some(span) = record.span() {
+            passed.within(&span.sends(request.method()), span.is_of_caller());
+        }
         let (response, duration) = upstream
-            .send(
-                &request,
-                &Passed::from_caller(&head.headers),
-                Affinity::of(caller.username()),
-            )
+            .send(&request, &passed, Affinity::of(caller.username()))
             .await?;
         record.upstream(duration);
+        if let Some(span) = record.span() {
+            span.answered(Ok(response.status()));
+        }
         Ok(Answered { response, slots })
     }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{HeaderName, HeaderValue, Method, Request, Response};
+use http::{HeaderName, HeaderValue, Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::service::Service;
@@ -19,6 +19,8 @@ use crate::error::protect;
 use crate::limits::Slot;
 use crate::metrics::{Decision, Door, Metrics};
 use crate::pipeline::{Answered, Entrance, Pipeline};
+use crate::spans::Tracer;
+use crate::trace::TraceContext;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -31,6 +33,7 @@ struct Inner {
     log: Log,
     metrics: Metrics,
     ids: Arc<RequestIds>,
+    tracer: Option<Tracer>,
 }
 
 /// Gives every request a name of its own.
@@ -76,12 +79,19 @@ impl Default for RequestIds {
 impl Stack {
     /// Puts the layers in order, from the outside in: the record of the request, which must see every
     /// outcome, a caller who leaves included; the refusals, which become responses; the pipeline.
-    pub fn new(pipeline: Pipeline, log: Log, metrics: Metrics, ids: Arc<RequestIds>) -> Self {
+    pub fn new(
+        pipeline: Pipeline,
+        log: Log,
+        metrics: Metrics,
+        ids: Arc<RequestIds>,
+        tracer: Option<Tracer>,
+    ) -> Self {
         Self(Arc::new(Inner {
             pipeline,
             log,
             metrics,
             ids,
+            tracer,
         }))
     }
 
@@ -91,7 +101,7 @@ impl Stack {
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
-        let mut record = self.begin(request.method(), entrance);
+        let mut record = self.begin(&request, entrance);
         let answered = self.0.pipeline.answer(request, entrance, &mut record).await;
         let (response, slots) = match answered {
             Ok(Answered { response, slots }) => (response, Some(slots)),
@@ -100,6 +110,9 @@ impl Stack {
                 record.asked(refusal.namespaces());
                 if let Some(failure) = refusal.upstream_failure() {
                     self.0.metrics.upstream_failure(failure);
+                    if let Some(span) = record.span() {
+                        span.answered(Err(failure));
+                    }
                 }
                 (refusal.response(), None)
             }
@@ -108,24 +121,35 @@ impl Stack {
     }
 
     /// Records a request that `entrance` itself refuses, because of `reason`.
-    pub fn refuse(
+    pub fn refuse<B>(
         &self,
-        method: &Method,
+        request: &Request<B>,
         entrance: Entrance,
         (decision, reason): (Decision, &dyn Display),
         response: Response<ResponseBody>,
     ) -> Response<ResponseBody> {
-        let mut record = self.begin(method, entrance);
+        let mut record = self.begin(request, entrance);
         record.refused(decision, reason);
         Self::finish(record, response, None)
     }
 
-    fn begin(&self, method: &Method, entrance: Entrance) -> Record {
+    fn begin<B>(&self, request: &Request<B>, entrance: Entrance) -> Record {
         let door = match entrance {
             Entrance::Service => Door::Direct,
             Entrance::Gateway => Door::Gateway,
         };
-        self.0.log.begin(self.0.ids.next(), door, method)
+        let mut record = self.0.log.begin(self.0.ids.next(), door, request.method());
+        let trace = TraceContext::of(request.headers());
+        record.trace(trace);
+        if let Some(span) = self
+            .0
+            .tracer
+            .as_ref()
+            .and_then(|tracer| tracer.begin(trace))
+        {
+            record.traced(span);
+        }
+        record
     }
 
     fn finish(

@@ -1,7 +1,9 @@
 //! Which trace a request belongs to, as its caller says: the W3C trace context, level 1
 //! (<https://www.w3.org/TR/trace-context-1/>). Nothing is decided by it.
 
-use http::HeaderMap;
+use std::fmt;
+
+use http::{HeaderMap, HeaderValue};
 
 /// The header.
 const TRACEPARENT: &str = "traceparent";
@@ -9,12 +11,19 @@ const TRACEPARENT: &str = "traceparent";
 /// Length of the header's value in version 00; later versions may append to it.
 const LENGTH: usize = 55;
 
+/// The flag of a trace that its caller records.
+const SAMPLED: u8 = 1;
+
+/// It, and level 2's, which tells that the trace's number is random. Others are not passed on, as the
+/// recommendation says.
+const KNOWN_FLAGS: u8 = SAMPLED | 2;
+
 /// A trace, and the place in it that a request came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceContext {
     trace: [u8; 16],
     parent: [u8; 8],
-    sampled: bool,
+    flags: u8,
 }
 
 impl TraceContext {
@@ -42,7 +51,7 @@ impl TraceContext {
         valid.then_some(Self {
             trace,
             parent,
-            sampled: flags & 1 == 1,
+            flags: flags & KNOWN_FLAGS,
         })
     }
 
@@ -63,7 +72,48 @@ impl TraceContext {
 
     /// Whether the caller keeps what it records of the trace.
     pub fn is_sampled(&self) -> bool {
-        self.sampled
+        self.flags & SAMPLED != 0
+    }
+
+    /// A trace that begins here, in a span of ours, and is recorded.
+    pub fn begun(trace: [u8; 16], span: [u8; 8]) -> Self {
+        Self {
+            trace,
+            parent: span,
+            flags: SAMPLED,
+        }
+    }
+
+    /// The same trace, within another span.
+    pub fn within(self, span: [u8; 8]) -> Self {
+        Self {
+            parent: span,
+            ..self
+        }
+    }
+
+    /// The flags, without those that nobody knows.
+    pub fn flags(&self) -> u8 {
+        self.flags
+    }
+
+    /// The header that says so to the next.
+    ///
+    /// # Panics
+    /// Never: it is made of digits.
+    pub fn header(&self) -> HeaderValue {
+        let [trace, parent] = [Digits(&self.trace), Digits(&self.parent)];
+        let text = format!("00-{trace}-{parent}-{:02x}", self.flags);
+        HeaderValue::try_from(text).expect("digits")
+    }
+}
+
+/// Bytes in lower-case hexadecimal digits.
+pub(crate) struct Digits<'a>(pub(crate) &'a [u8]);
+
+impl fmt::Display for Digits<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
@@ -101,6 +151,16 @@ mod tests {
         assert!(!context.is_sampled(), "another flag");
         let later = SOUND.replacen("00", "01", 1) + "-more";
         assert!(TraceContext::parse(later.as_bytes()).is_some());
+    }
+
+    #[test]
+    fn it_is_passed_on_with_another_parent_and_no_flag_that_is_not_known() {
+        let read = TraceContext::parse(SOUND.replace("-01", "-ff").as_bytes()).expect("sound");
+        let sent = read.within([0xab; 8]).header();
+        let expected = "00-0af7651916cd43dd8448eb211c80319c-abababababababab-03";
+        assert_eq!(sent, expected);
+        let begun = TraceContext::begun([0x12; 16], [0x0f; 8]);
+        assert_eq!(TraceContext::parse(begun.header().as_bytes()), Some(begun));
     }
 
     #[test]

@@ -272,6 +272,16 @@ pub(super) const URL: Format<Uri> = Format {
     ..Format::text(url)
 };
 
+/// An address of a collector of spans, in the form of [`URL`].
+pub(super) const COLLECTOR: Format<Uri> = Format {
+    read: |text| {
+        (URL.read)(text).map_err(|Wrong { problem, .. }| {
+            wrong(problem, "write http://HOST:4318 or https://HOST")
+        })
+    },
+    ..URL
+};
+
 /// A query parameter of the caller. Letters and brackets are enough for all of Thanos' and Mimir's.
 pub(super) const PARAMETER: Format<String> = Format {
     schema: || json!({"type": "string", "pattern": "^[A-Za-z0-9_.-]+(\\[\\])?$"}),

@@ -19,6 +19,7 @@ mod listeners;
 mod section;
 #[cfg(test)]
 mod tests;
+mod tracing;
 mod upstreams;
 mod warning;
 mod yaml;
@@ -39,6 +40,8 @@ pub use self::limits::Limits;
 pub use self::listeners::{
     AdminListener, AnsweredTarget, Gateway, Listener, Listeners, ProxyKind, ServiceReference,
 };
+pub(crate) use self::tracing::TRACES;
+pub use self::tracing::{Ratio, Tracing};
 pub use self::upstreams::{Scheme, SecretValue, Upstream, UpstreamAddress, UpstreamTls};
 
 use self::environment::Environment;
@@ -67,6 +70,8 @@ pub struct Config {
     pub limits: Limits,
     /// What is logged.
     pub logging: Logging,
+    /// Where spans go.
+    pub tracing: Tracing,
 }
 
 /// How the API server is reached.
@@ -197,6 +202,11 @@ impl Config {
             upstreams: upstreams::read(root),
             limits: root.section("limits", "How much callers may ask for", Limits::read),
             logging: root.section("logging", "What is logged", Logging::read),
+            tracing: root.section(
+                "tracing",
+                "Where spans go, and of which requests",
+                Tracing::read,
+            ),
         }
     }
 

@@ -43,6 +43,10 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
                 .to_owned(),
         );
     }
+    let tracing = &config.tracing;
+    if tracing.endpoint.is_none() && tracing.sample_ratio.as_f64() > 0.0 {
+        warnings.push("tracing.sampleRatio: means nothing without tracing.endpoint".to_owned());
+    }
     warnings
 }
 

@@ -101,8 +101,8 @@ impl Gateway {
         };
         if let Some(refusal) = refusal {
             let why = (Decision::Invalid, &refusal as &dyn Display);
-            let (method, response) = (request.method(), refusal.response());
-            let response = stack.refuse(method, Entrance::Gateway, why, response);
+            let response = refusal.response();
+            let response = stack.refuse(&request, Entrance::Gateway, why, response);
             return response.map(GatewayBody::answered);
         }
         match route {

@@ -6,6 +6,7 @@ use http::header::{
 };
 
 use crate::prometheus::Endpoint;
+use crate::trace::TraceContext;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
@@ -43,6 +44,16 @@ impl Passed {
         Self {
             values: FROM_CALLER.map(|name| headers.get(name).cloned()),
             gzip: accepts_gzip(headers),
+        }
+    }
+
+    /// Says that the request is sent within a span of ours. What vendors say of the caller's trace goes along
+    /// only if it is still that trace.
+    pub fn within(&mut self, trace: &TraceContext, of_caller: bool) {
+        let [_, parent, state] = &mut self.values;
+        *parent = Some(trace.header());
+        if !of_caller {
+            *state = None;
         }
     }
 
@@ -191,6 +202,20 @@ mod tests {
             ("accept-encoding", "gzip"),
         ]);
         assert_eq!(passed, expected);
+    }
+
+    #[test]
+    fn a_span_of_ours_is_the_parent_and_the_state_stays_with_its_trace() {
+        let sent = headers(&[("traceparent", "00-1"), ("tracestate", "a=b")]);
+        let ours = TraceContext::begun([1; 16], [2; 8]);
+        for (of_caller, state) in [(true, Some("a=b")), (false, None)] {
+            let mut passed = Passed::from_caller(&sent);
+            passed.within(&ours, of_caller);
+            let passed = passed.to_upstream(Endpoint::Query, false);
+            assert_eq!(passed[TRACEPARENT], ours.header());
+            let passed = passed.get(TRACESTATE).map(HeaderValue::as_bytes);
+            assert_eq!(passed, state.map(str::as_bytes));
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Given, Section, described, kind};
+use crate::config::Ratio;
 use crate::config::fault::{Wrong, quoted, wrong};
 use crate::config::format::{DURATION, Format};
 
@@ -107,6 +108,30 @@ impl Section<'_> {
                 default
             }
         }
+    }
+
+    /// A number from 0 to 1.
+    pub(in crate::config) fn ratio(
+        &mut self,
+        key: &'static str,
+        default: Ratio,
+        doc: &str,
+    ) -> Ratio {
+        let schema = json!({"type": "number", "minimum": 0, "maximum": 1});
+        let schema = described(schema, doc, Some(json!(default.as_f64())));
+        let Some(given) = self.take(key, schema) else {
+            return default;
+        };
+        let ratio = given.value.as_f64().and_then(Ratio::new);
+        ratio.unwrap_or_else(|| {
+            let problem = format!("{} is not a number from 0 to 1", shown(&given));
+            self.note(
+                self.path(key),
+                given.variable,
+                wrong(problem, "write it like 0.05"),
+            );
+            default
+        })
     }
 
     /// `true` or `false`.

@@ -120,6 +120,11 @@ fn defaults() -> Config {
             audit: true,
             audit_query: AuditQuery::Hash,
         },
+        tracing: Tracing {
+            endpoint: None,
+            sample_ratio: Ratio::new(0.0).expect("a ratio"),
+            timeout: 10 * SECOND,
+        },
     }
 }
 
@@ -199,8 +204,14 @@ upstreams:
     url: HTTPS://[::1]:9090/prometheus/
 limits: { maxRange: 90d, maxPoints: 0, maxQueryBytes: 1e3, queueTimeout: 0 }
 logging: { level: "info,prom_rbac_proxy=debug", audit: false, auditQuery: full }
+tracing: { endpoint: "https://collector.observability/otlp/", sampleRatio: 0.05, timeout: 1s }
 "#,
     );
+    let tracing = &config.tracing;
+    let endpoint = tracing.endpoint.as_ref().expect("a collector");
+    assert_eq!(endpoint, "https://collector.observability/otlp");
+    assert_eq!(tracing.sample_ratio.as_f64(), 0.05);
+    assert_eq!(tracing.timeout, SECOND);
     let gateway = config.listeners.gateway.expect("a gateway");
     assert_eq!(gateway.reserved_service.port.to_string(), "http");
     let kinds: Vec<_> = gateway.prometheus_services.iter().map(|s| s.kind).collect();

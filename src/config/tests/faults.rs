@@ -53,7 +53,7 @@ fn unknown_keys_are_refused_with_the_nearest_known_one() {
         (
             "\"a\\nb\": 1",
             "\"a\\nb\": is not a known key; the keys here are listeners, kubernetes, \
-             authentication, authorization, upstreams, limits, logging",
+             authentication, authorization, upstreams, limits, logging, tracing",
         ),
     ]);
 }
@@ -123,6 +123,40 @@ fn numbers_and_durations_have_a_range() {
             "kubernetes.timeout: 0s is out of range; write 1ms to 3600s",
         ),
     ]);
+}
+
+#[test]
+fn a_collector_has_an_address_and_a_ratio_is_a_part_of_one() {
+    for ratio in ["1.1", "-0.1", "'0.5'", "[]", "5%"] {
+        let [line] = &faults_of(&format!("tracing: {{sampleRatio: {ratio}}}"))[..] else {
+            panic!("one line for {ratio}")
+        };
+        let said = "is not a number from 0 to 1; write it like 0.05";
+        assert!(line.ends_with(said), "{line}");
+    }
+    expect(&[
+        (
+            "tracing: {endpoint: 'collector:4318'}",
+            "tracing.endpoint: \"collector:4318\" does not start with http:// or https://; \
+             write http://HOST:4318 or https://HOST",
+        ),
+        (
+            "tracing: {endpoint: 'http://user:word@collector'}",
+            "tracing.endpoint: the value has a user name or password; \
+             write http://HOST:4318 or https://HOST",
+        ),
+        (
+            "tracing: {endpoint: 'http://collector:4318/v1/traces'}",
+            "tracing.endpoint: ends with /v1/traces; leave it out: it is added",
+        ),
+        (
+            "tracing: {timeout: 0s}",
+            "tracing.timeout: 0s is out of range; write 1ms to 3600s",
+        ),
+    ]);
+    let without = parse_more("tracing: {sampleRatio: 1}").warnings();
+    let said = "tracing.sampleRatio: means nothing without tracing.endpoint";
+    assert!(without.iter().any(|line| line == said), "{without:?}");
 }
 
 #[test]

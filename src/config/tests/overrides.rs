@@ -18,6 +18,8 @@ fn a_variable_overrides_a_key_of_any_kind() {
         ("PROM_RBAC_PROXY_LIMITS__MAX_POINTS", "5"),
         ("PROM_RBAC_PROXY_LOGGING__AUDIT_QUERY", "none"),
         ("PROM_RBAC_PROXY_LOGGING__LEVEL", "debug"),
+        ("PROM_RBAC_PROXY_TRACING__ENDPOINT", "http://collector:4318"),
+        ("PROM_RBAC_PROXY_TRACING__SAMPLE_RATIO", "1"),
         (
             "PROM_RBAC_PROXY_LISTENERS__ADMIN",
             "{address: '127.0.0.1:0'}",
@@ -33,6 +35,8 @@ fn a_variable_overrides_a_key_of_any_kind() {
     assert_eq!(config.authentication.audiences, ["a", "b"]);
     assert_eq!(config.limits.max_points, Some(5));
     assert_eq!(config.logging.level, "debug");
+    assert!(config.tracing.endpoint.is_some());
+    assert_eq!(config.tracing.sample_ratio.as_f64(), 1.0);
     assert_eq!(config.listeners.admin.address, ([127, 0, 0, 1], 0).into());
 }
 

@@ -155,6 +155,16 @@ impl Proxy {
         self.log.lines.lock().expect("not poisoned").join("\n")
     }
 
+    /// Waits for a line of the log that has a text.
+    pub async fn said(&self, text: &'static str) -> String {
+        let log = self.log.clone();
+        let line = tokio::task::spawn_blocking(move || {
+            let limit = Duration::from_secs(30);
+            log.wait(limit, |line| line.contains(text).then(|| line.to_owned()))
+        });
+        line.await.expect("no panic").expect(text)
+    }
+
     /// The audit line of the request that an answer's `x-request-id` names.
     pub async fn audit(&self, answer: &super::client::Answer) -> serde_json::Value {
         let id = answer.headers["x-request-id"]
