@@ -158,12 +158,11 @@ impl Demo {
         let labels = [("headlamp-prometheus", "true")];
         api.create_service_at(NAMESPACE, SERVICE, &labels, PORT, service);
         wait_until_ready(admin).await?;
-        let gateway = proxy
-            .address("gateway")
-            .map(|address| format!("https://{address}"));
-        let mut variables = vec![
+        let gateway = proxy.listening("gateway", LISTENS_WITHIN).await?;
+        let variables = vec![
             ("PROXY_URL", format!("http://{service}")),
             ("ADMIN_URL", format!("http://{admin}")),
+            ("GATEWAY_URL", format!("https://{gateway}")),
             ("HEADLAMP_URL", headlamp.url()),
             ("KUBE_URL", api.url()),
             ("KUBE_CA", place.folder.join("ca.crt").display().to_string()),
@@ -173,7 +172,6 @@ impl Demo {
             ("TEAM_A_TOKEN", tokens.team_a),
             ("STRANGER_TOKEN", tokens.stranger),
         ];
-        variables.extend(gateway.map(|url| ("GATEWAY_URL", url)));
         report(&variables, &place.folder).await?;
         Ok(Self {
             proxy,
@@ -232,7 +230,7 @@ fn furnish(api: &ApiServer, manifests: &Path) -> Result<Tokens, Failure> {
     Ok(tokens)
 }
 
-/// Starts the proxy with a gateway, or without one if this build has none.
+/// Starts the proxy, with a gateway.
 async fn start_proxy(
     arguments: &Arguments,
     place: &Place,
@@ -254,34 +252,21 @@ async fn start_proxy(
     fs::write(folder.join("gateway.crt"), identity.certificate_pem)?;
     fs::write(folder.join("gateway.key"), identity.key_pem)?;
     let config = folder.join("config.yaml");
-    let mut last = None;
-    for gateway in [true, false] {
-        fs::write(&config, configuration(folder, &prometheus.url(), gateway))?;
-        let mut options = proxy::Options::serve(&arguments.proxy, &config);
-        options.log = Some(folder.join("proxy.log"));
-        let proxy = Proxy::start(&options)?;
-        match proxy.listening("service", LISTENS_WITHIN).await {
-            Ok(_) => return Ok(proxy),
-            Err(error) => last = Some(error),
-        }
-    }
-    Err(last.map_or_else(|| "the proxy did not start".into(), Into::into))
+    fs::write(&config, configuration(folder, &prometheus.url()))?;
+    let mut options = proxy::Options::serve(&arguments.proxy, &config);
+    options.log = Some(folder.join("proxy.log"));
+    Ok(Proxy::start(&options)?)
 }
 
-fn configuration(folder: &Path, prometheus: &str, gateway: bool) -> String {
+fn configuration(folder: &Path, prometheus: &str) -> String {
     let folder = folder.display();
-    let gateway = if gateway {
-        format!(
-            "\n  gateway:\n    address: \"127.0.0.1:0\"\n    tls: {{ certFile: \"{folder}/gateway.crt\", \
-             keyFile: \"{folder}/gateway.key\" }}"
-        )
-    } else {
-        String::new()
-    };
     format!(
         r#"listeners:
   service: {{ address: "127.0.0.1:0" }}
-  admin: {{ address: "127.0.0.1:0" }}{gateway}
+  admin: {{ address: "127.0.0.1:0" }}
+  gateway:
+    address: "127.0.0.1:0"
+    tls: {{ certFile: "{folder}/gateway.crt", keyFile: "{folder}/gateway.key" }}
 kubernetes: {{ kubeconfig: "{folder}/proxy.kubeconfig" }}
 authorization:
   metricRules:
