@@ -18,6 +18,7 @@ use crate::config::{Config, TlsFiles};
 use crate::gateway::{self, ApiServer, Gateway};
 use crate::limits::{Bounds, Slots};
 use crate::metrics::{Metrics, Review};
+use crate::numbers::Numbers;
 use crate::pipeline::{Pipeline, Shared};
 use crate::prometheus::RequestLimits;
 use crate::promql;
@@ -25,7 +26,7 @@ use crate::reload::Reloaded;
 use crate::server::admin::{Admin, Probe, Readiness};
 use crate::server::{self, ConnectionLimits, Listener, Workers};
 use crate::spans::{self, Exporter};
-use crate::stack::{RequestIds, Stack};
+use crate::stack::Stack;
 use crate::telemetry::{Lost, Telemetry};
 use crate::upstream::{Upstream, Upstreams};
 
@@ -194,7 +195,7 @@ pub async fn serve(config: &Config, telemetry: &Telemetry) -> Result<(), StartEr
     let (tracer, exporter) = Exporter::start(&config.tracing, &metrics)?.unzip();
     let workers = Workers::start(std::thread::available_parallelism().map_or(1, usize::from))?;
     let logging = &config.logging;
-    let ids = Arc::new(RequestIds::new());
+    let ids = Arc::new(Numbers::new());
     let stacks = (0..workers.count()).map(|_| {
         let upstreams = Upstreams::new(&upstreams, limits.max_duration);
         let lines = logging.audit.then(|| telemetry.lines().another());

@@ -34,6 +34,7 @@ pub mod limits;
 pub mod manual;
 pub mod metrics;
 pub mod namespace;
+pub mod numbers;
 pub mod pipeline;
 pub mod prometheus;
 pub mod promql;

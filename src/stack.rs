@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::fmt::Display;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -18,6 +17,7 @@ use crate::body::ResponseBody;
 use crate::error::protect;
 use crate::limits::Slot;
 use crate::metrics::{Decision, Door, Metrics};
+use crate::numbers::Numbers;
 use crate::pipeline::{Answered, Entrance, Pipeline};
 use crate::spans::Tracer;
 use crate::trace::TraceContext;
@@ -32,48 +32,8 @@ struct Inner {
     pipeline: Pipeline,
     log: Log,
     metrics: Metrics,
-    ids: Arc<RequestIds>,
+    ids: Arc<Numbers>,
     tracer: Option<Tracer>,
-}
-
-/// Gives every request a name of its own.
-#[derive(Debug)]
-pub struct RequestIds {
-    next: AtomicU64,
-    /// Differs between processes, so that the lines of two replicas do not look like one request's.
-    salt: u64,
-}
-
-impl RequestIds {
-    /// Begins at a random place.
-    ///
-    /// # Panics
-    /// When the operating system has no random numbers to give.
-    pub fn new() -> Self {
-        let random = ring::rand::SystemRandom::new();
-        let salt = ring::rand::generate::<[u8; 8]>(&random)
-            .expect("the operating system gives random numbers");
-        Self {
-            next: AtomicU64::new(0),
-            salt: u64::from_ne_bytes(salt.expose()),
-        }
-    }
-
-    fn next(&self) -> RequestId {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        // An odd factor keeps numbers apart and spreads them.
-        RequestId(
-            self.salt
-                .wrapping_add(number)
-                .wrapping_mul(0x9e37_79b9_7f4a_7c15),
-        )
-    }
-}
-
-impl Default for RequestIds {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 impl Stack {
@@ -83,7 +43,7 @@ impl Stack {
         pipeline: Pipeline,
         log: Log,
         metrics: Metrics,
-        ids: Arc<RequestIds>,
+        ids: Arc<Numbers>,
         tracer: Option<Tracer>,
     ) -> Self {
         Self(Arc::new(Inner {
@@ -138,7 +98,10 @@ impl Stack {
             Entrance::Service => Door::Direct,
             Entrance::Gateway => Door::Gateway,
         };
-        let mut record = self.0.log.begin(self.0.ids.next(), door, request.method());
+        let mut record = self
+            .0
+            .log
+            .begin(RequestId(self.0.ids.next()), door, request.method());
         let trace = TraceContext::of(request.headers());
         record.trace(trace);
         if let Some(span) = self

@@ -16,7 +16,6 @@ mod tests;
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -27,6 +26,7 @@ pub use self::export::{Exporter, SetupError};
 use self::otlp::{Kind, Span, Value};
 use crate::config::Ratio;
 use crate::metrics::{Decision, Door, UpstreamFailure};
+use crate::numbers::Numbers;
 use crate::prometheus::Endpoint;
 use crate::trace::TraceContext;
 
@@ -55,13 +55,13 @@ impl Tracer {
         let Inner { numbers, ratio, .. } = &*self.0;
         let (context, parent) = match of_caller {
             Some(context) if context.is_sampled() => {
-                (context.within(numbers.id()), Some(context.parent_id()))
+                (context.within(id(numbers)), Some(context.parent_id()))
             }
             Some(_) => return None,
-            None if numbers.chosen(*ratio) => {
-                let trace = [numbers.id(), numbers.id()].concat();
+            None if is_chosen(numbers, *ratio) => {
+                let trace = [id(numbers), id(numbers)].concat();
                 let trace = trace.try_into().expect("twice 8 bytes");
-                (TraceContext::begun(trace, numbers.id()), None)
+                (TraceContext::begun(trace, id(numbers)), None)
             }
             None => return None,
         };
@@ -124,7 +124,7 @@ impl RequestSpan {
 
     /// The request is about to be sent to Prometheus. Gives what to say there.
     pub fn sends(&mut self, method: &Method) -> TraceContext {
-        let id = self.tracer.0.numbers.id();
+        let id = id(&self.tracer.0.numbers);
         self.upstream = Some(UpstreamSpan {
             id,
             method: method.clone(),
@@ -242,33 +242,13 @@ fn nanoseconds(duration: Duration) -> i128 {
     i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX)
 }
 
-/// Names for traces and spans: numbers that do not look alike, from a random beginning. No secret hangs on them.
-struct Numbers(AtomicU64);
+/// A name for half a trace, or for a span: never zero, which is no name.
+fn id(numbers: &Numbers) -> [u8; 8] {
+    numbers.next().max(1).to_be_bytes()
+}
 
-impl Numbers {
-    fn new() -> Self {
-        let random = ring::rand::SystemRandom::new();
-        let first = ring::rand::generate::<[u8; 8]>(&random)
-            .expect("the operating system gives random numbers");
-        Self(AtomicU64::new(u64::from_ne_bytes(first.expose())))
-    }
-
-    /// SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
-    fn next(&self) -> u64 {
-        let mut number = self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
-        number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        number ^ number >> 31
-    }
-
-    /// Never zero, which is no name.
-    fn id(&self) -> [u8; 8] {
-        self.next().max(1).to_be_bytes()
-    }
-
-    fn chosen(&self, ratio: Ratio) -> bool {
-        // As many bits as a floating-point number holds, so that it is below 1.
-        let number = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;
-        number < ratio.as_f64()
-    }
+fn is_chosen(numbers: &Numbers, ratio: Ratio) -> bool {
+    // As many bits as a floating-point number holds, so that it is below 1.
+    let number = (numbers.next() >> 11) as f64 / (1_u64 << 53) as f64;
+    number < ratio.as_f64()
 }

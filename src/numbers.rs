@@ -1,0 +1,35 @@
+//! Numbers that name requests, traces and spans. No secret hangs on them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Numbers that do not look alike, none twice, from a random beginning, so that those of two replicas do not look like
+/// one's.
+#[derive(Debug)]
+pub struct Numbers(AtomicU64);
+
+impl Numbers {
+    /// Begins at a random place.
+    ///
+    /// # Panics
+    /// When the operating system has no random numbers to give.
+    pub fn new() -> Self {
+        let random = ring::rand::SystemRandom::new();
+        let first = ring::rand::generate::<[u8; 8]>(&random)
+            .expect("the operating system gives random numbers");
+        Self(AtomicU64::new(u64::from_ne_bytes(first.expose())))
+    }
+
+    /// Another one: SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
+    pub fn next(&self) -> u64 {
+        let mut number = self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        number ^ number >> 31
+    }
+}
+
+impl Default for Numbers {
+    fn default() -> Self {
+        Self::new()
+    }
+}
