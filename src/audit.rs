@@ -303,9 +303,7 @@ impl Drop for Inner {
         let duration = self.started.elapsed();
         let class = match (self.outcome, self.status) {
             (Outcome::Cancelled | Outcome::Aborted, _) | (_, None) => StatusClass::Aborted,
-            (_, Some(status)) if status.is_server_error() => StatusClass::Server,
-            (_, Some(status)) if status.is_client_error() => StatusClass::Client,
-            _ => StatusClass::Success,
+            (Outcome::Complete, Some(status)) => StatusClass::of(status),
         };
         let Rules { lines, metrics, .. } = &*self.log.0;
         metrics.response_closed(self.bytes);

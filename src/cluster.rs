@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
-use http::header::{HeaderValue, USER_AGENT};
+use http::header::USER_AGENT;
 use http::{Response, StatusCode};
 use http_body_util::Limited;
 use hyper_util::rt::TokioExecutor;
@@ -41,9 +41,6 @@ pub(crate) use pauses::Pauses;
 
 /// No review is near this size; an answer that passes it is no answer, in bytes.
 const MAX_REVIEW_BYTES: usize = 1024 * 1024;
-
-/// What the API server is told that asks.
-const AGENT: &str = concat!("prom-rbac-proxy/", env!("CARGO_PKG_VERSION"));
 
 /// Reviews that may wait for their turn, for each that may be under way. Past it the caller is told at once.
 const WAITING_PER_REVIEW: usize = 16;
@@ -143,9 +140,7 @@ pub async fn client_config(
     config.default_retry = false;
     config.connect_timeout = Some(Duration::from_secs(2));
     // For the API server's audit log and metrics. The gateway takes no header of this configuration.
-    config
-        .headers
-        .push((USER_AGENT, HeaderValue::from_static(AGENT)));
+    config.headers.push((USER_AGENT, crate::AGENT));
     Ok(config)
 }
 

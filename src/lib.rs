@@ -47,3 +47,7 @@ pub mod stack;
 pub mod telemetry;
 pub mod trace;
 pub mod upstream;
+
+/// What the API server and a collector are told that asks.
+const AGENT: http::HeaderValue =
+    http::HeaderValue::from_static(concat!("prom-rbac-proxy/", env!("CARGO_PKG_VERSION")));

@@ -62,7 +62,7 @@ impl TraceContext {
 
     /// The trace as it is written: 32 lower-case hexadecimal digits.
     pub fn shown(&self) -> String {
-        format!("{:032x}", u128::from_be_bytes(self.trace))
+        Digits(&self.trace).to_string()
     }
 
     /// The span that the request was sent in.

@@ -40,8 +40,6 @@ const LAST_SPANS_WITHIN: Duration = Duration::from_secs(1);
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const AGENT: HeaderValue =
-    HeaderValue::from_static(concat!("prom-rbac-proxy/", env!("CARGO_PKG_VERSION")));
 
 /// Why spans cannot be exported.
 #[derive(Debug, thiserror::Error)]
@@ -164,7 +162,7 @@ impl Collector {
             .body(Full::from(otlp::encode(spans)))
             .expect("all of its parts are valid");
         request.headers_mut().insert(CONTENT_TYPE, JSON);
-        request.headers_mut().insert(USER_AGENT, AGENT);
+        request.headers_mut().insert(USER_AGENT, crate::AGENT);
         let exchange = async {
             let unreachable = |error| DeliveryError::Unreachable(Box::new(error));
             let answer = self.client.request(request).await.map_err(unreachable)?;
