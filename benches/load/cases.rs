@@ -134,6 +134,8 @@ pub(crate) struct Form {
     /// Whether any failed answer ends it.
     pub(crate) strict: bool,
     pub(crate) document: Option<PathBuf>,
+    /// Whether nothing is measured, but everything started and kept.
+    pub(crate) hold: bool,
 }
 
 /// What is measured besides load.
@@ -191,6 +193,7 @@ impl Form {
             }),
             strict: false,
             document: Some(DOCUMENT.into()),
+            hold: false,
         }
     }
 
@@ -229,6 +232,7 @@ impl Form {
             }),
             strict: false,
             document: None,
+            hold: false,
         }
     }
 
@@ -259,6 +263,7 @@ impl Form {
             }),
             strict: true,
             document: None,
+            hold: false,
         }
     }
 }

@@ -291,6 +291,21 @@ impl Running {
         Ok(Processes::of(&roots)?)
     }
 
+    /// Its name, its processes, where an answer of that size is asked for, and the header that carries a token.
+    pub(crate) fn asked(&self, size: Size) -> String {
+        let (header, value) = self.credential();
+        let processes: Vec<String> = (self.started.iter())
+            .map(|started| started.id().to_string())
+            .collect();
+        format!(
+            "{} {} {} {header}: {}",
+            self.kind.name(),
+            processes.join("+"),
+            self.url(size.time()),
+            numbered(&value, 0),
+        )
+    }
+
     /// A request for an answer of that size, as bytes, and where to send it. Plain HTTP only.
     pub(crate) fn request(&self, size: Size) -> (&str, String) {
         let (header, value) = self.credential();

@@ -50,7 +50,9 @@ cargo bench --bench load -- [--long | --full | --short | --smoke] [--rounds N] [
   --seconds  of each contender in each round
   --only     of the contenders those with these names; nginx is always there, and no document is written
   --document another file for what the long form writes
-  --peers    where kube-rbac-proxy and prom-label-proxy are; default: $BENCH_PEERS";
+  --peers    where kube-rbac-proxy and prom-label-proxy are; default: $BENCH_PEERS
+  --hold     measures nothing: starts the contenders, says where they are, and waits for the end of its input;
+             for a profiler, and for load of another kind";
 
 fn main() -> ExitCode {
     // The stand-ins take the process' provider.
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
 fn arguments() -> Result<(Form, PathBuf)> {
     let mut form = None;
     let (mut rounds, mut seconds, mut only, mut document) = (None, None, None, None);
+    let mut hold = false;
     let mut peers = std::env::var_os("BENCH_PEERS").map(PathBuf::from);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -86,6 +89,7 @@ fn arguments() -> Result<(Form, PathBuf)> {
             "--only" => only = Some(value()?),
             "--document" => document = Some(PathBuf::from(value()?)),
             "--peers" => peers = Some(value()?.into()),
+            "--hold" => hold = true,
             // What cargo itself says.
             "--bench" => {}
             _ => return Err(format!("{argument} is unknown\n{USAGE}").into()),
@@ -100,6 +104,7 @@ fn arguments() -> Result<(Form, PathBuf)> {
         form.document = None;
     }
     form.document = document.or(form.document);
+    form.hold = hold;
     Ok((form, peers.unwrap_or_default()))
 }
 
@@ -111,6 +116,9 @@ fn run(form: &Form, peers: PathBuf) -> Result<()> {
     let folder = target.join(format!("bench/run-{}", std::process::id()));
     let begun = Instant::now();
     let stage = Stage::start(folder, peers)?;
+    if form.hold {
+        return hold(form, stage);
+    }
     let mut report = Report::new(form.name, Machine::look());
     for (case, kinds) in &form.cases {
         let rows = measure(case, kinds, form, &stage, &mut report)?;
@@ -142,6 +150,22 @@ fn run(form: &Form, peers: PathBuf) -> Result<()> {
     drop(stage);
     std::fs::remove_dir_all(folder)?;
     Ok(())
+}
+
+/// Starts the contenders of the first case, says how each is asked, and waits.
+fn hold(form: &Form, stage: Stage) -> Result<()> {
+    let (case, kinds) = form.cases.first().ok_or("there is no case")?;
+    let mut contenders = Vec::new();
+    for kind in kinds {
+        let running = Running::start(*kind, &stage)?;
+        println!("{}", running.asked(case.size));
+        contenders.push(running);
+    }
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
+    drop(contenders);
+    let folder = stage.folder.clone();
+    drop(stage);
+    Ok(std::fs::remove_dir_all(folder)?)
 }
 
 /// The folder that cargo builds into: what is measured, and where the results go.
