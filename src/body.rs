@@ -8,10 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use flate2::write::MultiGzDecoder;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use crate::audit::Completion;
+use crate::http1;
 use crate::prometheus::filter::{Filter, FilterError};
 
 /// The body of a response.
@@ -22,8 +22,8 @@ pub struct ResponseBody {
 
 enum Source {
     Whole(Option<Bytes>),
-    Streamed(Timed<Incoming>),
-    Filtered(Box<Filtered<Timed<Incoming>>>),
+    Streamed(Timed<http1::Body>),
+    Filtered(Box<Filtered<Timed<http1::Body>>>),
 }
 
 /// Why a body ended before its end. The caller sees a connection or stream that is cut, never a short body
@@ -32,7 +32,7 @@ enum Source {
 pub enum BodyError {
     /// Prometheus broke off.
     #[error("Prometheus ended its answer in the middle")]
-    Broken(#[source] hyper::Error),
+    Broken(#[source] http1::Error),
     /// Nothing came for too long.
     #[error("Prometheus' answer stalled")]
     Idle,
@@ -58,7 +58,7 @@ impl ResponseBody {
     }
 
     /// A body that passes through as it is.
-    pub fn streamed(body: Timed<Incoming>) -> Self {
+    pub fn streamed(body: Timed<http1::Body>) -> Self {
         Self {
             source: Source::Streamed(body),
             completion: None,
@@ -66,7 +66,7 @@ impl ResponseBody {
     }
 
     /// A body that passes a filter.
-    pub fn filtered(body: Filtered<Timed<Incoming>>) -> Self {
+    pub fn filtered(body: Filtered<Timed<http1::Body>>) -> Self {
         Self {
             source: Source::Filtered(Box::new(body)),
             completion: None,
@@ -175,7 +175,7 @@ impl<B> Timed<B> {
 
 impl<B> Body for Timed<B>
 where
-    B: Body<Data = Bytes, Error = hyper::Error> + Unpin,
+    B: Body<Data = Bytes, Error = http1::Error> + Unpin,
 {
     type Data = Bytes;
     type Error = BodyError;

@@ -12,6 +12,7 @@
 //!       authz      Caller, PrometheusRequest -> Permit SubjectAccessReview, remembered
 //!       restrict   Permit -> UpstreamRequest           PromQL rewritten by `promql`
 //!       upstream   UpstreamRequest -> Response         streamed, filtered where it has to be
+//!         http1      one request and its answer, as bytes
 //! ```
 //!
 //! `gateway` stands in front of the API server: what the Prometheus plugin asks there goes the same way, all else
@@ -30,6 +31,7 @@ pub mod error;
 pub mod explain;
 pub mod gateway;
 mod goaway;
+pub mod http1;
 pub mod limits;
 pub mod manual;
 pub mod metrics;

@@ -9,12 +9,12 @@ struct Told(VecDeque<Option<Frame<Bytes>>>);
 
 impl Body for Told {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = http1::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, http1::Error>>> {
         match self.0.front() {
             Some(None) => Poll::Pending,
             _ => Poll::Ready(self.0.pop_front().flatten().map(Ok)),

@@ -9,13 +9,13 @@ use flate2::read::MultiGzDecoder;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::UpstreamError;
 use super::failover::Outcome;
 use super::headers;
 use crate::body::{Filtered, ResponseBody, Timed};
+use crate::http1::{Answer, Body, Encoding, Head};
 use crate::prometheus::filter::{self, Filter};
 use crate::prometheus::{Endpoint, envelope};
 
@@ -30,11 +30,11 @@ pub(super) struct Patience {
 }
 
 /// Whether an answer can be passed on, or another endpoint may have a better one.
-pub(super) fn judge(endpoint: Endpoint, answer: Response<Incoming>) -> Outcome<Response<Incoming>> {
+pub(super) fn judge(endpoint: Endpoint, answer: Answer) -> Outcome<Answer> {
     let unusable = |what| Outcome::Elsewhere(Err(UpstreamError::Unusable(what)));
-    let (status, headers) = (answer.status(), answer.headers());
-    let content_type = headers.get(CONTENT_TYPE);
-    if headers::is_gzip(headers).is_none() {
+    let status = answer.head.status;
+    let content_type = answer.head.content_type.as_ref();
+    if answer.head.encoding == Encoding::Unknown {
         unusable("an unknown compression")
     } else if status.is_success() {
         if is_expected(endpoint, content_type) {
@@ -58,20 +58,20 @@ const HELD_FOR: Duration = Duration::from_millis(50);
 /// An answer whose beginning has come; that of a small one is all of it.
 #[derive(Debug)]
 pub(super) struct Begun {
-    head: http::response::Parts,
+    head: Head,
     first: Bytes,
     ended: bool,
-    rest: Incoming,
+    rest: Body,
 }
 
 impl Begun {
     /// Waits for the beginning, if it is to be `held`. What breaks before its head was passed on can still be
     /// asked for elsewhere, and most answers of Prometheus are small and come at once.
-    pub(super) async fn read(
-        answer: Response<Incoming>,
-        held: bool,
-    ) -> Result<Self, UpstreamError> {
-        let (head, mut rest) = answer.into_parts();
+    pub(super) async fn read(answer: Answer, held: bool) -> Result<Self, UpstreamError> {
+        let Answer {
+            head,
+            body: mut rest,
+        } = answer;
         if !held {
             return Ok(Self {
                 head,
@@ -85,9 +85,9 @@ impl Begun {
         let reading = async {
             while first.len().max(joined.len()) < MAX_HELD_BYTES {
                 let Some(frame) = rest.frame().await else {
-                    return Ok(true);
+                    return Ok::<_, UpstreamError>(true);
                 };
-                let Ok(data) = frame.map_err(|_| UpstreamError::Broken)?.into_data() else {
+                let Ok(data) = frame?.into_data() else {
                     continue;
                 };
                 if first.is_empty() {
@@ -116,7 +116,7 @@ impl Begun {
         })
     }
 
-    fn into_parts(self, patience: Patience) -> (http::response::Parts, Timed<Incoming>) {
+    fn into_parts(self, patience: Patience) -> (Head, Timed<Body>) {
         let body = Timed::new(self.rest, patience.idle, patience.deadline);
         (self.head, body.after(self.first, self.ended))
     }
@@ -136,8 +136,8 @@ pub(super) async fn response(
     patience: Patience,
 ) -> Result<Response<ResponseBody>, UpstreamError> {
     let (head, body) = answer.into_parts(patience);
-    let gzip = headers::is_gzip(&head.headers) == Some(true);
-    let mut to_caller = headers::to_caller(&head.headers);
+    let gzip = head.encoding == Encoding::Gzip;
+    let mut to_caller = headers::to_caller(&head);
     let respond = |headers, body| {
         let mut response = Response::new(body);
         *response.status_mut() = head.status;
@@ -154,7 +154,7 @@ pub(super) async fn response(
         };
         return Ok(respond(to_caller, body));
     }
-    if endpoint.is_plain() && is_text(head.headers.get(CONTENT_TYPE)) {
+    if endpoint.is_plain() && is_text(head.content_type.as_ref()) {
         return Ok(respond(to_caller, ResponseBody::streamed(body)));
     }
     to_caller.remove(CONTENT_ENCODING);
@@ -175,7 +175,7 @@ pub(super) async fn read_all(
     mut take: impl FnMut(&[u8]) -> Result<(), filter::FilterError>,
 ) -> Result<(), UpstreamError> {
     let (head, body) = answer.into_parts(patience);
-    if head.status != StatusCode::OK || headers::is_gzip(&head.headers) != Some(false) {
+    if head.status != StatusCode::OK || head.encoding != Encoding::Identity {
         return Err(UpstreamError::Unusable(
             "an error, where the names of metrics were asked for",
         ));
@@ -215,7 +215,7 @@ fn is_type(content_type: Option<&HeaderValue>, expected: &str) -> bool {
 }
 
 /// The text of an error, bounded, without its compression.
-async fn error_text(body: Timed<Incoming>, gzip: bool) -> Result<Bytes, UpstreamError> {
+async fn error_text(body: Timed<Body>, gzip: bool) -> Result<Bytes, UpstreamError> {
     let collected = Limited::new(body, MAX_ERROR_BYTES).collect().await;
     let text = match collected {
         Ok(collected) => collected.to_bytes(),

@@ -3,21 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use http::{HeaderMap, Response};
-use http_body_util::Full;
-use hyper::body::Bytes;
-use hyper_util::client::legacy::Client;
+use http::{Method, Response};
 use tokio::time::Instant;
 
 use super::answer::{self, Begun, Patience};
 use super::choice::Wanted;
 use super::configuration::Upstream;
-use super::connect::{self, Connector};
+use super::connect::READY;
 use super::failover::{Failover, Outcome};
 use super::{Affinity, Passed, UpstreamError};
 use crate::body::ResponseBody;
+use crate::http1;
 use crate::prometheus::filter::{
     AlertsFilter, Filter, Limits, MetadataFilter, MetricNamesReader, RulesFilter, WarningsFilter,
 };
@@ -29,7 +28,7 @@ const MAX_NAMES_BYTES: usize = 64 * 1024 * 1024;
 /// The connections of one worker to an upstream. No worker uses another's.
 pub struct UpstreamClient {
     upstream: Arc<Upstream>,
-    client: Client<Connector, Full<Bytes>>,
+    client: http1::Client,
     failover: Failover,
     /// Longest time of one answer.
     max_duration: Duration,
@@ -45,7 +44,7 @@ struct Asked<'a> {
 impl UpstreamClient {
     /// Opens no connection yet.
     pub fn new(upstream: Arc<Upstream>, max_duration: Duration) -> Self {
-        let client = connect::client(upstream.connector());
+        let client = http1::Client::new(upstream.connector());
         Self {
             upstream,
             client,
@@ -101,25 +100,20 @@ impl UpstreamClient {
         let kind = request.endpoint();
         self.failover
             .send(upstream.endpoints(), wanted, deadline, |endpoint| {
-                let headers = asked.passed.to_upstream(kind, plain);
-                let mut sent = upstream.request(
+                let sent = upstream.request(
                     endpoint.authority(),
-                    request.target(),
-                    headers,
+                    (request.method(), request.target()),
+                    asked.passed.to_upstream(kind, plain),
                     request.form(),
                 );
-                *sent.method_mut() = request.method().clone();
-                let answer = self.client.request(sent);
+                let authority = endpoint.authority().clone();
                 // What breaks in its beginning can be asked for elsewhere, where there is an elsewhere.
                 let held = upstream.endpoints().now().len() > 1;
                 let read = move |answer| Begun::read(answer, held);
                 async move {
-                    let judged = match answer.await {
+                    let judged = match self.client.send(&authority, &sent).await {
                         Ok(answer) => answer::judge(kind, answer),
-                        Err(error) if error.is_connect() => {
-                            return Outcome::Elsewhere(Err(UpstreamError::Connect));
-                        }
-                        Err(_) => return Outcome::Elsewhere(Err(UpstreamError::Broken)),
+                        Err(error) => return Outcome::Elsewhere(Err(error.into())),
                     };
                     match judged {
                         Outcome::Answered(answer) => match read(answer).await {
@@ -186,12 +180,12 @@ impl UpstreamClient {
     pub async fn probe(&self, timeout: Duration) -> Result<(), UpstreamError> {
         let endpoints = self.upstream.endpoints().now().clone();
         let asked = endpoints.iter().map(|endpoint| {
-            let (headers, form) = (HeaderMap::new(), Bytes::new());
-            let ready = connect::READY;
-            let request = (self.upstream).request(endpoint.authority(), ready, headers, form);
-            async {
-                match self.client.request(request).await {
-                    Ok(answer) if answer.status().is_server_error() => {
+            let authority = endpoint.authority().clone();
+            let asked = (&Method::GET, READY);
+            let request = (self.upstream).request(&authority, asked, [], Bytes::new());
+            async move {
+                match self.client.send(&authority, &request).await {
+                    Ok(answer) if answer.head.status.is_server_error() => {
                         Err(UpstreamError::Unusable("a server error"))
                     }
                     Ok(_) => Ok(()),

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Request, Uri};
-use http_body_util::Full;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::uri::{Authority, Scheme};
+use http::{Method, Uri};
 use rustls::pki_types::ServerName;
 use tokio::runtime::Handle;
 
@@ -19,10 +18,11 @@ use super::endpoints::Endpoints;
 use super::health::Probes;
 use super::tls::{self, TlsError};
 use crate::config;
+use crate::http1::Request;
 use crate::metrics::Metrics;
 use crate::reload::{FileError, Reloaded};
 
-const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
+static FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 
 /// The part of the time for an answer that Prometheus itself may take for a query: it ends a little earlier
 /// than we do, so that the caller gets its words and not ours.
@@ -180,40 +180,34 @@ impl Upstream {
     }
 
     pub(super) fn connector(&self) -> Connector {
-        let server_name = self.server_name.clone();
-        Connector::new(self.tls.clone(), server_name, self.connect_timeout)
+        let (scheme, server_name) = (self.scheme.clone(), self.server_name.clone());
+        Connector::new(scheme, self.tls.clone(), server_name, self.connect_timeout)
     }
 
-    /// A request to one of its endpoints: GET, or POST if there is a form. `headers` are sent beside its own.
-    pub(super) fn request(
+    /// A request to one of its endpoints. Of the `headers` that are sent beside its own, its own take the place.
+    pub(super) fn request<'h>(
         &self,
         endpoint: &Authority,
-        target: &str,
-        mut headers: HeaderMap,
+        (method, target): (&Method, &str),
+        headers: impl IntoIterator<Item = (&'h HeaderName, &'h HeaderValue)>,
         form: Bytes,
-    ) -> Request<Full<Bytes>> {
+    ) -> Request {
+        let mut request = Request::new(method, [&self.base_path, target], &self.scheme, endpoint);
+        for (name, value) in headers {
+            if !self.headers.iter().any(|(own, _)| own == name) {
+                request.header(name, value);
+            }
+        }
         for (name, value) in &self.headers {
-            headers.insert(name, value.clone());
+            request.header(name, value);
         }
         if let Some(token) = &self.token {
-            headers.insert(AUTHORIZATION, HeaderValue::clone(&token.now()));
+            request.header(&AUTHORIZATION, &token.now());
         }
-        let method = if form.is_empty() {
-            http::Method::GET
-        } else {
-            headers.insert(CONTENT_TYPE, FORM);
-            http::Method::POST
-        };
-        let target = PathAndQuery::from_maybe_shared(Bytes::from(self.base_path.clone() + target));
-        let mut uri = http::uri::Parts::default();
-        uri.scheme = Some(self.scheme.clone());
-        uri.authority = Some(endpoint.clone());
-        uri.path_and_query = Some(target.expect("a target of ours is encoded"));
-        let mut request = Request::new(Full::new(form));
-        *request.method_mut() = method;
-        *request.uri_mut() = Uri::from_parts(uri).expect("it has all three parts");
-        *request.headers_mut() = headers;
-        request
+        if !form.is_empty() {
+            request.header(&CONTENT_TYPE, &FORM);
+        }
+        request.finish(form)
     }
 }
 

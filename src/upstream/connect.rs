@@ -1,46 +1,26 @@
 //! Opens connections to an upstream, each with the TLS files as they are at that time.
 
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use http::Uri;
-use http_body_util::Full;
-use hyper::body::Bytes;
-use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
-use hyper_util::client::legacy::Client;
+use http::uri::{Authority, Scheme};
+use hyper_rustls::MaybeHttpsStream;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
 use tower::Service;
 
+use crate::http1::{Connect, Stream};
 use crate::reload::Reloaded;
 
 /// The path that says whether a Prometheus is ready.
 pub(super) const READY: &str = "/-/ready";
 
-/// How long a connection that nobody uses is kept. Below the five minutes of Prometheus itself.
-const POOL_IDLE: Duration = Duration::from_secs(90);
-
-/// What is read at once, and the longest head of an answer that is taken, as hyper has one limit for both. An open
-/// answer keeps two of these in memory; with fewer bytes, long answers take more processor time than through nginx.
-/// Prometheus' heads have some hundred bytes.
-const MAX_READ_BYTES: usize = 10 * 1024;
-
-/// A client with connections of its own. It sends a request anew when a connection that was kept turns out to be
-/// closed before a byte was sent, and in no other case.
-pub(super) fn client(connector: Connector) -> Client<Connector, Full<Bytes>> {
-    Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(POOL_IDLE)
-        .http1_read_buf_exact_size(MAX_READ_BYTES)
-        .build(connector)
-}
-
-#[derive(Clone)]
 pub(super) struct Connector {
+    scheme: Scheme,
     http: HttpConnector,
     tls: Reloaded<Arc<ClientConfig>>,
     server_name: Option<ServerName<'static>>,
@@ -48,6 +28,7 @@ pub(super) struct Connector {
 
 impl Connector {
     pub(super) fn new(
+        scheme: Scheme,
         tls: Reloaded<Arc<ClientConfig>>,
         server_name: Option<ServerName<'static>>,
         timeout: Duration,
@@ -57,6 +38,7 @@ impl Connector {
         http.set_nodelay(true);
         http.set_connect_timeout(Some(timeout));
         Self {
+            scheme,
             http,
             tls,
             server_name,
@@ -64,19 +46,10 @@ impl Connector {
     }
 }
 
-impl Service<Uri> for Connector {
-    type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
-    type Error = tower::BoxError;
-    type Future = <HttpsConnector<HttpConnector> as Service<Uri>>::Future;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.http.poll_ready(context).map_err(Into::into)
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let tls = ClientConfig::clone(&self.tls.now());
+impl Connect for Connector {
+    fn connect(&self, to: &Authority) -> BoxFuture<'static, Result<Stream, tower::BoxError>> {
         let builder = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
+            .with_tls_config(ClientConfig::clone(&self.tls.now()))
             .https_or_http();
         let builder = match &self.server_name {
             Some(name) => builder.with_server_name_resolver(
@@ -84,9 +57,19 @@ impl Service<Uri> for Connector {
             ),
             None => builder,
         };
-        builder
-            .enable_http1()
-            .wrap_connector(self.http.clone())
-            .call(uri)
+        let mut connector = builder.enable_http1().wrap_connector(self.http.clone());
+        let uri = Uri::builder()
+            .scheme(self.scheme.clone())
+            .authority(to.clone())
+            .path_and_query("/")
+            .build();
+        Box::pin(async move {
+            Ok(match connector.call(uri?).await? {
+                MaybeHttpsStream::Http(stream) => Stream::Plain(stream.into_inner()),
+                stream @ MaybeHttpsStream::Https(_) => {
+                    Stream::Other(Box::new(TokioIo::new(stream)))
+                }
+            })
+        })
     }
 }

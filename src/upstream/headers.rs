@@ -5,6 +5,7 @@ use http::header::{
     RETRY_AFTER, USER_AGENT,
 };
 
+use crate::http1::{Encoding, Head};
 use crate::prometheus::Endpoint;
 use crate::trace::TraceContext;
 
@@ -12,16 +13,13 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// What passes from a caller to Prometheus as it is.
-const FROM_CALLER: [HeaderName; 3] = [USER_AGENT, TRACEPARENT, TRACESTATE];
+static FROM_CALLER: [HeaderName; 3] = [USER_AGENT, TRACEPARENT, TRACESTATE];
 
-/// What passes from Prometheus to a caller as it is.
-const TO_CALLER: [HeaderName; 2] = [CONTENT_TYPE, RETRY_AFTER];
-
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const TEXT: HeaderValue = HeaderValue::from_static("text/plain");
-const TEXT_METRICS: HeaderValue = HeaderValue::from_static("text/plain;version=0.0.4");
-const GZIP: HeaderValue = HeaderValue::from_static("gzip");
-const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
+static JSON: HeaderValue = HeaderValue::from_static("application/json");
+static TEXT: HeaderValue = HeaderValue::from_static("text/plain");
+static TEXT_METRICS: HeaderValue = HeaderValue::from_static("text/plain;version=0.0.4");
+static GZIP: HeaderValue = HeaderValue::from_static("gzip");
+static IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 
 /// What of a caller's headers goes on to Prometheus.
 #[derive(Clone, Debug, Default)]
@@ -35,14 +33,13 @@ pub struct Passed {
 /// keeps the map for as long as the connection lasts.
 const RESPONSE_HEADERS: usize = 6;
 
-/// Room for the headers of a request: those of this file, those of the configuration, the type of a form, and Host.
-const HEADERS: usize = 10;
-
 impl Passed {
     /// Takes what may pass.
     pub fn from_caller(headers: &HeaderMap) -> Self {
         Self {
-            values: FROM_CALLER.map(|name| headers.get(name).cloned()),
+            values: FROM_CALLER
+                .each_ref()
+                .map(|name| headers.get(name).cloned()),
             gzip: accepts_gzip(headers),
         }
     }
@@ -58,54 +55,42 @@ impl Passed {
     }
 
     /// The headers of a request to `endpoint`. `plain` asks for an answer that is not compressed.
-    pub(super) fn to_upstream(&self, endpoint: Endpoint, plain: bool) -> HeaderMap {
-        let mut headers = HeaderMap::with_capacity(HEADERS);
-        for (name, value) in FROM_CALLER.into_iter().zip(&self.values) {
-            if let Some(value) = value {
-                headers.insert(name, value.clone());
-            }
-        }
+    pub(super) fn to_upstream(
+        &self,
+        endpoint: Endpoint,
+        plain: bool,
+    ) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
         // One type for each endpoint: what a caller asks for beyond it would not be passed on.
         let accept = match endpoint {
-            Endpoint::Federate => TEXT_METRICS,
-            Endpoint::Healthy | Endpoint::Ready => TEXT,
-            _ => JSON,
+            Endpoint::Federate => &TEXT_METRICS,
+            Endpoint::Healthy | Endpoint::Ready => &TEXT,
+            _ => &JSON,
         };
-        headers.insert(ACCEPT, accept);
-        headers.insert(
-            ACCEPT_ENCODING,
-            if self.gzip && !plain { GZIP } else { IDENTITY },
-        );
-        headers
+        let encoding = if self.gzip && !plain {
+            &GZIP
+        } else {
+            &IDENTITY
+        };
+        let passed = FROM_CALLER.iter().zip(&self.values);
+        passed
+            .filter_map(|(name, value)| Some((name, value.as_ref()?)))
+            .chain([(&ACCEPT, accept), (&ACCEPT_ENCODING, encoding)])
     }
 }
 
 /// The headers of an answer that pass to the caller.
-pub(super) fn to_caller(headers: &HeaderMap) -> HeaderMap {
+pub(super) fn to_caller(head: &Head) -> HeaderMap {
     let mut passed = HeaderMap::with_capacity(RESPONSE_HEADERS);
-    for name in TO_CALLER {
-        if let Some(value) = headers.get(&name) {
-            passed.insert(name, value.clone());
-        }
+    if let Some(content_type) = &head.content_type {
+        passed.insert(CONTENT_TYPE, content_type.clone());
     }
-    if is_gzip(headers) == Some(true) {
-        passed.insert(CONTENT_ENCODING, GZIP);
+    if let Some(retry_after) = &head.retry_after {
+        passed.insert(RETRY_AFTER, retry_after.clone());
+    }
+    if head.encoding == Encoding::Gzip {
+        passed.insert(CONTENT_ENCODING, GZIP.clone());
     }
     passed
-}
-
-/// Whether an answer is compressed with gzip. `None` for any other compression, which nobody asked for.
-pub(super) fn is_gzip(headers: &HeaderMap) -> Option<bool> {
-    let mut encodings = headers.get_all(CONTENT_ENCODING).iter();
-    let encoding = encodings.next();
-    if encodings.next().is_some() {
-        return None;
-    }
-    match encoding.map(HeaderValue::as_bytes) {
-        None | Some(b"" | b"identity") => Some(false),
-        Some(b"gzip") => Some(true),
-        Some(_) => None,
-    }
 }
 
 /// Whether the caller takes gzip: named (or `*`), and not with `q=0`.
@@ -144,6 +129,13 @@ mod tests {
                     HeaderValue::from_static(value),
                 )
             })
+            .collect()
+    }
+
+    fn to_upstream(passed: &Passed, endpoint: Endpoint, plain: bool) -> HeaderMap {
+        let headers = passed.to_upstream(endpoint, plain);
+        headers
+            .map(|(name, value)| (name.clone(), value.clone()))
             .collect()
     }
 
@@ -193,7 +185,7 @@ mod tests {
                 HeaderValue::from_static("evil"),
             );
         }
-        let passed = Passed::from_caller(&sent).to_upstream(Endpoint::Query, false);
+        let passed = to_upstream(&Passed::from_caller(&sent), Endpoint::Query, false);
         let expected = headers(&[
             ("user-agent", "curl"),
             ("traceparent", "00-1"),
@@ -211,7 +203,7 @@ mod tests {
         for (of_caller, state) in [(true, Some("a=b")), (false, None)] {
             let mut passed = Passed::from_caller(&sent);
             passed.within(&ours, of_caller);
-            let passed = passed.to_upstream(Endpoint::Query, false);
+            let passed = to_upstream(&passed, Endpoint::Query, false);
             assert_eq!(passed[TRACEPARENT], ours.header());
             let passed = passed.get(TRACESTATE).map(HeaderValue::as_bytes);
             assert_eq!(passed, state.map(str::as_bytes));
@@ -220,20 +212,13 @@ mod tests {
 
     #[test]
     fn h24_nothing_of_an_answer_passes_but_what_is_listed() {
-        let answer = headers(&[
-            ("content-type", "application/json"),
-            ("set-cookie", "a=b"),
-            ("server", "x"),
-            ("location", "http://x/"),
-            ("x-reload", "reload"),
-            ("alt-svc", "x"),
-            ("trailer", "x"),
-            ("connection", "x-a"),
-            ("x-a", "1"),
-            ("access-control-allow-origin", "*"),
-            ("content-encoding", "gzip"),
-            ("cache-control", "max-age=9"),
-        ]);
+        // Of an answer's headers nothing else is kept when its head is read.
+        let answer = Head {
+            status: http::StatusCode::OK,
+            content_type: Some(JSON.clone()),
+            encoding: Encoding::Gzip,
+            retry_after: None,
+        };
         let expected = headers(&[
             ("content-type", "application/json"),
             ("content-encoding", "gzip"),
@@ -265,7 +250,7 @@ mod tests {
     fn h26_a_filtered_answer_is_asked_for_plain() {
         let passed = Passed::from_caller(&headers(&[("accept-encoding", "gzip")]));
         assert_eq!(
-            passed.to_upstream(Endpoint::Rules, true)[ACCEPT_ENCODING],
+            to_upstream(&passed, Endpoint::Rules, true)[ACCEPT_ENCODING],
             IDENTITY
         );
     }

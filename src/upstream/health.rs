@@ -4,19 +4,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::uri::Authority;
-use http::{HeaderMap, Response, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::{Bytes, Incoming};
-use hyper_util::client::legacy::Client;
+use http::{Method, StatusCode};
+use http_body_util::{BodyExt, Limited};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::affinity::mix;
 use super::configuration::Upstream;
-use super::connect::{self, Connector};
+use super::connect::READY;
 use super::endpoint::{Endpoint, Found};
 use super::load::{Load, Reader};
+use crate::http1::{self, Answer};
 
 /// How often each endpoint is probed, and by what part of that earlier or later by chance, so that the probes of
 /// all replicas of this program do not fall together.
@@ -42,12 +42,12 @@ const METRICS: &str = "/metrics";
 /// Asks the endpoints of one upstream, over connections of its own.
 pub(super) struct Prober {
     upstream: Arc<Upstream>,
-    client: Client<Connector, Full<Bytes>>,
+    client: http1::Client,
 }
 
 impl Prober {
     pub(super) fn new(upstream: Arc<Upstream>) -> Self {
-        let client = connect::client(upstream.connector());
+        let client = http1::Client::new(upstream.connector());
         Self { upstream, client }
     }
 
@@ -55,11 +55,11 @@ impl Prober {
     /// whatever is no failure of a server counts.
     async fn ready(&self, endpoint: &Endpoint) -> Found {
         for _ in endpoint.addresses() {
-            let asked = self.ask(endpoint.authority(), connect::READY);
+            let asked = self.ask(endpoint.authority(), READY);
             return match tokio::time::timeout(READY_WITHIN, asked).await {
-                Ok(Ok(answer)) if answer.status().is_server_error() => Found::NotReady,
+                Ok(Ok(answer)) if answer.head.status.is_server_error() => Found::NotReady,
                 Ok(Ok(_)) => Found::Ready,
-                Ok(Err(error)) if error.is_connect() => {
+                Ok(Err(http1::Error::Connect(_))) => {
                     endpoint.next_address();
                     continue;
                 }
@@ -72,10 +72,10 @@ impl Prober {
     async fn load(&self, endpoint: &Endpoint) -> Option<Load> {
         let read = async {
             let answer = self.ask(endpoint.authority(), METRICS).await.ok()?;
-            if answer.status() != StatusCode::OK {
+            if answer.head.status != StatusCode::OK {
                 return None;
             }
-            let mut body = Limited::new(answer.into_body(), MAX_METRICS_BYTES);
+            let mut body = Limited::new(answer.body, MAX_METRICS_BYTES);
             let mut reader = Reader::default();
             while let Some(frame) = body.frame().await {
                 if let Ok(data) = frame.ok()?.into_data() {
@@ -87,15 +87,10 @@ impl Prober {
         tokio::time::timeout(METRICS_WITHIN, read).await.ok()?
     }
 
-    async fn ask(
-        &self,
-        authority: &Authority,
-        target: &str,
-    ) -> Result<Response<Incoming>, hyper_util::client::legacy::Error> {
-        let request = self
-            .upstream
-            .request(authority, target, HeaderMap::new(), Bytes::new());
-        self.client.request(request).await
+    async fn ask(&self, authority: &Authority, target: &str) -> Result<Answer, http1::Error> {
+        let asked = (&Method::GET, target);
+        let request = (self.upstream).request(authority, asked, [], Bytes::new());
+        self.client.send(authority, &request).await
     }
 
     /// Probes one endpoint for ever.

@@ -35,6 +35,8 @@ pub use self::configuration::{SetupError, TokenError, Upstream};
 pub use self::headers::Passed;
 pub use self::tls::TlsError;
 
+use crate::http1;
+
 /// Why Prometheus gave no answer that can be passed on.
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamError {
@@ -57,4 +59,14 @@ pub enum UpstreamError {
     /// An answer that is not passed on.
     #[error("Prometheus' answer is not passed on: it has {0}")]
     Unusable(&'static str),
+}
+
+impl From<http1::Error> for UpstreamError {
+    fn from(error: http1::Error) -> Self {
+        match error {
+            http1::Error::Connect(_) => Self::Connect,
+            http1::Error::Broken(_) => Self::Broken,
+            http1::Error::Malformed(what) => Self::Unusable(what),
+        }
+    }
 }

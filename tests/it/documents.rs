@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 
 /// Errors that are the cause of another one and never shown: the audit log and the caller get the other's text.
-const NEVER_SHOWN: [&str; 7] = [
+const NEVER_SHOWN: [&str; 10] = [
+    "no connection can be opened",
+    "the connection broke",
+    "the answer is not HTTP/1.1 in good order",
     "the answer's status is not that of a review",
     "the answer of Prometheus is not valid JSON",
     "the answer of Prometheus is nested deeper than",

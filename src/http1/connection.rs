@@ -1,0 +1,161 @@
+//! One connection, while a request goes out and until the head of its answer is there.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+
+use super::framing::Framing;
+use super::head::{self, Head, Parsed};
+use super::{Error, Request, Stream};
+
+/// What is read at once, in bytes. An open answer holds as much; with less, long answers take more processor time than
+/// through nginx.
+const READ_BYTES: usize = 10 * 1024;
+
+/// The longest head that is taken. Prometheus' have some hundred bytes.
+const MAX_HEAD_BYTES: usize = 10 * 1024;
+
+/// A stream, and what was read from it and not yet given out: nothing between two answers.
+#[derive(Debug)]
+pub(super) struct Connection {
+    stream: Stream,
+    pub(super) buffer: BytesMut,
+}
+
+/// A head that came, and whether the connection may be used again after what follows.
+#[derive(Debug)]
+pub(super) struct Begun {
+    pub(super) head: Head,
+    pub(super) framing: Framing,
+    pub(super) lasting: bool,
+}
+
+/// Why no head came.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The connection took nothing of the request.
+    Unsent(io::Error),
+    /// Something may have been read of it at the other end.
+    Failed(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Connection {
+    pub(super) fn new(stream: Stream) -> Self {
+        Self {
+            stream,
+            buffer: BytesMut::new(),
+        }
+    }
+
+    /// Whether it is open, and silent as it should be between two answers. Nothing is waited for.
+    pub(super) fn is_silent(&mut self) -> bool {
+        let mut byte = [0];
+        let mut context = Context::from_waker(Waker::noop());
+        let read = Pin::new(&mut self.stream).poll_read(&mut context, &mut ReadBuf::new(&mut byte));
+        read.is_pending()
+    }
+
+    /// Sends a request and waits for the head of its answer, which may come before all is sent.
+    pub(super) async fn begin(&mut self, request: &Request) -> Result<Begun, Failure> {
+        let mut sending = Sending {
+            head: &request.head,
+            form: &request.form,
+            begun: false,
+        };
+        let mut sent = false;
+        poll_fn(|context| {
+            if !sent {
+                match sending.poll(&mut self.stream, context) {
+                    Poll::Ready(Ok(())) => sent = true,
+                    Poll::Ready(Err(error)) if !sending.begun => {
+                        return Poll::Ready(Err(Failure::Unsent(error)));
+                    }
+                    // An answer may be there all the same: one that refuses what was being sent.
+                    Poll::Ready(Err(_)) | Poll::Pending => {}
+                }
+            }
+            loop {
+                let read = ready!(self.poll_fill(context));
+                if read.map_err(Error::Broken)? == 0 {
+                    let ended = io::ErrorKind::UnexpectedEof.into();
+                    return Poll::Ready(Err(Error::Broken(ended).into()));
+                }
+                if let Some(mut begun) = self.head(request.bodiless)? {
+                    begun.lasting &= sent;
+                    return Poll::Ready(Ok(begun));
+                }
+            }
+        })
+        .await
+    }
+
+    /// The head of the answer, if all of it is there.
+    fn head(&mut self, bodiless: bool) -> Result<Option<Begun>, Error> {
+        while let Some((length, parsed)) = head::parse(&self.buffer, bodiless)? {
+            self.buffer.advance(length);
+            if let Parsed::Final {
+                head,
+                framing,
+                lasting,
+            } = parsed
+            {
+                return Ok(Some(Begun {
+                    head,
+                    framing,
+                    lasting,
+                }));
+            }
+        }
+        if self.buffer.len() >= MAX_HEAD_BYTES {
+            return Err(Error::Malformed("a head that is too long"));
+        }
+        Ok(None)
+    }
+
+    /// Reads more, and tells how much; 0 at the end.
+    pub(super) fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.buffer.reserve(READ_BYTES);
+        pin!(self.stream.read_buf(&mut self.buffer)).poll(context)
+    }
+}
+
+/// What is still to be sent.
+struct Sending<'a> {
+    head: &'a [u8],
+    form: &'a [u8],
+    /// Whether the stream has taken something.
+    begun: bool,
+}
+
+impl Sending<'_> {
+    fn poll(&mut self, stream: &mut Stream, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut stream = Pin::new(stream);
+        while !(self.head.is_empty() && self.form.is_empty()) {
+            let written = if self.form.is_empty() {
+                stream.as_mut().poll_write(context, self.head)
+            } else {
+                let slices = [IoSlice::new(self.head), IoSlice::new(self.form)];
+                stream.as_mut().poll_write_vectored(context, &slices)
+            };
+            let written = ready!(written)?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.begun = true;
+            let of_head = written.min(self.head.len());
+            self.head = &self.head[of_head..];
+            self.form = &self.form[written - of_head..];
+        }
+        stream.poll_flush(context)
+    }
+}
