@@ -3,13 +3,15 @@
 //! The record lives in the response's body. Whatever ends the body ends the record, and until something else
 //! is said the outcome is that the caller left.
 
+mod object;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
-use serde::Serialize;
 use tokio::time::Instant;
 
+use self::object::Object;
 use crate::authn::Caller;
 use crate::authz::{Permit, Scope};
 use crate::body::BodyError;
@@ -141,8 +143,7 @@ struct Inner {
     span: Option<Box<RequestSpan>>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Complete,
     Cancelled,
@@ -316,51 +317,12 @@ impl Drop for Inner {
             trace: self.trace,
         });
         if let Some(lines) = lines {
-            // Writing to memory does not fail.
-            let id = self.id.hexadecimal();
-            let shown = self.line(id.as_str(), duration);
-            lines.leave(|line| drop(serde_json::to_writer(line, &shown)));
+            lines.leave(|line| self.write(line, duration));
         }
         if let Some(span) = self.span.take() {
             span.end(&self.ended(duration));
         }
     }
-}
-
-/// A line, as documented in docs/operation.md.
-#[derive(Serialize)]
-struct Line<'a> {
-    #[serde(serialize_with = "shown")]
-    timestamp: jiff::Timestamp,
-    level: &'static str,
-    target: &'static str,
-    message: &'static str,
-    request_id: &'a str,
-    door: &'static str,
-    method: &'a str,
-    endpoint: &'static str,
-    caller: Option<&'a str>,
-    decision: &'static str,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    namespaces_asked: &'a [Namespace],
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    namespaces_granted: &'a [Namespace],
-    #[serde(skip_serializing_if = "is_zero")]
-    namespaces_granted_count: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    query: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'a str>,
-    status: Option<u16>,
-    outcome: Outcome,
-    bytes: u64,
-    duration_ms: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    kubernetes_ms: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    upstream_ms: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    trace_id: Option<String>,
 }
 
 impl Inner {
@@ -379,48 +341,55 @@ impl Inner {
         }
     }
 
-    fn line<'a>(&'a self, request_id: &'a str, duration: Duration) -> Line<'a> {
-        let milliseconds = |duration: Duration| (duration.as_secs_f64() * 1e6).round() / 1e3;
-        Line {
-            timestamp: self.time,
-            level: "INFO",
-            target: "audit",
-            message: "request",
-            request_id,
-            door: self.door.as_str(),
-            method: self.method.as_str(),
-            endpoint: self.endpoint.map_or("none", Endpoint::name),
-            caller: self.caller.as_ref().map(Caller::username),
-            decision: self.decision.as_str(),
-            namespaces_asked: &self.asked,
-            namespaces_granted: &self.granted,
-            namespaces_granted_count: self.granted_count,
-            query: self.query.as_deref(),
-            reason: self.reason.as_deref(),
-            status: self.status.map(|status| status.as_u16()),
-            outcome: self.outcome,
-            bytes: self.bytes,
-            duration_ms: milliseconds(duration),
-            kubernetes_ms: (!self.kubernetes.is_zero()).then(|| milliseconds(self.kubernetes)),
-            upstream_ms: self.upstream.map(milliseconds),
-            trace_id: self.trace.as_ref().map(TraceContext::shown),
+    /// Writes the line, as documented in docs/operation.md.
+    fn write(&self, line: &mut Vec<u8>, duration: Duration) {
+        let mut object = Object::begin(line);
+        object.shown("timestamp", &self.time);
+        object.word("level", "INFO");
+        object.word("target", "audit");
+        object.word("message", "request");
+        object.word("request_id", self.id.hexadecimal().as_str());
+        object.word("door", self.door.as_str());
+        object.text("method", self.method.as_str());
+        object.word("endpoint", self.endpoint.map_or("none", Endpoint::name));
+        match &self.caller {
+            Some(caller) => object.text("caller", caller.username()),
+            None => object.null("caller"),
         }
+        object.word("decision", self.decision.as_str());
+        for (key, namespaces) in [
+            ("namespaces_asked", &self.asked),
+            ("namespaces_granted", &self.granted),
+        ] {
+            if !namespaces.is_empty() {
+                object.texts(key, namespaces.iter().map(Namespace::as_str));
+            }
+        }
+        if self.granted_count > 0 {
+            object.number("namespaces_granted_count", self.granted_count as u64);
+        }
+        if let Some(query) = &self.query {
+            object.text("query", query);
+        }
+        if let Some(reason) = &self.reason {
+            object.text("reason", reason);
+        }
+        match self.status {
+            Some(status) => object.number("status", status.as_u16().into()),
+            None => object.null("status"),
+        }
+        object.word("outcome", self.outcome.as_str());
+        object.number("bytes", self.bytes);
+        object.milliseconds("duration_ms", duration);
+        if !self.kubernetes.is_zero() {
+            object.milliseconds("kubernetes_ms", self.kubernetes);
+        }
+        if let Some(upstream) = self.upstream {
+            object.milliseconds("upstream_ms", upstream);
+        }
+        if let Some(trace) = &self.trace {
+            object.word("trace_id", &trace.shown());
+        }
+        object.end();
     }
-}
-
-/// Writes a value as it is shown, without a text in between.
-#[allow(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "the form that serde asks for"
-)]
-fn shown<S: serde::Serializer>(time: &jiff::Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(time)
-}
-
-#[allow(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "the form that serde asks for"
-)]
-fn is_zero(count: &usize) -> bool {
-    *count == 0
 }
