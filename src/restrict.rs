@@ -7,12 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use form_urlencoded::Serializer;
 use http::Method;
 
 use crate::authz::{AuthorizationError, Grant, Permit, Scope, Selection};
 use crate::namespace::NamespaceSet;
-use crate::prometheus::{Endpoint, LabelName, Methods, PrometheusRequest};
+use crate::prometheus::{Endpoint, LabelName, Methods, PrometheusRequest, form};
 use crate::promql::Constraint;
 
 /// Longest target that is sent with GET, where POST is possible: proxies in front of a Prometheus commonly end
@@ -213,7 +212,7 @@ fn metric_names(label: &str, namespaces: &NamespaceSet) -> UpstreamRequest {
 
 /// A path, and parameters behind it, encoded.
 struct Parameters {
-    target: String,
+    target: Vec<u8>,
     path_len: usize,
 }
 
@@ -222,19 +221,20 @@ impl Parameters {
     const ROOM: usize = 1024;
 
     fn new(endpoint: Endpoint, label: Option<&LabelName>) -> Self {
-        let mut target = String::with_capacity(Self::ROOM);
-        target.push_str(&endpoint.path(label.map(LabelName::encoded).as_deref()));
+        let mut target = Vec::with_capacity(Self::ROOM);
+        target.extend_from_slice(
+            endpoint
+                .path(label.map(LabelName::encoded).as_deref())
+                .as_bytes(),
+        );
         let path_len = target.len();
         Self { target, path_len }
     }
 
     fn push(&mut self, name: &str, value: &str) {
-        let mut target = std::mem::take(&mut self.target);
-        if target.len() == self.path_len {
-            target.push('?');
-        }
-        let mut serializer = Serializer::for_suffix(target, self.path_len + 1);
-        self.target = serializer.append_pair(name, value).finish();
+        let first = self.target.len() == self.path_len;
+        self.target.push(if first { b'?' } else { b'&' });
+        form::append(&mut self.target, name, value);
     }
 
     fn queries(&mut self, request: &PrometheusRequest) -> &mut Self {
@@ -272,7 +272,7 @@ impl Parameters {
         UpstreamRequest {
             endpoint,
             method,
-            target,
+            target: String::from_utf8(target).expect("what is encoded is ASCII"),
             form,
             treatment,
             start: None,

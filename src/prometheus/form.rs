@@ -1,5 +1,5 @@
-//! Decodes `application/x-www-form-urlencoded` text strictly: what Go drops, Rust keeps or both repair
-//! differently is an error here.
+//! Reads and writes `application/x-www-form-urlencoded`. It is read strictly: what Go drops, Rust keeps or both repair
+//! differently is an error here. Each byte is looked at once, with a table: every request passes here twice.
 
 use std::borrow::Cow;
 
@@ -39,45 +39,94 @@ pub(super) fn pairs(
         })
 }
 
+/// Appends `name=value`, encoded as the URL Standard has it.
+pub(crate) fn append(encoded: &mut Vec<u8>, name: &str, value: &str) {
+    encode(encoded, name);
+    encoded.push(b'=');
+    encode(encoded, value);
+}
+
+fn encode(encoded: &mut Vec<u8>, text: &str) {
+    for piece in text.as_bytes().chunks(PIECE) {
+        let mut room = [0; 3 * PIECE];
+        let mut length = 0;
+        for &byte in piece {
+            let (written, bytes) = ENCODED[usize::from(byte)];
+            room[length..length + 3].copy_from_slice(&bytes);
+            length += usize::from(written);
+        }
+        encoded.extend_from_slice(&room[..length]);
+    }
+}
+
+/// So many bytes are encoded at once, in a place of fixed size.
+const PIECE: usize = 64;
+
+/// What each byte is written as: how many bytes, and which.
+static ENCODED: [(u8, [u8; 3]); 256] = {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let mut encoded = [(0, [0; 3]); 256];
+    let mut index = 0;
+    while index < 256 {
+        let byte = index as u8;
+        encoded[index] =
+            if byte.is_ascii_alphanumeric() || matches!(byte, b'*' | b'-' | b'.' | b'_') {
+                (1, [byte, 0, 0])
+            } else if byte == b' ' {
+                (1, [b'+', 0, 0])
+            } else {
+                let (high, low) = (DIGITS[index >> 4], DIGITS[index & 0xf]);
+                (3, [b'%', high, low])
+            };
+        index += 1;
+    }
+    encoded
+};
+
 fn decode(text: &[u8]) -> Result<Cow<'_, str>, FormError> {
-    // One of these is an error, or stands for something else; most names and many values have none.
-    if !text
-        .iter()
-        .any(|byte| matches!(byte, b'%' | b'+' | b';' | 0))
-    {
+    let Some(first) = text.iter().position(|&byte| SPECIAL[usize::from(byte)]) else {
         let plain = std::str::from_utf8(text).map_err(|_| FormError::Encoding)?;
         return Ok(Cow::Borrowed(plain));
-    }
+    };
     let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text.iter();
+    decoded.extend_from_slice(&text[..first]);
+    let mut rest = text[first..].iter();
     while let Some(&byte) = rest.next() {
-        let byte = match byte {
-            b';' => return Err(FormError::Semicolon),
+        if !SPECIAL[usize::from(byte)] {
+            decoded.push(byte);
+            continue;
+        }
+        decoded.push(match byte {
             b'+' => b' ',
             b'%' => {
                 let mut digit = || hexadecimal(*rest.next()?);
                 let (high, low) = (digit(), digit());
                 let pair = high.zip(low).map(|(high, low)| high << 4 | low);
-                pair.ok_or(FormError::Percent)?
+                match pair.ok_or(FormError::Percent)? {
+                    0 => return Err(FormError::Nul),
+                    byte => byte,
+                }
             }
-            _ => byte,
-        };
-        if byte == 0 {
-            return Err(FormError::Nul);
-        }
-        decoded.push(byte);
+            b';' => return Err(FormError::Semicolon),
+            _ => return Err(FormError::Nul),
+        });
     }
     let decoded = String::from_utf8(decoded).map_err(|_| FormError::Encoding)?;
     Ok(Cow::Owned(decoded))
 }
 
+/// The bytes that are an error in a form, or stand for something else.
+static SPECIAL: [bool; 256] = {
+    let mut special = [false; 256];
+    special[b'%' as usize] = true;
+    special[b'+' as usize] = true;
+    special[b';' as usize] = true;
+    special[0] = true;
+    special
+};
+
 fn hexadecimal(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
-    }
+    char::from(digit).to_digit(16).map(|digit| digit as u8)
 }
 
 #[cfg(test)]
@@ -130,8 +179,11 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn what_is_encoded_is_decoded_to_the_same(name in "[^\0]{1,20}", value in "[^\0]{0,40}") {
-            let text = form_urlencoded::Serializer::new(String::new()).append_pair(&name, &value).finish();
-            proptest::prop_assert_eq!(read(text.as_bytes()), Ok(vec![(name, value)]));
+            let mut text = Vec::new();
+            append(&mut text, &name, &value);
+            let expected = form_urlencoded::Serializer::new(String::new()).append_pair(&name, &value).finish();
+            proptest::prop_assert_eq!(String::from_utf8_lossy(&text), expected);
+            proptest::prop_assert_eq!(read(&text), Ok(vec![(name, value)]));
         }
 
         #[test]

@@ -5,7 +5,7 @@
 mod endpoint;
 pub mod envelope;
 pub mod filter;
-mod form;
+pub(crate) mod form;
 mod path;
 mod request;
 mod time;

@@ -72,26 +72,39 @@ impl<'a> Path<'a> {
 /// Refuses whatever two servers might read in two ways.
 fn check(path: &str) -> Result<(), PathError> {
     let segments = path.strip_prefix('/').ok_or(PathError::NotAPath)?;
-    if !path
-        .bytes()
-        .all(|byte| byte.is_ascii_graphic() && !b";\\\"<>^`{|}#?".contains(&byte))
-    {
+    if !path.bytes().all(|byte| ALLOWED[usize::from(byte)]) {
         return Err(PathError::Character);
     }
-    let mut segments = segments.split('/').peekable();
+    let mut segments = segments.as_bytes().split(|&byte| byte == b'/').peekable();
     while let Some(segment) = segments.next() {
         // The last one may be empty: that is a slash at the end.
         if segment.is_empty() && segments.peek().is_some() {
             return Err(PathError::EmptySegment);
         }
-        if segment.contains('%') {
-            decode(segment)?;
-        } else if matches!(segment, "." | "..") {
+        if segment.contains(&b'%') {
+            decode(std::str::from_utf8(segment).map_err(|_| PathError::Encoding)?)?;
+        } else if matches!(segment, b"." | b"..") {
             return Err(PathError::DotSegment);
         }
     }
     Ok(())
 }
+
+/// The bytes that may stand in a path.
+static ALLOWED: [bool; 256] = {
+    let mut allowed = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        allowed[byte] = (byte as u8).is_ascii_graphic();
+        byte += 1;
+    }
+    let mut without: &[u8] = b";\\\"<>^`{|}#?";
+    while let [byte, rest @ ..] = without {
+        allowed[*byte as usize] = false;
+        without = rest;
+    }
+    allowed
+};
 
 /// Decodes a segment, once.
 fn decode(segment: &str) -> Result<Cow<'_, str>, PathError> {
