@@ -7,25 +7,25 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-use super::Error;
-use super::client::Lease;
+use super::connection::Connection;
 use super::framing::{Framing, Next};
+use super::{Error, client};
 
 /// What follows the head of an answer.
 #[derive(Debug)]
 pub struct Body {
     framing: Framing,
     /// Given back, or dropped, when all has come.
-    lease: Option<Lease>,
+    connection: Option<Box<Connection>>,
     /// Whether the connection may be used again then.
     lasting: bool,
 }
 
 impl Body {
-    pub(super) fn new(framing: Framing, lease: Lease, lasting: bool) -> Self {
+    pub(super) fn new(framing: Framing, connection: Box<Connection>, lasting: bool) -> Self {
         let mut body = Self {
             framing,
-            lease: Some(lease),
+            connection: Some(connection),
             lasting,
         };
         body.end_if_ended();
@@ -37,15 +37,15 @@ impl Body {
         if !self.framing.has_ended() {
             return;
         }
-        if let Some(lease) = self.lease.take()
+        if let Some(connection) = self.connection.take()
             && self.lasting
         {
-            lease.give_back();
+            client::give_back(connection);
         }
     }
 
     fn fail(&mut self, error: Error) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        self.lease = None;
+        self.connection = None;
         Poll::Ready(Some(Err(error)))
     }
 }
@@ -60,10 +60,9 @@ impl http_body::Body for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = self.get_mut();
         loop {
-            let Some(lease) = &mut this.lease else {
+            let Some(connection) = &mut this.connection else {
                 return Poll::Ready(None);
             };
-            let connection = &mut lease.connection;
             match this.framing.next(&mut connection.buffer) {
                 Ok(Next::Data(data)) => {
                     this.end_if_ended();
@@ -71,7 +70,7 @@ impl http_body::Body for Body {
                 }
                 Ok(Next::End) => this.end_if_ended(),
                 Ok(Next::More) => match ready!(connection.poll_fill(context)) {
-                    Ok(0) if this.framing.ends_with_connection() => this.lease = None,
+                    Ok(0) if this.framing.ends_with_connection() => this.connection = None,
                     Ok(0) => {
                         return this.fail(Error::Broken(io::ErrorKind::UnexpectedEof.into()));
                     }
@@ -84,11 +83,11 @@ impl http_body::Body for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.lease.is_none()
+        self.connection.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.lease.is_none() {
+        if self.connection.is_none() {
             return SizeHint::with_exact(0);
         }
         self.framing

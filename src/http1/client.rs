@@ -49,30 +49,29 @@ impl Client {
     pub async fn send(&self, to: &Authority, request: &Request) -> Result<Answer, Error> {
         while let Some(mut connection) = self.idle.take(to) {
             match connection.begin(request).await {
-                Ok(begun) => return Ok(self.answer(to, connection, begun)),
+                Ok(begun) => return Ok(answer(connection, begun)),
                 Err(Failure::Unsent(_)) => {}
                 Err(Failure::Failed(error)) => return Err(error),
             }
         }
         let stream = self.connector.connect(to).await.map_err(Error::Connect)?;
-        let mut connection = Connection::new(stream);
+        let home = Home {
+            authority: to.clone(),
+            idle: Arc::downgrade(&self.idle),
+        };
+        let mut connection = Box::new(Connection::new(stream, home));
         match connection.begin(request).await {
-            Ok(begun) => Ok(self.answer(to, connection, begun)),
+            Ok(begun) => Ok(answer(connection, begun)),
             Err(Failure::Unsent(error)) => Err(Error::Broken(error)),
             Err(Failure::Failed(error)) => Err(error),
         }
     }
+}
 
-    fn answer(&self, to: &Authority, connection: Connection, begun: Begun) -> Answer {
-        let lease = Lease {
-            connection,
-            authority: to.clone(),
-            idle: self.idle.clone(),
-        };
-        Answer {
-            head: begun.head,
-            body: Body::new(begun.framing, lease, begun.lasting),
-        }
+fn answer(connection: Box<Connection>, begun: Begun) -> Answer {
+    Answer {
+        head: begun.head,
+        body: Body::new(begun.framing, connection, begun.lasting),
     }
 }
 
@@ -82,25 +81,24 @@ impl fmt::Debug for Client {
     }
 }
 
-/// A connection in use. Dropping it closes the connection.
-pub(super) struct Lease {
-    pub(super) connection: Connection,
+/// Where a connection leads, and where it is kept between requests.
+pub(super) struct Home {
     authority: Authority,
-    idle: Arc<Idle>,
+    idle: Weak<Idle>,
 }
 
-impl Lease {
-    /// Keeps the connection for the next request, if nothing came on it that nobody asked for.
-    pub(super) fn give_back(self) {
-        if self.connection.buffer.is_empty() {
-            self.idle.keep(self.authority, self.connection);
-        }
+impl fmt::Debug for Home {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.authority.fmt(formatter)
     }
 }
 
-impl fmt::Debug for Lease {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Lease").finish_non_exhaustive()
+/// Keeps a connection for the next request, if nothing came on it that nobody asked for.
+pub(super) fn give_back(connection: Box<Connection>) {
+    if connection.buffer.is_empty()
+        && let Some(idle) = connection.home.idle.upgrade()
+    {
+        idle.keep(connection);
     }
 }
 
@@ -115,8 +113,7 @@ struct State {
 }
 
 struct Kept {
-    connection: Connection,
-    authority: Authority,
+    connection: Box<Connection>,
     /// How often it was looked at since it was used.
     looks: u32,
 }
@@ -127,10 +124,11 @@ impl Idle {
     }
 
     /// The one that was used last and is still open.
-    fn take(&self, authority: &Authority) -> Option<Connection> {
+    fn take(&self, authority: &Authority) -> Option<Box<Connection>> {
         let State { kept, .. } = &mut *self.lock();
         loop {
-            let is_there = |kept: &Kept| kept.authority.as_str() == authority.as_str();
+            let is_there =
+                |kept: &Kept| kept.connection.home.authority.as_str() == authority.as_str();
             let index = kept.iter().rposition(is_there)?;
             let mut connection = kept.swap_remove(index).connection;
             if connection.is_silent() {
@@ -139,7 +137,7 @@ impl Idle {
         }
     }
 
-    fn keep(self: Arc<Self>, authority: Authority, connection: Connection) {
+    fn keep(self: Arc<Self>, connection: Box<Connection>) {
         let mut state = self.lock();
         if !state.looked_after {
             // Without a runtime everything ends just now.
@@ -151,7 +149,6 @@ impl Idle {
         }
         state.kept.push(Kept {
             connection,
-            authority,
             looks: 0,
         });
     }

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
+use super::client::Home;
 use super::framing::Framing;
 use super::head::{self, Head, Parsed};
 use super::{Error, Request, Stream};
@@ -19,11 +20,13 @@ const READ_BYTES: usize = 10 * 1024;
 /// The longest head that is taken. Prometheus' have some hundred bytes.
 const MAX_HEAD_BYTES: usize = 10 * 1024;
 
-/// A stream, and what was read from it and not yet given out: nothing between two answers.
+/// A stream, and what was read from it and not yet given out: nothing between two answers. It is boxed wherever it is
+/// kept, and so moved as a pointer.
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: Stream,
     pub(super) buffer: BytesMut,
+    pub(super) home: Home,
 }
 
 /// A head that came, and whether the connection may be used again after what follows.
@@ -50,10 +53,11 @@ impl From<Error> for Failure {
 }
 
 impl Connection {
-    pub(super) fn new(stream: Stream) -> Self {
+    pub(super) fn new(stream: Stream, home: Home) -> Self {
         Self {
             stream,
             buffer: BytesMut::new(),
+            home,
         }
     }
 
