@@ -6,13 +6,13 @@
 //! both    -> authz -> Permit -> restrict -> UpstreamRequest -> upstream -> Response
 //! ```
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST};
-use http::{HeaderMap, Method, Request, Response, Version, request};
+use http::{HeaderMap, Method, Response, Version, request};
 use http_body::Body;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::Instant;
@@ -80,7 +80,8 @@ impl Pipeline {
     /// With the reason why there is no answer of Prometheus.
     pub async fn answer<B>(
         &self,
-        request: Request<B>,
+        head: &request::Parts,
+        body: B,
         entrance: Entrance,
         record: &mut Record,
     ) -> Result<Answered, Refusal>
@@ -88,20 +89,19 @@ impl Pipeline {
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
-        let (head, body) = request.into_parts();
-        check_host(&head)?;
+        check_host(head)?;
         let path = Path::parse(head.uri.path());
-        record.door(self.door(&head, entrance, path.as_ref().ok()));
-        let (caller, waited) = waiting(self.shared.authenticator.caller(&head.headers)).await;
+        record.door(self.door(head, entrance, path.as_ref().ok()));
+        let (caller, waited) = waiting(pin!(self.shared.authenticator.caller(&head.headers))).await;
         record.kubernetes(waited);
         let caller = caller?;
         record.caller(&caller);
-        let (upstream, target) = self.target(&head, path)?;
+        let (upstream, target) = self.target(head, path)?;
         record.endpoint(target.endpoint());
-        let (slots, waited) = waiting(self.slots(&caller)).await;
+        let (slots, waited) = waiting(pin!(self.slots(&caller))).await;
         record.waited(waited);
         let slots = slots?;
-        let (form, waited) = waiting(self.read_form(&head, body)).await;
+        let (form, waited) = waiting(pin!(self.read_form(head, body))).await;
         record.waited(waited);
         let form = form?;
         let query = head.uri.query().unwrap_or_default();
@@ -112,7 +112,8 @@ impl Pipeline {
             &self.shared.limits,
         )?;
         record.request(&request);
-        let (permit, waited) = waiting(self.shared.authorizer.permit(&caller, &request)).await;
+        let (permit, waited) =
+            waiting(pin!(self.shared.authorizer.permit(&caller, &request))).await;
         record.kubernetes(waited);
         let permit = permit?;
         record.permit(&permit);
@@ -204,9 +205,9 @@ impl Pipeline {
     }
 }
 
-/// What a future comes to, and for how long it had to be waited for: not at all if it was ready at once.
-async fn waiting<F: Future>(future: F) -> (F::Output, Duration) {
-    let mut future = pin!(future);
+/// What a future comes to, and for how long it had to be waited for: not at all if it was ready at once. It stays where
+/// it is: a future that takes another in holds it twice, and each request's is copied whole when it begins.
+async fn waiting<F: Future>(mut future: Pin<&mut F>) -> (F::Output, Duration) {
     let mut since = None;
     let output = std::future::poll_fn(|context| {
         let output = future.as_mut().poll(context);
@@ -257,10 +258,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn only_what_is_not_ready_at_once_was_waited_for() {
-        let (output, waited) = waiting(async { 1 }).await;
+        let (output, waited) = waiting(pin!(async { 1 })).await;
         assert_eq!((output, waited), (1, Duration::ZERO));
         let asleep = Duration::from_millis(70);
-        let ((), waited) = waiting(tokio::time::sleep(asleep)).await;
+        let ((), waited) = waiting(pin!(tokio::time::sleep(asleep))).await;
         assert_eq!(waited, asleep);
     }
 }

@@ -62,7 +62,10 @@ impl Stack {
         B::Error: Into<BoxError>,
     {
         let mut record = self.begin(&request, entrance);
-        let answered = self.0.pipeline.answer(request, entrance, &mut record).await;
+        let (head, body) = request.into_parts();
+        let answered = (self.0.pipeline)
+            .answer(&head, body, entrance, &mut record)
+            .await;
         let (response, slots) = match answered {
             Ok(Answered { response, slots }) => (response, Some(slots)),
             Err(refusal) => {

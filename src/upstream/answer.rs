@@ -64,22 +64,26 @@ pub(super) struct Begun {
     rest: Body,
 }
 
+impl From<Answer> for Begun {
+    /// Passes on what comes as it comes.
+    fn from(answer: Answer) -> Self {
+        Self {
+            head: answer.head,
+            first: Bytes::new(),
+            ended: false,
+            rest: answer.body,
+        }
+    }
+}
+
 impl Begun {
-    /// Waits for the beginning, if it is to be `held`. What breaks before its head was passed on can still be
-    /// asked for elsewhere, and most answers of Prometheus are small and come at once.
-    pub(super) async fn read(answer: Answer, held: bool) -> Result<Self, UpstreamError> {
+    /// Waits for the beginning. What breaks before its head was passed on can still be asked for elsewhere, and most
+    /// answers of Prometheus are small and come at once.
+    pub(super) async fn read(answer: Answer) -> Result<Self, UpstreamError> {
         let Answer {
             head,
             body: mut rest,
         } = answer;
-        if !held {
-            return Ok(Self {
-                head,
-                first: Bytes::new(),
-                ended: false,
-                rest,
-            });
-        }
         let mut first = Bytes::new();
         let mut joined = BytesMut::new();
         let reading = async {
@@ -162,7 +166,8 @@ pub(super) async fn response(
         CONTENT_TYPE,
         HeaderValue::from_static(envelope::CONTENT_TYPE),
     );
-    let text = error_text(body, gzip).await?;
+    // Boxed, as every answer would have room for it.
+    let text = Box::pin(error_text(body, gzip)).await?;
     let text = filter::with_message(&text).unwrap_or_else(|| from_text(head.status, &text));
     Ok(respond(to_caller, ResponseBody::whole(text)))
 }

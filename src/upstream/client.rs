@@ -109,7 +109,14 @@ impl UpstreamClient {
                 let authority = endpoint.authority().clone();
                 // What breaks in its beginning can be asked for elsewhere, where there is an elsewhere.
                 let held = upstream.endpoints().now().len() > 1;
-                let read = move |answer| Begun::read(answer, held);
+                let read = async move |answer| {
+                    if held {
+                        // Boxed, as every request would have room for it.
+                        Box::pin(Begun::read(answer)).await
+                    } else {
+                        Ok(Begun::from(answer))
+                    }
+                };
                 async move {
                     let judged = match self.client.send(&authority, &sent).await {
                         Ok(answer) => answer::judge(kind, answer),

@@ -5,7 +5,7 @@
 //! Queries change nothing and their parameters are kept, so that sending one twice is harmless but for its cost,
 //! which [`Budget`] bounds.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -62,13 +62,16 @@ impl Failover {
         self.budget.deposit();
         let chosen = choose(&endpoints.now(), wanted, None).cloned();
         let first = chosen.ok_or(UpstreamError::NoEndpoint)?;
-        let instead = match watched(endpoints, &first, deadline, attempt(&first)).await {
-            Outcome::Answered(answer) => {
-                first.served();
-                return Ok(answer);
+        let instead = {
+            let tried = pin!(attempt(&first));
+            match watched(endpoints, &first, deadline, tried).await {
+                Outcome::Answered(answer) => {
+                    first.served();
+                    return Ok(answer);
+                }
+                Outcome::Failed(error) => return Err(error),
+                Outcome::Elsewhere(instead) => instead,
             }
-            Outcome::Failed(error) => return Err(error),
-            Outcome::Elsewhere(instead) => instead,
         };
         first.mark();
         let Some(second) = choose(&endpoints.now(), wanted, Some(&first)).cloned() else {
@@ -81,7 +84,9 @@ impl Failover {
         }
         // Its connection goes before the next is opened.
         drop(instead);
-        match watched(endpoints, &second, deadline, attempt(&second)).await {
+        // Boxed, as there seldom is one, and every request would have room for it.
+        let mut tried = Box::pin(attempt(&second));
+        match watched(endpoints, &second, deadline, tried.as_mut()).await {
             Outcome::Answered(answer) => {
                 second.served();
                 retried(Retry::Answered);
@@ -105,9 +110,8 @@ async fn watched<A>(
     endpoints: &Endpoints,
     endpoint: &Endpoint,
     deadline: Instant,
-    attempt: impl Future<Output = Outcome<A>>,
+    mut attempt: Pin<&mut impl Future<Output = Outcome<A>>>,
 ) -> Outcome<A> {
-    let mut attempt = pin!(attempt);
     let suspected = (Instant::now() + SUSPECTED_AFTER).min(deadline);
     if let Ok(outcome) = tokio::time::timeout_at(suspected, &mut attempt).await {
         return outcome;
