@@ -162,7 +162,7 @@ pub fn restrict(
     if matches!(request.endpoint(), Endpoint::Query | Endpoint::QueryRange) {
         let timeout = request.timeout().into_iter().chain(longest).min();
         if let Some(timeout) = timeout {
-            parameters.push(TIMEOUT, &timeout.as_secs_f64().to_string());
+            parameters.push(TIMEOUT, &seconds(timeout));
         }
     }
     let restricted = parameters.request(request.endpoint(), method, treatment);
@@ -170,6 +170,21 @@ pub fn restrict(
         start: request.start(),
         ..restricted
     })
+}
+
+/// As Prometheus reads it, in whole milliseconds; at least one.
+fn seconds(duration: Duration) -> String {
+    let millis = duration.as_millis().max(1);
+    let mut text = u64::try_from(millis / 1000).unwrap_or(u64::MAX).to_string();
+    let mut rest = millis % 1000;
+    if rest > 0 {
+        text.push('.');
+    }
+    while rest > 0 {
+        text.push(char::from(b'0' + (rest / 100) as u8));
+        rest = rest % 100 * 10;
+    }
+    text
 }
 
 /// An expression or selector with the matchers that were granted.
@@ -277,5 +292,26 @@ impl Parameters {
             treatment,
             start: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_written_in_seconds_without_zeros_at_its_end() {
+        for (nanos, expected) in [
+            (0, "0.001"),
+            (999_999, "0.001"),
+            (5_000_000, "0.005"),
+            (1_000_000_000, "1"),
+            (115_200_000_000, "115.2"),
+            (60_120_999_999, "60.12"),
+            (7_003_000_000, "7.003"),
+        ] {
+            assert_eq!(seconds(Duration::from_nanos(nanos)), expected);
+        }
+        assert_eq!(seconds(Duration::MAX), u64::MAX.to_string() + ".999");
     }
 }

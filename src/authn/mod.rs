@@ -184,10 +184,7 @@ impl Authenticator {
         headers: &http::HeaderMap,
     ) -> Result<Caller, AuthenticationError> {
         let token = self.sources.token(headers)?;
-        let audiences = self.audiences.iter().map(String::as_bytes);
-        let key = self
-            .digester
-            .digest(std::iter::once(token.expose().as_bytes()).chain(audiences));
+        let key = token.digest(&self.digester, &self.audiences);
         let verdict = self
             .cache
             .answer(key, || self.clone().review(token.into_owned()))

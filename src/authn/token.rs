@@ -14,7 +14,7 @@ pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
 /// A caller's bearer token. Of the shape `token68` (RFC 7235), so that it can stand in a header or in JSON
 /// as it is; whether it is worth anything only a token review tells.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Token<'t>(Cow<'t, str>);
+pub struct Token<'t>(Cow<'t, [u8]>);
 
 impl<'t> Token<'t> {
     /// Takes `text` as a token.
@@ -34,7 +34,6 @@ impl<'t> Token<'t> {
         if unpadded.is_empty() || !allowed {
             return Err(MalformedToken::Characters);
         }
-        let text = std::str::from_utf8(text).map_err(|_| MalformedToken::Characters)?;
         Ok(Self(Cow::Borrowed(text)))
     }
 
@@ -45,7 +44,13 @@ impl<'t> Token<'t> {
 
     /// The secret itself, for the token review and for nothing else.
     pub fn expose(&self) -> &str {
-        &self.0
+        std::str::from_utf8(&self.0).expect("all of its characters are ASCII")
+    }
+
+    /// Its digest, together with the audiences that it is asked to be good for.
+    pub fn digest(&self, digester: &Digester, audiences: &[String]) -> Digest {
+        let audiences = audiences.iter().map(String::as_bytes);
+        digester.digest(std::iter::once(&*self.0).chain(audiences))
     }
 
     /// When the token says that it ends, where it is a JSON Web Token with a readable `exp`.
@@ -56,7 +61,7 @@ impl<'t> Token<'t> {
         struct Claims {
             exp: Option<f64>,
         }
-        let mut parts = self.0.split('.');
+        let mut parts = self.expose().split('.');
         let (_, payload, _) = (parts.next()?, parts.next()?, parts.next()?);
         let claims: Claims = serde_json::from_slice(&decode_base64url(payload)?).ok()?;
         let seconds = claims.exp.filter(|seconds| seconds.is_finite())?;

@@ -107,10 +107,7 @@ pub fn measure(text: &str, limits: &Limits) -> Result<(), QueryError> {
             }
             _ if is_word(byte) => {
                 at += length_until(&bytes[at..], |byte| !is_word(byte));
-                let word = &bytes[start..at];
-                after_operand = !["and", "or", "unless", "atan2"]
-                    .iter()
-                    .any(|operator| word.eq_ignore_ascii_case(operator.as_bytes()));
+                after_operand = !is_operator(&bytes[start..at]);
                 if !after_operand {
                     gauge.operator(start)?;
                     gauge.settle();
@@ -122,9 +119,32 @@ pub fn measure(text: &str, limits: &Limits) -> Result<(), QueryError> {
     Ok(())
 }
 
-fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':') || !byte.is_ascii()
+fn is_operator(word: &[u8]) -> bool {
+    let is = |operator: &[u8]| word.eq_ignore_ascii_case(operator);
+    match word.len() {
+        2 => is(b"or"),
+        3 => is(b"and"),
+        5 => is(b"atan2"),
+        6 => is(b"unless"),
+        _ => false,
+    }
 }
+
+fn is_word(byte: u8) -> bool {
+    WORD[usize::from(byte)]
+}
+
+static WORD: [bool; 256] = {
+    let mut word = [false; 256];
+    let mut index = 0;
+    while index < 256 {
+        let byte = index as u8;
+        word[index] =
+            byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':') || !byte.is_ascii();
+        index += 1;
+    }
+    word
+};
 
 fn length_until(bytes: &[u8], ends: impl Fn(u8) -> bool) -> usize {
     bytes
