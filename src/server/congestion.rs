@@ -1,4 +1,4 @@
-//! Asks the body of an answer over HTTP/1.1 for more only when the socket has taken what it gave before.
+//! Asks the body of an answer over HTTP/1.1 for more only when the socket has taken what it gave before, or most of it.
 //!
 //! hyper alone reads ahead, and so 64 KiB and more of each answer wait in its buffers when a caller takes nothing:
 //! most of what an open response costs. A socket that cannot take more has megabytes of its own to send meanwhile.
@@ -6,11 +6,16 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
 
+use bytes::Buf;
 use futures_util::task::AtomicWaker;
 use http_body::{Body, Frame, SizeHint};
+
+/// What a body may give before the socket was offered any of it, in bytes: two pieces as they are read. With less, long
+/// answers take more processor time.
+const MOST_AHEAD: usize = 16 * 1024;
 
 /// Whether a connection's socket takes no more just now. Clones are of the same connection.
 #[derive(Clone, Default)]
@@ -19,18 +24,31 @@ pub(super) struct Congestion(Arc<State>);
 #[derive(Default)]
 struct State {
     congested: AtomicBool,
+    /// What the body has given since the socket last took something.
+    ahead: AtomicUsize,
     body: AtomicWaker,
+}
+
+impl State {
+    /// Whether the body is to wait until the socket has taken something.
+    fn waits(&self) -> bool {
+        self.congested.load(Ordering::Acquire) || self.ahead.load(Ordering::Acquire) >= MOST_AHEAD
+    }
 }
 
 impl Congestion {
     /// The socket was given something, and took some of it or nothing.
     pub(super) fn wrote(&self, some: bool) {
-        let State { congested, body } = &*self.0;
+        let state = &*self.0;
         if !some {
-            congested.store(true, Ordering::Release);
-        } else if congested.load(Ordering::Relaxed) {
-            congested.store(false, Ordering::Release);
-            body.wake();
+            state.congested.store(true, Ordering::Release);
+            return;
+        }
+        let waited = state.waits();
+        state.ahead.store(0, Ordering::Release);
+        if waited {
+            state.congested.store(false, Ordering::Release);
+            state.body.wake();
         }
     }
 }
@@ -57,15 +75,22 @@ impl<B: Body + Unpin> Body for Spared<B> {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         if let Some(Congestion(state)) = &self.congestion
-            && state.congested.load(Ordering::Acquire)
+            && state.waits()
         {
             state.body.register(context.waker());
             // It may have ended between the look and the registration.
-            if state.congested.load(Ordering::Acquire) {
+            if state.waits() {
                 return Poll::Pending;
             }
         }
-        Pin::new(&mut self.body).poll_frame(context)
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if let Some(Congestion(state)) = &self.congestion
+            && let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            state.ahead.fetch_add(data.remaining(), Ordering::AcqRel);
+        }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {

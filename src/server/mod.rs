@@ -16,6 +16,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::Either;
 use http::{Request, Response, Version};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -288,7 +290,14 @@ impl Connection {
         }
     }
 
-    async fn serve_http<I, S, B>(self, stream: I, spoken: Spoken, service: S)
+    /// Not an async function: what it needs before hyper has the connection would take memory for as long as that
+    /// lasts.
+    fn serve_http<I, S, B>(
+        self,
+        stream: I,
+        spoken: Spoken,
+        service: S,
+    ) -> impl Future<Output = ()> + Send
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
@@ -335,16 +344,18 @@ impl Connection {
             let answer = service.call(request);
             async move { Ok::<_, Infallible>(taking::taken(answer.await?, watched, congestion)) }
         });
-        let ended = if protocol.upgrades {
+        let connection = if protocol.upgrades {
             let connection = builder.serve_connection_with_upgrades(stream, service);
-            self.watcher.watch(connection.into_owned()).await
+            Either::Left(self.watcher.watch(connection.into_owned()))
         } else {
             let connection = builder.serve_connection(stream, service);
-            self.watcher.watch(connection.into_owned()).await
+            Either::Right(self.watcher.watch(connection.into_owned()))
         };
-        if let Err(error) = ended {
-            tracing::debug!(%error, "a connection ended with an error");
-        }
+        connection.map(|ended| {
+            if let Err(error) = ended {
+                tracing::debug!(%error, "a connection ended with an error");
+            }
+        })
     }
 }
 

@@ -120,41 +120,45 @@ async fn h23_only_where_it_is_meant_does_a_connection_go_over_to_another_protoco
 async fn what_a_caller_does_not_take_is_not_read_ahead() {
     const PIECE: usize = 16 * 1024;
     const PIECES: usize = 64;
-    let asked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    let service = service_fn({
-        let asked = asked.clone();
-        move |_: Request<Incoming>| {
+    // As from a connection that has nothing more just now, and from one that always has.
+    for at_once in [false, true] {
+        let asked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let service = service_fn({
             let asked = asked.clone();
-            // As from a connection: one after the other, with time between them.
-            let pieces = futures_util::stream::iter(0..PIECES).then(move |_| {
-                asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-                async {
-                    tokio::task::yield_now().await;
-                    let piece = bytes::Bytes::from_static(&[b'x'; PIECE]);
-                    Ok::<_, Infallible>(http_body::Frame::data(piece))
-                }
-            });
-            let body = http_body_util::StreamBody::new(Box::pin(pieces));
-            async { Ok::<_, Infallible>(Response::new(body)) }
+            move |_: Request<Incoming>| {
+                let asked = asked.clone();
+                let pieces = futures_util::stream::iter(0..PIECES).then(move |_| {
+                    asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                    async move {
+                        if !at_once {
+                            tokio::task::yield_now().await;
+                        }
+                        let piece = bytes::Bytes::from_static(&[b'x'; PIECE]);
+                        Ok::<_, Infallible>(http_body::Frame::data(piece))
+                    }
+                });
+                let body = http_body_util::StreamBody::new(Box::pin(pieces));
+                async { Ok::<_, Infallible>(Response::new(body)) }
+            }
+        });
+        let (mut near, far) = tokio::io::duplex(PIECE);
+        tokio::spawn(async move {
+            let graceful = GracefulShutdown::new();
+            let connection = connection(Protocol::REQUESTS, &graceful);
+            connection.serve_http(far, Spoken::Http1, service).await;
+        });
+        let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        near.write_all(request).await.expect("written");
+        let mut answer = vec![0; 1];
+        near.read_exact(&mut answer).await.expect("a first byte");
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
         }
-    });
-    let (mut near, far) = tokio::io::duplex(PIECE);
-    tokio::spawn(async move {
-        let graceful = GracefulShutdown::new();
-        let connection = connection(Protocol::REQUESTS, &graceful);
-        connection.serve_http(far, Spoken::Http1, service).await;
-    });
-    let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
-    near.write_all(request).await.expect("written");
-    let mut answer = vec![0; 1];
-    near.read_exact(&mut answer).await.expect("a first byte");
-    for _ in 0..1_000 {
-        tokio::task::yield_now().await;
+        let ahead = asked.load(std::sync::atomic::Ordering::SeqCst);
+        // One is in the socket, one waits for it, one was under way.
+        assert!(ahead <= 3, "{ahead} pieces, at once: {at_once}");
+        near.read_to_end(&mut answer).await.expect("the rest");
+        assert!(answer.len() > PIECES * PIECE);
+        assert!(answer.ends_with(b"0\r\n\r\n"), "to its end");
     }
-    let ahead = asked.load(std::sync::atomic::Ordering::SeqCst);
-    // One is in the socket, one waits for it, one was under way.
-    assert!(ahead <= 3, "{ahead} pieces");
-    near.read_to_end(&mut answer).await.expect("the rest");
-    assert!(answer.len() > PIECES * PIECE);
-    assert!(answer.ends_with(b"0\r\n\r\n"), "to its end");
 }
