@@ -211,7 +211,7 @@ fn measure(
         }
     }
     let count = contenders.len();
-    for round in 0..form.rounds {
+    for round in 0..form.rounds(case) {
         for turn in 0..count {
             contenders[(round + turn) % count].measure(case, form, stage)?;
         }

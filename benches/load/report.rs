@@ -171,9 +171,10 @@ impl Report {
         writeln!(text, "Versions: {}.\n", versions.join("; "))?;
         writeln!(
             text,
-            "{} rounds of {} s for each contender, three times as long with 1,000 connections and with answers of 10 MB.",
+            "{} rounds of {} s for each contender, {} in the first case; three times as long with 1,000 connections and with answers of 10 MB.",
             form.rounds,
-            form.measured.as_secs()
+            form.measured.as_secs(),
+            form.rounds(&Case::BASE),
         )?;
         for (case, _) in &form.cases {
             let rows = self.rows.iter().filter(|row| row.case == *case);
