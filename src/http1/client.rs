@@ -20,6 +20,9 @@ const KEPT_FOR: u32 = 6;
 /// Opens streams.
 pub trait Connect: Send + Sync {
     /// To this host and port.
+    ///
+    /// # Errors
+    /// When there is no stream; nothing was sent then.
     fn connect(
         &self,
         to: &Authority,
