@@ -146,10 +146,7 @@ fn run(form: &Form, peers: PathBuf) -> Result<()> {
     if let Some(document) = &form.document {
         report.write_document(form, document)?;
     }
-    let folder = stage.folder.clone();
-    drop(stage);
-    std::fs::remove_dir_all(folder)?;
-    Ok(())
+    stage.end()
 }
 
 /// Starts the contenders of the first case, says how each is asked, and waits.
@@ -163,9 +160,7 @@ fn hold(form: &Form, stage: Stage) -> Result<()> {
     }
     std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
     drop(contenders);
-    let folder = stage.folder.clone();
-    drop(stage);
-    Ok(std::fs::remove_dir_all(folder)?)
+    stage.end()
 }
 
 /// The folder that cargo builds into: what is measured, and where the results go.

@@ -119,6 +119,16 @@ impl Stage {
             peers,
         })
     }
+
+    /// Ends everything, and removes its files.
+    ///
+    /// # Errors
+    /// If they cannot be removed.
+    pub(crate) fn end(self) -> Result<()> {
+        let folder = self.folder.clone();
+        drop(self);
+        Ok(std::fs::remove_dir_all(folder)?)
+    }
 }
 
 /// The user of a token is named by its last part. `None` for all other tokens.
