@@ -2,10 +2,16 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
+
+/// How long a worker runs before the kernel is asked whether others should. A fifth of the shortest time that the kernel lets
+/// anyone run.
+const LOOKED_AT_EVERY: Duration = Duration::from_micros(250);
 
 /// Threads with a runtime each.
 pub struct Workers {
@@ -35,7 +41,10 @@ impl Workers {
     pub fn start(count: usize) -> Result<Self, WorkersError> {
         let (end, ended) = watch::channel(());
         let workers = (0..count.max(1)).map(|index| {
-            let runtime = Builder::new_current_thread().enable_all().build()?;
+            let runtime = Builder::new_current_thread()
+                .enable_all()
+                .on_thread_park(look_at_turn())
+                .build()?;
             let handle = runtime.handle().clone();
             let mut ended = ended.clone();
             std::thread::Builder::new()
@@ -75,6 +84,30 @@ impl Workers {
 
     pub(super) fn spawn(&self, worker: usize, task: impl Future<Output = ()> + Send + 'static) {
         self.workers[worker].runtime.spawn(task);
+    }
+}
+
+/// To be called whenever a worker has done what there was to do. Now and then it has the kernel see whether the
+/// thread's turn on its core is over.
+///
+/// By itself the kernel sees to that at its ticks, 4 ms apart as a rule. Under full load, with both workers of a
+/// machine with two cores on one of them, all connections of one waited for that, and the slowest percent of requests
+/// took 2.2 to 3.6 ms instead of 1.7 to 2. Reading the time that a thread has used brings its account up to
+/// date as a tick does (`update_curr` in the kernel's `fair.c`; since Linux 6.6 a turn can end there, before it does
+/// nothing).
+///
+/// Rejected: `sched_yield` gives away the rest of the turn, also to other programs; a core for each worker has it wait
+/// for whoever else is there, 60 ms next to a busy neighbour with more weight, though another core is idle.
+fn look_at_turn() -> impl Fn() + Send + Sync + 'static {
+    let begun = Instant::now();
+    let looked_at = AtomicU64::new(0);
+    move || {
+        let now = begun.elapsed().as_nanos() as u64;
+        let since = now.saturating_sub(looked_at.load(Ordering::Relaxed));
+        if since >= LOOKED_AT_EVERY.as_nanos() as u64 {
+            looked_at.store(now, Ordering::Relaxed);
+            let _ = clock_gettime(ClockId::ThreadCPUTime);
+        }
     }
 }
 
