@@ -14,6 +14,11 @@ use tokio::time::timeout;
 /// 0.7 to 2.8 ms, by the number of cores.
 const LOOKED_AT_EVERY: Duration = Duration::from_micros(250);
 
+/// How soon a worker's timers end at the latest: some timer always does. A timer that ends sooner than all others has
+/// tokio wake the worker, even the one that sets it: a write to an eventfd, an event, and another `epoll_wait`. Without
+/// this one every sixth request under full load, and each one at rest, had that for its timeouts, which are longer.
+const SOONEST: Duration = Duration::from_secs(1);
+
 /// Threads with a runtime each.
 pub struct Workers {
     workers: Vec<Worker>,
@@ -33,11 +38,6 @@ pub(super) struct Place(Arc<AtomicUsize>);
 #[derive(Debug, thiserror::Error)]
 #[error("the worker threads cannot be started")]
 pub struct WorkersError(#[from] io::Error);
-
-/// How soon a worker's timers end at the latest: some timer always does. A timer that ends sooner than all others has
-/// tokio wake the worker, even the one that sets it: a write to an eventfd, an event, and another `epoll_wait`. Without
-/// this one every sixth request under full load, and each one at rest, had that for its timeouts, which are longer.
-const SOONEST: Duration = Duration::from_secs(1);
 
 impl Workers {
     /// Starts `count` threads.
