@@ -5,10 +5,11 @@ use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use prom_rbac_proxy::args::{Arguments, Command, Outcome};
+use prom_rbac_proxy::app;
+use prom_rbac_proxy::cli::args::{Arguments, Command, Outcome};
+use prom_rbac_proxy::cli::{explain, manual};
 use prom_rbac_proxy::config::Config;
 use prom_rbac_proxy::telemetry::{self, Telemetry};
-use prom_rbac_proxy::{app, explain, manual};
 
 /// A request takes some sixty small allocations, and its memory is freed by the thread that took it: what this one is
 /// made for.

@@ -13,11 +13,11 @@ use prom_rbac_proxy::authn::{self, Authenticator, Sources};
 use prom_rbac_proxy::authz::{self, Authorizer, ClusterNamespaces, Policy};
 use prom_rbac_proxy::cluster::{Cluster, Unavailable};
 use prom_rbac_proxy::config::ResourceAttributes;
-use prom_rbac_proxy::limits::{Bounds, Slots};
-use prom_rbac_proxy::metrics::{Metrics, Review};
 use prom_rbac_proxy::namespace::Namespace;
 use prom_rbac_proxy::prometheus::{PrometheusRequest, RequestLimits, Target};
 use prom_rbac_proxy::promql;
+use prom_rbac_proxy::slots::{Bounds, Slots};
+use prom_rbac_proxy::telemetry::metrics::{Metrics, Review};
 
 const VIEWERS: u32 = 200;
 

@@ -11,18 +11,18 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use k8s_openapi::api::authentication::v1::{TokenReviewSpec, TokenReviewStatus, UserInfo};
 use k8s_openapi::api::authorization::v1::{SubjectAccessReviewSpec, SubjectAccessReviewStatus};
-use prom_rbac_proxy::audit::{Log, RequestId};
 use prom_rbac_proxy::authn::{self, Authenticator, Caller, Sources};
 use prom_rbac_proxy::authz::{self, Authorizer, ClusterNamespaces, Permit, Policy};
 use prom_rbac_proxy::cluster::{Cluster, Unavailable};
 use prom_rbac_proxy::config::{AuditQuery, ResourceAttributes};
-use prom_rbac_proxy::limits::{Bounds, Slots};
-use prom_rbac_proxy::metrics::{Door, Metrics, Review};
 use prom_rbac_proxy::namespace::Namespace;
 use prom_rbac_proxy::prometheus::{Path, PrometheusRequest, RequestLimits, Target};
 use prom_rbac_proxy::promql;
-use prom_rbac_proxy::restrict::restrict;
+use prom_rbac_proxy::request::record::{Log, RequestId};
+use prom_rbac_proxy::slots::{Bounds, Slots};
+use prom_rbac_proxy::telemetry::metrics::{Door, Metrics, Review};
 use prom_rbac_proxy::telemetry::{Lines, Writing};
+use prom_rbac_proxy::upstream::request::restrict;
 use tokio::runtime::Runtime;
 
 /// As the plugin sends it, a chart of one workload.

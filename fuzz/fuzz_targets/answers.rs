@@ -9,7 +9,7 @@ use http::Method;
 use http::uri::{Authority, Scheme};
 use http_body_util::BodyExt;
 use libfuzzer_sys::fuzz_target;
-use prom_rbac_proxy::http1::{Client, Connect, Request, Stream};
+use prom_rbac_proxy::upstream::http1::{Client, Connect, Request, Stream};
 use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 
 /// One connection.

@@ -6,7 +6,7 @@ use k8s_openapi::api::authentication::v1::UserInfo;
 
 use super::*;
 use crate::cluster::mock::{MockCluster, known};
-use crate::metrics::{Metrics, Review};
+use crate::telemetry::metrics::{Metrics, Review};
 
 const LIFETIMES: Lifetimes = Lifetimes {
     known: Duration::from_secs(60),

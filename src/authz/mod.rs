@@ -22,10 +22,10 @@ use self::readable::Readable;
 use crate::authn::Caller;
 use crate::cluster::{Cluster, Unavailable};
 use crate::config::{MetricAccess, MetricPattern, MetricRule, ResourceAttributes};
-use crate::metrics::{Metrics, Review};
 use crate::namespace::{Namespace, NamespaceSet};
 use crate::prometheus::{PrometheusRequest, Reads};
 use crate::promql::{self, Query, Selector};
+use crate::telemetry::metrics::{Metrics, Review};
 
 #[cfg(test)]
 mod tests;

@@ -5,10 +5,10 @@
 use std::sync::Arc;
 
 use crate::config::ResourceAttributes;
-use crate::metrics;
 use crate::namespace::{Namespace, NamespaceSet};
 use crate::prometheus::PrometheusRequest;
 use crate::promql::Query;
+use crate::telemetry::metrics;
 
 /// That a request may be answered, and with what. It holds the request: there is no permit without one, and
 /// no other way for a request to Prometheus.

@@ -6,7 +6,7 @@ use http::Method;
 use super::*;
 use crate::cluster::mock::MockCluster;
 use crate::prometheus::{RequestLimits, Target};
-use crate::restrict::restrict;
+use crate::upstream::request::restrict;
 
 const LIMITS: RequestLimits = RequestLimits {
     max_query_bytes: 4096,

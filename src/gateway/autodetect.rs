@@ -6,9 +6,9 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use serde_json::{Value, json};
 
 use super::route::{List, Routes};
-use crate::body::ResponseBody;
 use crate::config::PortRef;
-use crate::error::protect;
+use crate::request::refusal::protect;
+use crate::upstream::body::ResponseBody;
 
 /// The answer to one of the lists. It is the same for everybody: it tells nothing of the cluster.
 pub(super) fn response(list: List, routes: &Routes) -> Response<ResponseBody> {

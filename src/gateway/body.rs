@@ -9,7 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tower::BoxError;
 
-use crate::body::ResponseBody;
+use crate::upstream::body::ResponseBody;
 
 /// The body of a response.
 pub struct GatewayBody(Source);

@@ -30,10 +30,10 @@ use self::refusal::GatewayRefusal;
 use self::route::{Route, Routes};
 use crate::authn::Authenticator;
 use crate::config;
-use crate::metrics::{Decision, Metrics, StatusClass};
-use crate::pipeline::Entrance;
+use crate::request::pipeline::Entrance;
+use crate::request::stack::Stack;
 use crate::server::Peer;
-use crate::stack::Stack;
+use crate::telemetry::metrics::{Decision, Metrics, StatusClass};
 
 /// What the gateways of all workers share.
 pub struct Shared {

@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::PassError;
 use super::body::GatewayBody;
-use crate::body::ResponseBody;
 use crate::prometheus::{PathError, envelope};
+use crate::upstream::body::ResponseBody;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 

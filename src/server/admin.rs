@@ -14,7 +14,7 @@ use hyper::service::Service;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::metrics::Metrics;
+use crate::telemetry::metrics::Metrics;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";

@@ -1,7 +1,11 @@
 //! The log: JSON lines on standard output, written by a thread of their own so that nobody waits for a slow
 //! reader. Lines that do not fit are dropped and counted.
 
+pub mod ids;
 mod lines;
+pub mod metrics;
+pub mod spans;
+pub mod trace;
 
 use tracing_subscriber::EnvFilter;
 

@@ -12,12 +12,12 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::Instant;
 
 use super::UpstreamError;
-use super::failover::Outcome;
+use super::choice::failover::Outcome;
 use super::headers;
-use crate::body::{Filtered, ResponseBody, Timed};
-use crate::http1::{Answer, Body, Encoding, Head};
 use crate::prometheus::filter::{self, Filter};
 use crate::prometheus::{Endpoint, envelope};
+use crate::upstream::body::{Filtered, ResponseBody, Timed};
+use crate::upstream::http1::{Answer, Body, Encoding, Head};
 
 /// The longest error of Prometheus that is read, in bytes.
 const MAX_ERROR_BYTES: usize = 64 * 1024;

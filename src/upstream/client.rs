@@ -10,17 +10,17 @@ use http::{Method, Response};
 use tokio::time::Instant;
 
 use super::answer::{self, Begun, Patience};
-use super::choice::Wanted;
+use super::choice::choose::Wanted;
+use super::choice::failover::{Failover, Outcome};
 use super::configuration::Upstream;
 use super::connect::READY;
-use super::failover::{Failover, Outcome};
 use super::{Affinity, Passed, UpstreamError};
-use crate::body::ResponseBody;
-use crate::http1;
 use crate::prometheus::filter::{
     AlertsFilter, Filter, Limits, MetadataFilter, MetricNamesReader, RulesFilter, WarningsFilter,
 };
-use crate::restrict::{Treatment, UpstreamRequest};
+use crate::upstream::body::ResponseBody;
+use crate::upstream::http1;
+use crate::upstream::request::{Treatment, UpstreamRequest};
 
 /// The names of all metrics of a caller's namespaces, in bytes: a million names of 64 bytes.
 const MAX_NAMES_BYTES: usize = 64 * 1024 * 1024;

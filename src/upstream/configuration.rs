@@ -11,16 +11,16 @@ use http::{Method, Uri};
 use rustls::pki_types::ServerName;
 use tokio::runtime::Handle;
 
+use super::choice::endpoint::{Endpoint, Found, Offer};
+use super::choice::endpoints::Endpoints;
+use super::choice::health::Probes;
 use super::connect::Connector;
 use super::discovery;
-use super::endpoint::{Endpoint, Found, Offer};
-use super::endpoints::Endpoints;
-use super::health::Probes;
 use super::tls::{self, TlsError};
 use crate::config;
-use crate::http1::Request;
-use crate::metrics::Metrics;
 use crate::reload::{FileError, Reloaded};
+use crate::telemetry::metrics::Metrics;
+use crate::upstream::http1::Request;
 
 static FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 

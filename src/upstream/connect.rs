@@ -13,8 +13,8 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tower::Service;
 
-use crate::http1::{Connect, Stream};
 use crate::reload::Reloaded;
+use crate::upstream::http1::{Connect, Stream};
 
 /// The path that says whether a Prometheus is ready.
 pub(super) const READY: &str = "/-/ready";

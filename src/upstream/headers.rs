@@ -5,9 +5,9 @@ use http::header::{
     RETRY_AFTER, USER_AGENT,
 };
 
-use crate::http1::{Encoding, Head};
 use crate::prometheus::Endpoint;
-use crate::trace::TraceContext;
+use crate::telemetry::trace::TraceContext;
+use crate::upstream::http1::{Encoding, Head};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");

@@ -9,33 +9,27 @@
 //! ```
 //!
 //! The left side writes what the right side reads, without a lock. Only an [`UpstreamRequest`] can be sent, and
-//! only `restrict` makes one.
+//! only `request` makes one.
 //!
-//! [`UpstreamRequest`]: crate::restrict::UpstreamRequest
+//! [`UpstreamRequest`]: crate::upstream::request::UpstreamRequest
 
-mod affinity;
 mod answer;
-mod budget;
+pub mod body;
 mod choice;
 mod client;
 mod configuration;
 mod connect;
 mod discovery;
-mod endpoint;
-mod endpoints;
-mod failover;
 mod headers;
-mod health;
-mod load;
+pub mod http1;
+pub mod request;
 mod tls;
 
-pub use self::affinity::Affinity;
+pub use self::choice::Affinity;
 pub use self::client::{UpstreamClient, Upstreams};
 pub use self::configuration::{SetupError, TokenError, Upstream};
 pub use self::headers::Passed;
 pub use self::tls::TlsError;
-
-use crate::http1;
 
 /// Why Prometheus gave no answer that can be passed on.
 #[derive(Debug, thiserror::Error)]

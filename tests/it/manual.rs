@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use clap::CommandFactory;
-use prom_rbac_proxy::args::{Arguments, Outcome};
+use prom_rbac_proxy::cli::args::{Arguments, Outcome};
 
 use crate::commands::{execute, text};
 use crate::support::proxy::BINARY;

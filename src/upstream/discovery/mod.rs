@@ -19,10 +19,10 @@ use kube::runtime::watcher::{self, Event};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 
-use super::endpoint::Offer;
-use super::endpoints::Discovered;
 use crate::cluster::Pauses;
 use crate::config::UpstreamAddress;
+use crate::upstream::choice::endpoint::Offer;
+use crate::upstream::choice::endpoints::Discovered;
 
 /// The label that ties an EndpointSlice to its Service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";

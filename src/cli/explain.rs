@@ -1,0 +1,153 @@
+//! `explain`: what somebody may see, by which reviews, and the query that would be sent. Nothing is sent to
+//! Prometheus.
+
+use std::fmt;
+
+use http::Method;
+
+use crate::app::{Authorization, StartError, request_limits};
+use crate::authn::Caller;
+use crate::authz::{AuthorizationError, Decision, Permit, Scope};
+use crate::cli::args::Explain;
+use crate::config::Config;
+use crate::prometheus::{RequestError, Target};
+use crate::telemetry::metrics::Metrics;
+use crate::upstream::request::restrict;
+
+/// What would be decided.
+#[derive(Debug)]
+pub struct Explanation {
+    lines: Vec<String>,
+    allowed: bool,
+}
+
+/// Why nothing can be said.
+#[derive(Debug, thiserror::Error)]
+pub enum ExplainError {
+    /// No way to Kubernetes.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// Not a request that would be served.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// Kubernetes did not answer.
+    #[error(transparent)]
+    Unavailable(AuthorizationError),
+}
+
+impl Explanation {
+    /// Whether a query would be sent.
+    pub fn is_allowed(&self) -> bool {
+        self.allowed
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.lines.iter().try_for_each(|line| writeln!(f, "{line}"))
+    }
+}
+
+/// Asks Kubernetes as a request of that user would.
+///
+/// # Errors
+/// When Kubernetes does not say.
+pub async fn explain(config: &Config, arguments: &Explain) -> Result<Explanation, ExplainError> {
+    let authorization = Authorization::new(config, &Metrics::new()).await?;
+    let caller = Caller::assumed(&arguments.user, &groups(&arguments.user, &arguments.groups));
+    let target = Target::find("/api/v1/query", &Method::GET)?;
+    let query = form_urlencoded::Serializer::new(String::new())
+        .append_pair("query", &arguments.query)
+        .finish();
+    let request = target.read(&query, b"", &[], &request_limits(config))?;
+    authorization.namespaces_listed().await;
+    match authorization.authorizer.permit(&caller, &request).await {
+        Ok(permit) => Ok(allowed(&permit)),
+        Err(AuthorizationError::Unavailable(unavailable)) => Err(ExplainError::Unavailable(
+            AuthorizationError::Unavailable(unavailable),
+        )),
+        Err(denied) => Ok(Explanation {
+            lines: vec![format!("denied: {denied}")],
+            allowed: false,
+        }),
+    }
+}
+
+/// The groups that were given, and those that every review of such a user has.
+fn groups(user: &str, given: &[String]) -> Vec<String> {
+    let mut groups = given.to_vec();
+    let mut add = |group: String| {
+        if !groups.contains(&group) {
+            groups.push(group);
+        }
+    };
+    let account = user.strip_prefix("system:serviceaccount:");
+    if let Some((namespace, _)) = account.and_then(|account| account.split_once(':')) {
+        add("system:serviceaccounts".to_owned());
+        add(format!("system:serviceaccounts:{namespace}"));
+    }
+    add("system:authenticated".to_owned());
+    groups
+}
+
+fn allowed(permit: &Permit<'_>) -> Explanation {
+    let mut lines = Vec::new();
+    let scope = match permit.scope() {
+        Scope::Everything => "everything".to_owned(),
+        _ => {
+            let names: Vec<_> = permit
+                .namespaces()
+                .iter()
+                .map(|name| name.as_str())
+                .collect();
+            format!("namespaces {}", names.join(", "))
+        }
+    };
+    lines.push(format!("scope: {scope}"));
+    lines.extend(permit.decisions().iter().map(review));
+    lines.extend(
+        permit
+            .warnings()
+            .iter()
+            .map(|warning| format!("warning: {warning}")),
+    );
+    match restrict(permit, &Method::GET, None) {
+        Ok(request) => {
+            let parameters = request
+                .target()
+                .split_once('?')
+                .map_or(request.form(), |(_, query)| {
+                    bytes::Bytes::copy_from_slice(query.as_bytes())
+                });
+            let query = form_urlencoded::parse(&parameters).find(|(name, _)| name == "query");
+            lines.push(format!(
+                "query: {}",
+                query.map_or_else(String::new, |(_, query)| query.into_owned())
+            ));
+            Explanation {
+                lines,
+                allowed: true,
+            }
+        }
+        Err(error) => {
+            lines.push(format!("denied: {error}"));
+            Explanation {
+                lines,
+                allowed: false,
+            }
+        }
+    }
+}
+
+fn review(decision: &Decision) -> String {
+    let place = match &decision.namespace {
+        Some(namespace) => format!("in namespace {namespace}"),
+        None => "in the whole cluster".to_owned(),
+    };
+    let answer = if decision.allowed {
+        "allowed"
+    } else {
+        "denied"
+    };
+    format!("review: {} {place}: {answer}", decision.attributes)
+}

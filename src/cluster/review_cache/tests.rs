@@ -1,0 +1,125 @@
+use std::sync::atomic::AtomicUsize;
+
+use super::*;
+use crate::telemetry::metrics::{Metrics, Review};
+
+const FRESH: Duration = Duration::from_secs(10);
+const USABLE: Duration = Duration::from_secs(100);
+
+fn cache() -> Arc<ReviewCache<u32, u32>> {
+    Arc::new(ReviewCache::new(
+        100,
+        USABLE,
+        Metrics::new().review(Review::Token),
+    ))
+}
+
+/// A review that takes a second, counts itself, and answers its number.
+async fn review(count: Arc<AtomicUsize>) -> Result<Answer<u32>, Unavailable> {
+    let number = count.fetch_add(1, Ordering::SeqCst) as u32 + 1;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    Ok(Answer {
+        value: number,
+        fresh_for: FRESH,
+        usable_for: USABLE,
+    })
+}
+
+async fn fail() -> Result<Answer<u32>, Unavailable> {
+    Err(Unavailable::Unreachable)
+}
+
+async fn value<F>(
+    cache: &ReviewCache<u32, u32>,
+    review: impl FnOnce() -> F,
+) -> Result<u32, Unavailable>
+where
+    F: Future<Output = Result<Answer<u32>, Unavailable>> + Send + 'static,
+{
+    cache.answer(1, review).await.map(|answer| answer.value)
+}
+
+#[tokio::test(start_paused = true)]
+async fn however_many_ask_one_review_is_under_way() {
+    let (cache, count) = (cache(), Arc::new(AtomicUsize::new(0)));
+    let askers = (0..100).map(|_| {
+        let (cache, count) = (cache.clone(), count.clone());
+        tokio::spawn(async move { value(&cache, || review(count)).await })
+    });
+    for asker in askers.collect::<Vec<_>>() {
+        assert_eq!(asker.await.expect("no panic"), Ok(1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn t20_the_first_who_asks_may_leave() {
+    let (cache, count) = (cache(), Arc::new(AtomicUsize::new(0)));
+    let ask = || {
+        let (cache, count) = (cache.clone(), count.clone());
+        tokio::spawn(async move { value(&cache, || review(count)).await })
+    };
+    let first = ask();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let second = ask();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    first.abort();
+    assert_eq!(second.await.expect("no panic"), Ok(1));
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn h13_a_review_that_nobody_waits_for_ends_and_leaves_nothing() {
+    let (cache, count) = (cache(), Arc::new(AtomicUsize::new(0)));
+    for number in 1..4 {
+        let asked = value(&cache, || review(count.clone()));
+        assert!(
+            tokio::time::timeout(Duration::from_millis(100), asked)
+                .await
+                .is_err()
+        );
+        assert_eq!(count.load(Ordering::SeqCst), number);
+        assert!(cache.shared.in_flight().is_empty());
+    }
+    assert_eq!(value(&cache, || review(count.clone())).await, Ok(4));
+    assert!(cache.shared.in_flight().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn t20_a_panic_is_an_error_for_all_who_wait_and_the_next_asks_again() {
+    let cache = cache();
+    let panics = || async { panic!("in a review") };
+    assert_eq!(value(&cache, panics).await, Err(Unavailable::Malformed));
+    assert_eq!(value(&cache, || review(Arc::default())).await, Ok(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn t18_errors_are_not_remembered() {
+    let cache = cache();
+    assert_eq!(value(&cache, fail).await, Err(Unavailable::Unreachable));
+    assert_eq!(value(&cache, || review(Arc::default())).await, Ok(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_kubernetes_is_away_the_last_answer_serves_until_it_is_too_old() {
+    let (cache, count) = (cache(), Arc::new(AtomicUsize::new(0)));
+    assert_eq!(value(&cache, || review(count.clone())).await, Ok(1));
+    tokio::time::sleep(FRESH).await;
+    assert_eq!(value(&cache, fail).await, Ok(1), "stale");
+    assert_eq!(
+        value(&cache, || async { unreachable!("asked again at once") }).await,
+        Ok(1),
+        "a pause"
+    );
+    tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
+    assert_eq!(
+        value(&cache, || review(count.clone())).await,
+        Ok(2),
+        "back again"
+    );
+    tokio::time::sleep(USABLE).await;
+    assert_eq!(
+        value(&cache, fail).await,
+        Err(Unavailable::Unreachable),
+        "too old"
+    );
+}

@@ -1,0 +1,389 @@
+//! A request to Prometheus, read once: endpoint, and parameters from URL and form together.
+//!
+//! It is not restricted yet, so nothing here can be sent anywhere; `upstream::request` makes of it what can.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+
+use super::endpoint::{Endpoint, Kind};
+use super::form::{self, FormError};
+use super::path::{LabelName, PathError};
+use super::time;
+
+/// Selectors in one request. Prometheus answers them one after the other.
+const MAX_SELECTORS: usize = 32;
+
+/// Longest value of a parameter that is neither a query nor a selector, in bytes.
+const MAX_TEXT_BYTES: usize = 1024;
+
+/// What a request may ask for.
+#[derive(Clone, Debug)]
+pub struct RequestLimits {
+    /// Longest query or selector, in bytes.
+    pub max_query_bytes: usize,
+    /// Longest range from `start` to `end`. `None`: no limit.
+    pub max_range: Option<Duration>,
+    /// Most points of one series, as Prometheus counts them. `None`: no limit.
+    pub max_points: Option<u32>,
+}
+
+/// What is asked of Prometheus, as the caller wrote it, every part of it read and bounded.
+#[derive(Clone, Debug)]
+pub struct PrometheusRequest {
+    endpoint: Endpoint,
+    label: Option<LabelName>,
+    expression: Option<String>,
+    selectors: Vec<String>,
+    others: Vec<(Cow<'static, str>, String)>,
+}
+
+/// A request that is not one to Prometheus as this program serves it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// The path has more than one meaning.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// There is no such endpoint.
+    #[error("there is no such path here; served are {}", Endpoint::paths().collect::<Vec<_>>().join(", "))]
+    UnknownEndpoint,
+    /// The endpoint does not know the method.
+    #[error("the endpoint {endpoint} takes {allow} only")]
+    Method {
+        /// Its name.
+        endpoint: &'static str,
+        /// The methods that it takes.
+        allow: &'static str,
+    },
+    /// A form that cannot be read.
+    #[error(transparent)]
+    Form(#[from] FormError),
+    /// A parameter that may come once came twice, in the URL, the body, or both.
+    #[error(
+        "the parameter {name} is there more than once: send it once, in the URL or in the body"
+    )]
+    Duplicate {
+        /// Its name.
+        name: Cow<'static, str>,
+    },
+    /// No query.
+    #[error("the parameter query is missing: send a PromQL expression")]
+    NoQuery,
+    /// A query or selector is too long.
+    #[error("the query has {bytes} bytes; {limit} are accepted")]
+    QueryTooLong {
+        /// Its length.
+        bytes: usize,
+        /// The longest that is accepted.
+        limit: usize,
+    },
+    /// Another parameter is too long.
+    #[error("the parameter {name} is longer than {MAX_TEXT_BYTES} bytes")]
+    TooLong {
+        /// Its name.
+        name: Cow<'static, str>,
+    },
+    /// More than 32 selectors.
+    #[error("there are more than {MAX_SELECTORS} match[] parameters: ask in several requests")]
+    TooManySelectors,
+    /// No time.
+    #[error("the parameter {name} is not a time: send seconds since 1970, or RFC 3339")]
+    NotATime {
+        /// Its name.
+        name: &'static str,
+    },
+    /// No duration.
+    #[error("the parameter {name} is not a positive duration: send seconds, or such as 30s or 5m")]
+    NotADuration {
+        /// Its name.
+        name: &'static str,
+    },
+    /// The range is too long.
+    #[error(
+        "the range is {asked} s long; this proxy answers up to {limit} s: choose a shorter one"
+    )]
+    Range {
+        /// Its length in seconds.
+        asked: u64,
+        /// The longest in seconds.
+        limit: u64,
+    },
+    /// Too many points.
+    #[error(
+        "this range and step ask for {asked} points of each series; {limit} are answered: choose a step of {step} s or more (in Headlamp, a lower resolution), or a shorter range"
+    )]
+    Points {
+        /// How many were asked for.
+        asked: u64,
+        /// The most there may be.
+        limit: u32,
+        /// The smallest whole number of seconds that fits.
+        step: u64,
+    },
+    /// The body is larger than accepted.
+    #[error("the body is larger than {limit} bytes, the most that is accepted")]
+    BodyTooLarge {
+        /// The largest that is accepted.
+        limit: usize,
+    },
+    /// The body did not come, or not in time.
+    #[error("the body did not arrive")]
+    BodyBroken,
+    /// A body with GET or HEAD.
+    #[error(
+        "a request with this method has no body: send the parameters in the URL, or use POST with a form"
+    )]
+    BodyNotExpected,
+    /// The body is no form.
+    #[error("the body must be of the type application/x-www-form-urlencoded, named once")]
+    MediaType,
+    /// The body is compressed.
+    #[error("a compressed request body is not accepted: send it as it is")]
+    ContentEncoding,
+    /// Nothing, or more than one, in the header Host.
+    #[error("the request must name exactly one Host")]
+    Host,
+}
+
+impl RequestError {
+    /// The status that it is answered with.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::UnknownEndpoint => StatusCode::NOT_FOUND,
+            Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyBroken => StatusCode::REQUEST_TIMEOUT,
+            Self::MediaType | Self::ContentEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Path(_)
+            | Self::Form(_)
+            | Self::Duplicate { .. }
+            | Self::NoQuery
+            | Self::QueryTooLong { .. }
+            | Self::TooLong { .. }
+            | Self::TooManySelectors
+            | Self::NotATime { .. }
+            | Self::NotADuration { .. }
+            | Self::Range { .. }
+            | Self::Points { .. }
+            | Self::BodyNotExpected
+            | Self::Host => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+/// An endpoint that was found, whose parameters are still to be read.
+#[derive(Clone, Debug)]
+pub struct Target {
+    endpoint: Endpoint,
+    label: Option<LabelName>,
+}
+
+impl Target {
+    /// Finds the endpoint that `path` (behind all prefixes) and `method` name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn find(path: &str, method: &Method) -> Result<Self, RequestError> {
+        let (endpoint, label) = Endpoint::find(path).ok_or(RequestError::UnknownEndpoint)?;
+        let methods = endpoint.methods();
+        if !methods.allow(method) {
+            return Err(RequestError::Method {
+                endpoint: endpoint.name(),
+                allow: methods.as_str(),
+            });
+        }
+        let label = label.map(LabelName::parse).transpose()?;
+        Ok(Self { endpoint, label })
+    }
+
+    /// The endpoint.
+    pub fn endpoint(&self) -> Endpoint {
+        self.endpoint
+    }
+
+    /// Reads the parameters of URL and body together. What the endpoint does not know is dropped, unless
+    /// `extra` names it.
+    ///
+    /// # Errors
+    /// When a parameter is malformed, there twice, or past a limit.
+    pub fn read(
+        self,
+        query: &str,
+        body: &[u8],
+        extra: &[String],
+        limits: &RequestLimits,
+    ) -> Result<PrometheusRequest, RequestError> {
+        let Self { endpoint, label } = self;
+        let mut request = PrometheusRequest {
+            endpoint,
+            label,
+            expression: None,
+            selectors: Vec::new(),
+            others: Vec::new(),
+        };
+        for (count, pair) in form::pairs(query.as_bytes())
+            .chain(form::pairs(body))
+            .enumerate()
+        {
+            if count == form::MAX_PAIRS {
+                return Err(FormError::TooMany.into());
+            }
+            let (name, value) = pair?;
+            request.take(&name, value, extra, limits)?;
+        }
+        if endpoint.parameter("query").is_some() && request.expression.is_none() {
+            return Err(RequestError::NoQuery);
+        }
+        request.check_range(limits)?;
+        Ok(request)
+    }
+}
+
+impl PrometheusRequest {
+    /// The endpoint.
+    pub fn endpoint(&self) -> Endpoint {
+        self.endpoint
+    }
+
+    /// The label of [`Endpoint::LabelValues`].
+    pub fn label(&self) -> Option<&LabelName> {
+        self.label.as_ref()
+    }
+
+    /// The PromQL expression; there on every endpoint that has one.
+    pub fn expression(&self) -> Option<&str> {
+        self.expression.as_deref()
+    }
+
+    /// The selectors of `match[]`.
+    pub fn selectors(&self) -> &[String] {
+        &self.selectors
+    }
+
+    /// All other parameters.
+    pub fn others(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.others
+            .iter()
+            .map(|(name, value)| (&**name, value.as_str()))
+    }
+
+    fn take(
+        &mut self,
+        name: &str,
+        value: Cow<'_, str>,
+        extra: &[String],
+        limits: &RequestLimits,
+    ) -> Result<(), RequestError> {
+        let (name, kind) = match self.endpoint.parameter(name) {
+            Some((name, kind)) => (Cow::Borrowed(name), kind),
+            None if extra.iter().any(|other| other == name) => {
+                (Cow::Owned(name.to_owned()), Kind::Text)
+            }
+            None => return Ok(()),
+        };
+        let limit = match kind {
+            Kind::Expression | Kind::Selector => limits.max_query_bytes,
+            _ => MAX_TEXT_BYTES,
+        };
+        if value.len() > limit {
+            return Err(match kind {
+                Kind::Expression | Kind::Selector => RequestError::QueryTooLong {
+                    bytes: value.len(),
+                    limit,
+                },
+                _ => RequestError::TooLong { name },
+            });
+        }
+        match kind {
+            Kind::Expression if self.expression.is_some() => {
+                return Err(RequestError::Duplicate { name });
+            }
+            Kind::Expression => self.expression = Some(value.into_owned()),
+            Kind::Selector if self.selectors.len() == MAX_SELECTORS => {
+                return Err(RequestError::TooManySelectors);
+            }
+            Kind::Selector => self.selectors.push(value.into_owned()),
+            _ if !kind.repeats() && self.others.iter().any(|(other, _)| *other == name) => {
+                return Err(RequestError::Duplicate { name });
+            }
+            _ => self.others.push((name, value.into_owned())),
+        }
+        Ok(())
+    }
+
+    fn check_range(&self, limits: &RequestLimits) -> Result<(), RequestError> {
+        let start = self.time("start")?;
+        let end = self.time("end")?;
+        self.time("time")?;
+        let step = self.duration("step")?;
+        for name in ["timeout", "lookback_delta"] {
+            self.duration(name)?;
+        }
+        let (Some(start), Some(end)) = (start, end) else {
+            return Ok(());
+        };
+        let range = end - start;
+        if let Some(limit) = limits.max_range
+            && range > limit.as_secs_f64()
+        {
+            return Err(RequestError::Range {
+                asked: range as u64,
+                limit: limit.as_secs(),
+            });
+        }
+        let Some(step) = step else { return Ok(()) };
+        if step.is_zero() {
+            return Err(RequestError::NotADuration { name: "step" });
+        }
+        // Counted as Prometheus does: whole steps, the first point left out.
+        let points = range / step.as_secs_f64();
+        if let Some(limit) = limits.max_points
+            && points.floor() > f64::from(limit)
+        {
+            let step = (range / f64::from(limit)).ceil().max(1.0) as u64;
+            return Err(RequestError::Points {
+                asked: points as u64 + 1,
+                limit,
+                step,
+            });
+        }
+        Ok(())
+    }
+
+    fn time(&self, name: &'static str) -> Result<Option<f64>, RequestError> {
+        self.other(name)
+            .map(|text| time::time(text).ok_or(RequestError::NotATime { name }))
+            .transpose()
+    }
+
+    fn duration(&self, name: &'static str) -> Result<Option<Duration>, RequestError> {
+        self.other(name)
+            .map(|text| time::duration(text).ok_or(RequestError::NotADuration { name }))
+            .transpose()
+    }
+
+    /// Where the asked time begins, in seconds since 1970. `None`: nothing is asked for, or about now.
+    pub fn start(&self) -> Option<f64> {
+        let name = match self.endpoint {
+            Endpoint::Query => "time",
+            _ => "start",
+        };
+        self.time(name).ok().flatten()
+    }
+
+    /// How long the caller lets Prometheus take.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.duration("timeout").ok().flatten()
+    }
+
+    /// One of the other parameters. An empty value counts as none: so Prometheus reads it.
+    pub fn other(&self, name: &str) -> Option<&str> {
+        self.others()
+            .find(|(other, value)| *other == name && !value.is_empty())
+            .map(|(_, value)| value)
+    }
+}
+
+#[cfg(test)]
+mod tests;

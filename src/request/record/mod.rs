@@ -1,0 +1,395 @@
+//! One line for each request, written when its response has ended: who, what, what was decided, how it went.
+//!
+//! The record lives in the response's body. Whatever ends the body ends the record, and until something else
+//! is said the outcome is that the caller left.
+
+mod line;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::time::Instant;
+
+use self::line::Object;
+use crate::authn::Caller;
+use crate::authz::{Permit, Scope};
+use crate::config::AuditQuery;
+use crate::namespace::Namespace;
+use crate::prometheus::{Endpoint, PrometheusRequest};
+use crate::slots::Slot;
+use crate::telemetry::Lines;
+use crate::telemetry::metrics::{Decision, Door, Ended, Metrics, StatusClass};
+use crate::telemetry::spans::{RequestEnd, RequestSpan};
+use crate::telemetry::trace::TraceContext;
+use crate::upstream::body::BodyError;
+
+/// Names of namespaces in one line; the count stands beside them.
+const SHOWN_NAMESPACES: usize = 20;
+
+/// Bytes of a query in one line.
+const SHOWN_QUERY_BYTES: usize = 1024;
+
+/// Where the lines go, and what they say of queries. One for each worker, cheap to clone.
+#[derive(Clone)]
+pub struct Log(Arc<Rules>);
+
+struct Rules {
+    lines: Option<Lines>,
+    query: AuditQuery,
+    metrics: Metrics,
+}
+
+impl Log {
+    /// Leaves its lines in `lines`; `None` makes none.
+    pub fn new(lines: Option<Lines>, query: AuditQuery, metrics: Metrics) -> Self {
+        Self(Arc::new(Rules {
+            lines,
+            query,
+            metrics,
+        }))
+    }
+
+    /// Begins the record of a request.
+    pub fn begin(&self, id: RequestId, door: Door, method: &http::Method) -> Record {
+        self.0.metrics.response_opened();
+        Record(Box::new(Inner {
+            log: self.clone(),
+            id,
+            started: Instant::now(),
+            time: jiff::Timestamp::now(),
+            door,
+            method: method.clone(),
+            caller: None,
+            endpoint: None,
+            query: None,
+            asked: Vec::new(),
+            granted: Vec::new(),
+            granted_count: 0,
+            decision: Decision::Failed,
+            reason: None,
+            status: None,
+            trace: None,
+            kubernetes: Duration::ZERO,
+            waited: Duration::ZERO,
+            upstream: None,
+            bytes: 0,
+            outcome: Outcome::Cancelled,
+            span: None,
+        }))
+    }
+}
+
+/// What a request is called in logs, in the header `X-Request-Id`, and nowhere else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestId(pub u64);
+
+impl RequestId {
+    /// As it is written.
+    pub fn hexadecimal(self) -> Hexadecimal {
+        Hexadecimal::of(self.0)
+    }
+}
+
+/// A number in 16 lower-case hexadecimal digits.
+#[derive(Clone, Copy, Debug)]
+pub struct Hexadecimal([u8; 16]);
+
+impl Hexadecimal {
+    fn of(number: u64) -> Self {
+        let digit = |index| b"0123456789abcdef"[(number >> (60 - 4 * index) & 0xf) as usize];
+        Self(std::array::from_fn(digit))
+    }
+
+    /// The digits.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("digits")
+    }
+}
+
+/// What is known of a request so far. Dropped before the response has begun, it says that the caller left.
+pub struct Record(Box<Inner>);
+
+/// The record of a request whose response has begun.
+pub struct Completion {
+    record: Record,
+    _slots: Option<[Slot; 2]>,
+}
+
+struct Inner {
+    log: Log,
+    id: RequestId,
+    started: Instant,
+    time: jiff::Timestamp,
+    door: Door,
+    method: http::Method,
+    caller: Option<Caller>,
+    endpoint: Option<Endpoint>,
+    query: Option<String>,
+    asked: Vec<Namespace>,
+    granted: Vec<Namespace>,
+    granted_count: usize,
+    decision: Decision,
+    reason: Option<String>,
+    status: Option<StatusCode>,
+    trace: Option<TraceContext>,
+    /// How long Kubernetes was waited for.
+    kubernetes: Duration,
+    /// How long anything else was: a place, the caller's body.
+    waited: Duration,
+    upstream: Option<Duration>,
+    bytes: u64,
+    outcome: Outcome,
+    span: Option<Box<RequestSpan>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Complete,
+    Cancelled,
+    Aborted,
+}
+
+impl Outcome {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Cancelled => "cancelled",
+            Self::Aborted => "aborted",
+        }
+    }
+}
+
+impl Record {
+    /// Which request it is.
+    pub fn id(&self) -> RequestId {
+        self.0.id
+    }
+
+    /// It is recorded as a span, which ends with the record.
+    pub fn traced(&mut self, span: Box<RequestSpan>) {
+        self.0.trace = Some(span.context());
+        self.0.span = Some(span);
+    }
+
+    /// Its span, where it is traced.
+    pub fn span(&mut self) -> Option<&mut RequestSpan> {
+        self.0.span.as_deref_mut()
+    }
+
+    /// How it came, once that is known better.
+    pub fn door(&mut self, door: Door) {
+        self.0.door = door;
+    }
+
+    /// The trace that it belongs to.
+    pub fn trace(&mut self, trace: Option<TraceContext>) {
+        self.0.trace = trace;
+    }
+
+    /// How long it waited for Kubernetes, once more.
+    pub fn kubernetes(&mut self, duration: Duration) {
+        self.0.kubernetes += duration;
+    }
+
+    /// How long it waited for a place, or for its own body, once more.
+    pub fn waited(&mut self, duration: Duration) {
+        self.0.waited += duration;
+    }
+
+    /// Who sent it.
+    pub fn caller(&mut self, caller: &Caller) {
+        self.0.caller = Some(caller.clone());
+    }
+
+    /// The endpoint that it names.
+    pub fn endpoint(&mut self, endpoint: Endpoint) {
+        self.0.endpoint = Some(endpoint);
+    }
+
+    /// What it asks.
+    pub fn request(&mut self, request: &PrometheusRequest) {
+        let Some(expression) = request.expression() else {
+            return;
+        };
+        self.0.query = match self.0.log.0.query {
+            AuditQuery::None => None,
+            AuditQuery::Hash => {
+                let digest = ring::digest::digest(&ring::digest::SHA256, expression.as_bytes());
+                let first = digest.as_ref().first_chunk().expect("it has 32 bytes");
+                Some(
+                    Hexadecimal::of(u64::from_be_bytes(*first))
+                        .as_str()
+                        .to_owned(),
+                )
+            }
+            AuditQuery::Full => {
+                Some(expression[..expression.floor_char_boundary(SHOWN_QUERY_BYTES)].to_owned())
+            }
+        };
+    }
+
+    /// What was decided.
+    pub fn permit(&mut self, permit: &Permit<'_>) {
+        let asked = permit
+            .decisions()
+            .iter()
+            .filter_map(|decision| decision.namespace.clone());
+        self.0.asked = asked.take(SHOWN_NAMESPACES).collect();
+        let granted = permit.namespaces();
+        self.0.granted_count = granted.len();
+        self.0.granted = granted
+            .into_iter()
+            .take(SHOWN_NAMESPACES)
+            .cloned()
+            .collect();
+        self.0.decision = permit.decision();
+        if let Scope::Series(_) = permit.scope() {
+            self.0.log.0.metrics.restricted();
+        }
+    }
+
+    /// That it was refused, and why.
+    pub fn refused(&mut self, decision: Decision, reason: &dyn std::fmt::Display) {
+        self.0.decision = decision;
+        let mut reason = reason.to_string();
+        reason.truncate(reason.floor_char_boundary(SHOWN_QUERY_BYTES));
+        self.0.reason = Some(reason);
+    }
+
+    /// The namespaces that it was refused for.
+    pub fn asked(&mut self, namespaces: &[Namespace]) {
+        self.0.asked = namespaces.iter().take(SHOWN_NAMESPACES).cloned().collect();
+    }
+
+    /// How long Prometheus took to the head of its answer.
+    pub fn upstream(&mut self, duration: Duration) {
+        self.0.upstream = Some(duration);
+        self.0.log.0.metrics.upstream_head(duration);
+    }
+
+    /// The response begins. `slots` are held until it ends.
+    pub fn responded(mut self, status: StatusCode, slots: Option<[Slot; 2]>) -> Completion {
+        self.0.status = Some(status);
+        let others = self.0.kubernetes + self.0.waited + self.0.upstream.unwrap_or_default();
+        let own = self.0.started.elapsed().saturating_sub(others);
+        self.0.log.0.metrics.own(own);
+        Completion {
+            record: self,
+            _slots: slots,
+        }
+    }
+}
+
+impl Completion {
+    /// Bytes of the body went out.
+    pub fn count(&mut self, bytes: usize) {
+        self.record.0.bytes += bytes as u64;
+    }
+
+    /// The body ended as it should.
+    pub fn complete(&mut self) {
+        self.record.0.outcome = Outcome::Complete;
+    }
+
+    /// The body ended before its end.
+    pub fn abort(&mut self, error: &BodyError) {
+        self.record.0.outcome = Outcome::Aborted;
+        self.record.0.reason = Some(error.to_string());
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let duration = self.started.elapsed();
+        let class = match (self.outcome, self.status) {
+            (Outcome::Cancelled | Outcome::Aborted, _) | (_, None) => StatusClass::Aborted,
+            (Outcome::Complete, Some(status)) => StatusClass::of(status),
+        };
+        let Rules { lines, metrics, .. } = &*self.log.0;
+        metrics.response_closed(self.bytes);
+        metrics.request(Ended {
+            door: self.door,
+            endpoint: self.endpoint,
+            decision: self.decision,
+            status_class: class,
+            duration,
+            trace: self.trace,
+        });
+        if let Some(lines) = lines {
+            lines.leave(|line| self.write(line, duration));
+        }
+        if let Some(span) = self.span.take() {
+            span.end(&self.ended(duration));
+        }
+    }
+}
+
+impl Inner {
+    fn ended(&self, duration: Duration) -> RequestEnd {
+        RequestEnd {
+            time: self.time,
+            began: self.started,
+            duration,
+            method: self.method.clone(),
+            door: self.door,
+            endpoint: self.endpoint,
+            decision: self.decision,
+            status: self.status,
+            outcome: self.outcome.as_str(),
+            aborted: self.outcome == Outcome::Aborted,
+        }
+    }
+
+    /// Writes the line, as documented in docs/operation.md.
+    fn write(&self, line: &mut Vec<u8>, duration: Duration) {
+        let mut object = Object::begin(line);
+        object.shown("timestamp", &self.time);
+        object.word("level", "INFO");
+        object.word("target", "audit");
+        object.word("message", "request");
+        object.word("request_id", self.id.hexadecimal().as_str());
+        object.word("door", self.door.as_str());
+        object.text("method", self.method.as_str());
+        object.word("endpoint", self.endpoint.map_or("none", Endpoint::name));
+        match &self.caller {
+            Some(caller) => object.text("caller", caller.username()),
+            None => object.null("caller"),
+        }
+        object.word("decision", self.decision.as_str());
+        for (key, namespaces) in [
+            ("namespaces_asked", &self.asked),
+            ("namespaces_granted", &self.granted),
+        ] {
+            if !namespaces.is_empty() {
+                object.texts(key, namespaces.iter().map(Namespace::as_str));
+            }
+        }
+        if self.granted_count > 0 {
+            object.number("namespaces_granted_count", self.granted_count as u64);
+        }
+        if let Some(query) = &self.query {
+            object.text("query", query);
+        }
+        if let Some(reason) = &self.reason {
+            object.text("reason", reason);
+        }
+        match self.status {
+            Some(status) => object.number("status", status.as_u16().into()),
+            None => object.null("status"),
+        }
+        object.word("outcome", self.outcome.as_str());
+        object.number("bytes", self.bytes);
+        object.milliseconds("duration_ms", duration);
+        if !self.kubernetes.is_zero() {
+            object.milliseconds("kubernetes_ms", self.kubernetes);
+        }
+        if let Some(upstream) = self.upstream {
+            object.milliseconds("upstream_ms", upstream);
+        }
+        if let Some(trace) = &self.trace {
+            object.word("trace_id", &trace.shown());
+        }
+        object.end();
+    }
+}

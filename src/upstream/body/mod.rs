@@ -1,0 +1,323 @@
+//! Bodies of responses: streamed as they come, filtered, or whole. All of them end with a record of how they
+//! ended, and none is held in memory but what a filter holds.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use flate2::write::MultiGzDecoder;
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::{Instant, Sleep};
+
+use crate::prometheus::filter::{Filter, FilterError};
+use crate::request::record::Completion;
+use crate::upstream::http1;
+
+/// The body of a response.
+pub struct ResponseBody {
+    source: Source,
+    completion: Option<Completion>,
+}
+
+enum Source {
+    Whole(Option<Bytes>),
+    Streamed(Timed<http1::Body>),
+    Filtered(Box<Filtered<Timed<http1::Body>>>),
+}
+
+/// Why a body ended before its end. The caller sees a connection or stream that is cut, never a short body
+/// that looks complete.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// Prometheus broke off.
+    #[error("Prometheus ended its answer in the middle")]
+    Broken(#[source] http1::Error),
+    /// Nothing came for too long.
+    #[error("Prometheus' answer stalled")]
+    Idle,
+    /// The answer took longer than any may.
+    #[error("the answer took longer than limits.maxDuration")]
+    TooLong,
+    /// A filter did not understand it.
+    #[error("Prometheus' answer could not be filtered")]
+    Filter(#[from] FilterError),
+    /// Its compression is broken.
+    #[error("Prometheus' answer is not valid gzip")]
+    Compression(#[source] std::io::Error),
+}
+
+impl ResponseBody {
+    /// A body that is there already.
+    pub fn whole(bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        Self {
+            source: Source::Whole((!bytes.is_empty()).then_some(bytes)),
+            completion: None,
+        }
+    }
+
+    /// A body that passes through as it is.
+    pub fn streamed(body: Timed<http1::Body>) -> Self {
+        Self {
+            source: Source::Streamed(body),
+            completion: None,
+        }
+    }
+
+    /// A body that passes a filter.
+    pub fn filtered(body: Filtered<Timed<http1::Body>>) -> Self {
+        Self {
+            source: Source::Filtered(Box::new(body)),
+            completion: None,
+        }
+    }
+
+    /// The same, which says to `completion` how it ends.
+    pub fn completing(mut self, completion: Completion) -> Self {
+        self.completion = Some(completion);
+        self
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let frame = match &mut this.source {
+            Source::Whole(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
+            Source::Streamed(body) => ready!(Pin::new(body).poll_frame(context)),
+            Source::Filtered(body) => ready!(Pin::new(&mut **body).poll_frame(context)),
+        };
+        let Some(completion) = &mut this.completion else {
+            return Poll::Ready(frame);
+        };
+        match &frame {
+            Some(Ok(frame)) => {
+                completion.count(frame.data_ref().map_or(0, Bytes::len));
+                // hyper does not ask again for the end of a body whose length it knows.
+                if this.source.is_end_stream() {
+                    completion.complete();
+                }
+            }
+            Some(Err(error)) => completion.abort(error),
+            None => completion.complete(),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.source.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Source::Streamed(body) => body.size_hint(),
+            Source::Filtered(_) => SizeHint::default(),
+        }
+    }
+}
+
+impl Source {
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes) => bytes.is_none(),
+            Self::Streamed(body) => body.is_end_stream(),
+            Self::Filtered(body) => body.is_end_stream(),
+        }
+    }
+}
+
+/// A body that may neither stall nor go on for ever. Trailers are dropped: nothing that a caller should see
+/// comes in them.
+pub struct Timed<B> {
+    /// What has come already.
+    first: Bytes,
+    /// Whether nothing follows that.
+    ended: bool,
+    body: B,
+    idle: Duration,
+    deadline: Instant,
+    /// Made when the body first has nothing; most answers come in one piece.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl<B> Timed<B> {
+    /// Lets `body` rest for `idle` between two pieces, and end by `deadline`.
+    pub fn new(body: B, idle: Duration, deadline: Instant) -> Self {
+        Self {
+            first: Bytes::new(),
+            ended: false,
+            body,
+            idle,
+            deadline,
+            timer: None,
+        }
+    }
+
+    /// The same, behind what of it has been read before, which is all of it if it has `ended`.
+    pub fn after(self, first: Bytes, ended: bool) -> Self {
+        Self {
+            first,
+            ended,
+            ..self
+        }
+    }
+}
+
+impl<B> Body for Timed<B>
+where
+    B: Body<Data = Bytes, Error = http1::Error> + Unpin,
+{
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        if !this.first.is_empty() {
+            let first = std::mem::take(&mut this.first);
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        loop {
+            if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) {
+                this.timer = None;
+                return Poll::Ready(match frame {
+                    Some(Ok(frame)) if frame.is_data() => Some(Ok(frame)),
+                    Some(Ok(_trailers)) => continue,
+                    Some(Err(error)) => Some(Err(BodyError::Broken(error))),
+                    None => None,
+                });
+            }
+            let (idle, deadline) = (this.idle, this.deadline);
+            let timer = this.timer.get_or_insert_with(|| {
+                Box::pin(tokio::time::sleep_until(
+                    (Instant::now() + idle).min(deadline),
+                ))
+            });
+            ready!(timer.as_mut().poll(context));
+            let error = if Instant::now() >= deadline {
+                BodyError::TooLong
+            } else {
+                BodyError::Idle
+            };
+            return Poll::Ready(Some(Err(error)));
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.first.is_empty() && (self.ended || self.body.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let first = self.first.len() as u64;
+        if self.ended {
+            return SizeHint::with_exact(first);
+        }
+        let rest = self.body.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower() + first);
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper + first);
+        }
+        hint
+    }
+}
+
+/// A body that passes a filter, decompressed where it has to be.
+pub struct Filtered<B> {
+    body: B,
+    decoder: Option<MultiGzDecoder<Vec<u8>>>,
+    filter: Box<dyn Filter + Send + Sync>,
+    ended: bool,
+}
+
+impl<B> Filtered<B> {
+    /// Runs `body` through `filter`.
+    pub fn new(body: B, gzip: bool, filter: Box<dyn Filter + Send + Sync>) -> Self {
+        let decoder = gzip.then(|| MultiGzDecoder::new(Vec::new()));
+        Self {
+            body,
+            decoder,
+            filter,
+            ended: false,
+        }
+    }
+
+    fn push(&mut self, mut data: &[u8], out: &mut Vec<u8>) -> Result<(), BodyError> {
+        let Some(decoder) = &mut self.decoder else {
+            return Ok(self.filter.push(data, out)?);
+        };
+        // A piece at a time, so that what a few bytes unfold to is filtered before the next follow.
+        while !data.is_empty() {
+            let taken = std::io::Write::write(decoder, data).map_err(BodyError::Compression)?;
+            data = &data[taken..];
+            let decoded = decoder.get_mut();
+            self.filter.push(decoded, out)?;
+            decoded.clear();
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), BodyError> {
+        if let Some(decoder) = &mut self.decoder {
+            decoder.try_finish().map_err(BodyError::Compression)?;
+            self.filter.push(decoder.get_ref(), out)?;
+        }
+        Ok(self.filter.finish(out)?)
+    }
+}
+
+impl<B> Body for Filtered<B>
+where
+    B: Body<Data = Bytes, Error = BodyError> + Unpin,
+{
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let mut out = Vec::new();
+        while !this.ended && out.is_empty() {
+            let result = match ready!(Pin::new(&mut this.body).poll_frame(context)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => this.push(&data, &mut out),
+                    Err(_trailers) => Ok(()),
+                },
+                Some(Err(error)) => Err(error),
+                None => {
+                    this.ended = true;
+                    this.finish(&mut out)
+                }
+            };
+            if let Err(error) = result {
+                this.ended = true;
+                return Poll::Ready(Some(Err(error)));
+            }
+        }
+        Poll::Ready((!out.is_empty()).then(|| Ok(Frame::data(out.into()))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,36 @@
+//! What ties a caller to an endpoint: a number that is the same in every replica of this program.
+//!
+//! Not the digest that caches use, whose key differs from process to process: behind two replicas a caller
+//! would get each chart from another Prometheus in turn.
+
+/// Ties the requests of a caller together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Affinity(u64);
+
+impl Affinity {
+    /// That of a user's name.
+    pub fn of(username: &str) -> Self {
+        Self(hash(username.as_bytes()))
+    }
+
+    /// A number of this caller and an endpoint's hash, evenly spread between 0 and 1, neither of them included.
+    pub(in crate::upstream) fn with(self, endpoint: u64) -> f64 {
+        const BITS: u32 = 53;
+        let mixed = mix(self.0 ^ endpoint.rotate_left(32)) >> (u64::BITS - BITS);
+        (mixed as f64 + 0.5) / (1_u64 << BITS) as f64
+    }
+}
+
+/// FNV-1a, whose result is the same for ever; the standard library's own hasher does not promise that. Nothing
+/// depends on its being hard to guess: whoever picks a name picks a Prometheus.
+pub(in crate::upstream) fn hash(bytes: &[u8]) -> u64 {
+    let fold = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    mix(bytes.iter().fold(0xcbf2_9ce4_8422_2325, fold))
+}
+
+/// The end of SplitMix64: similar numbers come out different.
+pub(in crate::upstream) fn mix(mut number: u64) -> u64 {
+    number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
+}

@@ -1,0 +1,124 @@
+//! The endpoints of an upstream as they are now. Whoever sends a request reads them without a lock; discovery
+//! replaces them as a whole.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use http::uri::Authority;
+
+use crate::telemetry::metrics::UpstreamMetrics;
+use crate::upstream::choice::endpoint::{Endpoint, Offer};
+
+/// The endpoints.
+#[derive(Debug)]
+pub(in crate::upstream) struct Endpoints {
+    now: ArcSwap<Vec<Arc<Endpoint>>>,
+    metrics: UpstreamMetrics,
+}
+
+/// An endpoint as discovery sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::upstream) struct Discovered {
+    /// The name of its pod, or its address.
+    pub(in crate::upstream) name: String,
+    /// Never empty.
+    pub(in crate::upstream) addresses: Vec<Authority>,
+    /// Whether it should get requests.
+    pub(in crate::upstream) offer: Offer,
+}
+
+impl Endpoints {
+    /// Starts with those that are known from the beginning.
+    pub(in crate::upstream) fn new(known: Vec<Endpoint>, metrics: UpstreamMetrics) -> Self {
+        let known = known.into_iter().map(Arc::new).collect();
+        Self {
+            now: ArcSwap::from_pointee(known),
+            metrics,
+        }
+    }
+
+    /// Those of now.
+    pub(in crate::upstream) fn now(&self) -> arc_swap::Guard<Arc<Vec<Arc<Endpoint>>>> {
+        self.now.load()
+    }
+
+    /// Replaces them. What is known of those that stay is kept. An empty list changes nothing: pods that are
+    /// gone cannot be reached anyway, and one that is empty by mistake must not end all charts.
+    pub(in crate::upstream) fn replace(&self, discovered: Vec<Discovered>) {
+        if discovered.is_empty() {
+            return;
+        }
+        let before = self.now.load();
+        let same = |endpoint: &Arc<Endpoint>, other: &Discovered| {
+            endpoint.name() == other.name && endpoint.addresses() == other.addresses
+        };
+        let after = discovered.into_iter().map(|found| {
+            match before.iter().find(|endpoint| same(endpoint, &found)) {
+                Some(endpoint) => {
+                    endpoint.offered(found.offer);
+                    endpoint.clone()
+                }
+                None => Arc::new(Endpoint::new(found.name, found.addresses, found.offer)),
+            }
+        });
+        self.now.store(Arc::new(after.collect()));
+        self.report();
+    }
+
+    /// Brings the gauges up to date.
+    pub(in crate::upstream) fn report(&self) {
+        let now = self.now.load();
+        let healthy = now.iter().filter(|endpoint| endpoint.is_healthy()).count();
+        self.metrics.endpoints(healthy, now.len() - healthy);
+    }
+
+    pub(in crate::upstream) fn metrics(&self) -> &UpstreamMetrics {
+        &self.metrics
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::metrics::Metrics;
+    use crate::upstream::choice::endpoint::Found;
+
+    fn discovered(name: &str, address: &str) -> Discovered {
+        Discovered {
+            name: name.to_owned(),
+            addresses: vec![address.parse().expect("an address")],
+            offer: Offer::Ready,
+        }
+    }
+
+    #[test]
+    fn what_is_known_of_an_endpoint_is_kept_while_it_stays_where_it_is() {
+        let endpoints = Endpoints::new(Vec::new(), Metrics::new().upstream("default"));
+        endpoints.replace(vec![
+            discovered("a", "10.0.0.1:1"),
+            discovered("b", "10.0.0.2:1"),
+        ]);
+        for endpoint in endpoints.now().iter() {
+            endpoint.observe(Found::Ready);
+        }
+        let mut ending = discovered("a", "10.0.0.1:1");
+        ending.offer = Offer::Withdrawn;
+        endpoints.replace(vec![ending, discovered("b", "10.0.0.3:1")]);
+        let now = endpoints.now();
+        assert_eq!(now[0].found(), Found::Ready);
+        assert!(now[0].is_withdrawn());
+        assert_eq!(
+            now[1].found(),
+            Found::Nothing,
+            "another address, another process"
+        );
+    }
+
+    #[test]
+    fn an_empty_list_keeps_the_last_known() {
+        let endpoints = Endpoints::new(Vec::new(), Metrics::new().upstream("default"));
+        endpoints.replace(vec![discovered("a", "10.0.0.1:1")]);
+        endpoints.replace(Vec::new());
+        assert_eq!(endpoints.now().len(), 1);
+    }
+}

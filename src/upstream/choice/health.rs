@@ -1,0 +1,173 @@
+//! Looks after the endpoints of an upstream, on the control runtime: whether each is ready, how busy it is, and
+//! what it holds. No request waits for this.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::uri::Authority;
+use http::{Method, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::upstream::choice::affinity::mix;
+use crate::upstream::choice::endpoint::{Endpoint, Found};
+use crate::upstream::choice::load::{Load, Reader};
+use crate::upstream::configuration::Upstream;
+use crate::upstream::connect::READY;
+use crate::upstream::http1::{self, Answer};
+
+/// How often each endpoint is probed, and by what part of that earlier or later by chance, so that the probes of
+/// all replicas of this program do not fall together.
+const INTERVAL: Duration = Duration::from_secs(5);
+const JITTER: f64 = 0.2;
+
+/// How often while it is not well: its callers wait for it to come back.
+const INTERVAL_UNHEALTHY: Duration = Duration::from_secs(1);
+
+/// At least this long between two probes, however many requests ask for one.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// How long `/-/ready` may take. Prometheus answers it at once, whatever its queries do, unless it has no
+/// processor left or hangs.
+const READY_WITHIN: Duration = Duration::from_secs(3);
+
+/// How long and how large `/metrics` may be. A large Prometheus writes some hundred KiB.
+const METRICS_WITHIN: Duration = Duration::from_secs(4);
+const MAX_METRICS_BYTES: usize = 8 * 1024 * 1024;
+
+const METRICS: &str = "/metrics";
+
+/// Asks the endpoints of one upstream, over connections of its own.
+pub(in crate::upstream) struct Prober {
+    upstream: Arc<Upstream>,
+    client: http1::Client,
+}
+
+impl Prober {
+    pub(in crate::upstream) fn new(upstream: Arc<Upstream>) -> Self {
+        let client = http1::Client::new(upstream.connector());
+        Self { upstream, client }
+    }
+
+    /// Whether an endpoint says that it is ready. An upstream that is no Prometheus may not know the path:
+    /// whatever is no failure of a server counts.
+    async fn ready(&self, endpoint: &Endpoint) -> Found {
+        for _ in endpoint.addresses() {
+            let asked = self.ask(endpoint.authority(), READY);
+            return match tokio::time::timeout(READY_WITHIN, asked).await {
+                Ok(Ok(answer)) if answer.head.status.is_server_error() => Found::NotReady,
+                Ok(Ok(_)) => Found::Ready,
+                Ok(Err(http1::Error::Connect(_))) => {
+                    endpoint.next_address();
+                    continue;
+                }
+                Ok(Err(_)) | Err(_) => Found::Lost,
+            };
+        }
+        Found::Lost
+    }
+
+    async fn load(&self, endpoint: &Endpoint) -> Option<Load> {
+        let read = async {
+            let answer = self.ask(endpoint.authority(), METRICS).await.ok()?;
+            if answer.head.status != StatusCode::OK {
+                return None;
+            }
+            let mut body = Limited::new(answer.body, MAX_METRICS_BYTES);
+            let mut reader = Reader::default();
+            while let Some(frame) = body.frame().await {
+                if let Ok(data) = frame.ok()?.into_data() {
+                    reader.push(&data);
+                }
+            }
+            Some(reader.finish())
+        };
+        tokio::time::timeout(METRICS_WITHIN, read).await.ok()?
+    }
+
+    async fn ask(&self, authority: &Authority, target: &str) -> Result<Answer, http1::Error> {
+        let asked = (&Method::GET, target);
+        let request = (self.upstream).request(authority, asked, [], Bytes::new());
+        self.client.send(authority, &request).await
+    }
+
+    /// Probes one endpoint for ever.
+    async fn watch(&self, endpoint: &Endpoint) {
+        let mut chance = endpoint.hash();
+        loop {
+            let begun = Instant::now();
+            let before = endpoint.found();
+            let found = self.ready(endpoint).await;
+            endpoint.observe(found);
+            if before != found {
+                let (upstream, name) = (self.upstream.name(), endpoint.name());
+                tracing::info!(upstream, endpoint = name, now = ?found, "an endpoint changed");
+            }
+            if found == Found::Ready {
+                // One reading that fails is no reason to forget the last.
+                if let Some(load) = self.load(endpoint).await {
+                    endpoint.observe_load(&load);
+                }
+            }
+            self.upstream.endpoints().report();
+            chance = mix(chance.wrapping_add(1));
+            let between = (chance >> 32) as f64 / f64::from(u32::MAX) - 0.5;
+            let interval = if endpoint.is_healthy() {
+                INTERVAL
+            } else {
+                INTERVAL_UNHEALTHY
+            };
+            tokio::select! {
+                () = tokio::time::sleep_until(begun + interval.mul_f64(1.0 + JITTER * between)) => {}
+                () = endpoint.suspected() => tokio::time::sleep_until(begun + PAUSE).await,
+            }
+        }
+    }
+}
+
+/// The probes of an upstream, one task for each endpoint. Dropping it ends them.
+pub(in crate::upstream) struct Probes {
+    prober: Arc<Prober>,
+    tasks: Vec<Probe>,
+}
+
+struct Probe {
+    endpoint: Arc<Endpoint>,
+    task: JoinHandle<()>,
+}
+
+impl Probes {
+    pub(in crate::upstream) fn new(upstream: Arc<Upstream>) -> Self {
+        Self {
+            prober: Arc::new(Prober::new(upstream)),
+            tasks: Vec::new(),
+        }
+    }
+
+    /// Probes the endpoints of now, and those only.
+    pub(in crate::upstream) fn follow(&mut self) {
+        let upstream = self.prober.upstream.clone();
+        let now = upstream.endpoints().now();
+        let is_there = |probe: &Probe| now.iter().any(|one| Arc::ptr_eq(one, &probe.endpoint));
+        self.tasks.retain(is_there);
+        for endpoint in now.iter() {
+            let mut probes = self.tasks.iter();
+            if probes.any(|probe| Arc::ptr_eq(&probe.endpoint, endpoint)) {
+                continue;
+            }
+            let (prober, probed) = (self.prober.clone(), endpoint.clone());
+            self.tasks.push(Probe {
+                endpoint: endpoint.clone(),
+                task: tokio::spawn(async move { prober.watch(&probed).await }),
+            });
+        }
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
