@@ -3,15 +3,14 @@
 //! A request's life, each step taking the type that the step before it made:
 //!
 //! ```text
-//! server       accepts, speaks TLS and HTTP, one worker for each core
-//!   request      stack, the layers around: the record, and what a refusal looks like
-//!     pipeline     the way itself:
-//!       authn      headers -> Caller                   TokenReview, remembered
-//!       slots      Caller -> Slot                      a place, or a queue
-//!       prometheus path, query, form -> PrometheusRequest
-//!       authz      Caller, PrometheusRequest -> Permit SubjectAccessReview, remembered
-//!       upstream   Permit -> UpstreamRequest           PromQL rewritten by `promql`
-//!                  UpstreamRequest -> Response         streamed, filtered where it has to be
+//! server         accepts, speaks TLS and HTTP, one worker for each core
+//!   request        the layers, a file each, and the pipeline inside:
+//!     authn          headers -> Caller                   TokenReview, remembered
+//!     slots          Caller -> Slot                      a place, or a queue
+//!     prometheus     path, query, form -> PrometheusRequest
+//!     authz          Caller, PrometheusRequest -> Permit SubjectAccessReview, remembered
+//!     upstream       Permit -> UpstreamRequest           PromQL rewritten by `promql`
+//!                    UpstreamRequest -> Response         streamed, filtered where it has to be
 //! ```
 //!
 //! `gateway` stands in front of the API server: what the Prometheus plugin asks there goes the same way, all else
@@ -34,7 +33,3 @@ pub mod server;
 pub mod slots;
 pub mod telemetry;
 pub mod upstream;
-
-/// What the API server and a collector are told that asks.
-const AGENT: http::HeaderValue =
-    http::HeaderValue::from_static(concat!("prom-rbac-proxy/", env!("CARGO_PKG_VERSION")));

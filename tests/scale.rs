@@ -11,13 +11,13 @@ use k8s_openapi::api::authentication::v1::{TokenReviewSpec, TokenReviewStatus, U
 use k8s_openapi::api::authorization::v1::{SubjectAccessReviewSpec, SubjectAccessReviewStatus};
 use prom_rbac_proxy::authn::{self, Authenticator, Sources};
 use prom_rbac_proxy::authz::{self, Authorizer, ClusterNamespaces, Policy};
+use prom_rbac_proxy::cluster::metrics::{Review, ReviewsMetrics};
 use prom_rbac_proxy::cluster::{Cluster, Unavailable};
 use prom_rbac_proxy::config::ResourceAttributes;
 use prom_rbac_proxy::namespace::Namespace;
 use prom_rbac_proxy::prometheus::{PrometheusRequest, RequestLimits, Target};
 use prom_rbac_proxy::promql;
 use prom_rbac_proxy::slots::{Bounds, Slots};
-use prom_rbac_proxy::telemetry::metrics::{Metrics, Review};
 
 const VIEWERS: u32 = 200;
 
@@ -70,7 +70,7 @@ impl Cluster for Counting {
 
 /// Reviews a second for each viewer: of tokens, and of access.
 async fn reviews(prefix: &str, query: &str) -> (f64, f64) {
-    let metrics = Metrics::new();
+    let metrics = ReviewsMetrics::default();
     let cluster = Arc::new(Counting::default());
     let slots = Slots::new(Bounds {
         concurrent: 32,
@@ -92,7 +92,7 @@ async fn reviews(prefix: &str, query: &str) -> (f64, f64) {
             capacity: 10_000,
         },
         cluster.clone(),
-        metrics.review(Review::Token),
+        metrics.of(Review::Token),
         slots,
     );
     let namespaces = ClusterNamespaces::default();

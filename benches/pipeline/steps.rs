@@ -8,20 +8,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use k8s_openapi::api::authentication::v1::{TokenReviewSpec, TokenReviewStatus, UserInfo};
 use k8s_openapi::api::authorization::v1::{SubjectAccessReviewSpec, SubjectAccessReviewStatus};
 use prom_rbac_proxy::authn::{self, Authenticator, Caller, Sources};
 use prom_rbac_proxy::authz::{self, Authorizer, ClusterNamespaces, Permit, Policy};
+use prom_rbac_proxy::cluster::metrics::{Review, ReviewsMetrics};
 use prom_rbac_proxy::cluster::{Cluster, Unavailable};
 use prom_rbac_proxy::config::{AuditQuery, ResourceAttributes};
 use prom_rbac_proxy::namespace::Namespace;
 use prom_rbac_proxy::prometheus::{Path, PrometheusRequest, RequestLimits, Target};
 use prom_rbac_proxy::promql;
+use prom_rbac_proxy::request::Door;
+use prom_rbac_proxy::request::metrics::RequestMetrics;
 use prom_rbac_proxy::request::record::{Log, RequestId};
 use prom_rbac_proxy::slots::{Bounds, Slots};
-use prom_rbac_proxy::telemetry::metrics::{Door, Metrics, Review};
 use prom_rbac_proxy::telemetry::{Lines, Writing};
+use prom_rbac_proxy::upstream::UpstreamError;
 use prom_rbac_proxy::upstream::request::restrict;
 use tokio::runtime::Runtime;
 
@@ -129,7 +132,7 @@ impl Steps {
             .enable_all()
             .build()
             .expect("a runtime");
-        let metrics = Metrics::new();
+        let metrics = ReviewsMetrics::default();
         let cluster: Arc<dyn Cluster> = Arc::new(Known);
         let sources = Sources {
             headers: vec![http::header::AUTHORIZATION],
@@ -150,7 +153,7 @@ impl Steps {
                 capacity: 10_000,
             },
             cluster.clone(),
-            metrics.review(Review::Token),
+            metrics.of(Review::Token),
             slots,
         );
         let names = ["monitoring", "team-a", "team-b"].map(Namespace::parse);
@@ -180,7 +183,7 @@ impl Steps {
             &metrics,
         );
         let (lines, writing) = Lines::start(std::io::sink()).expect("a thread");
-        let log = Log::new(Some(lines), AuditQuery::Hash, metrics);
+        let log = Log::new(Some(lines), AuditQuery::Hash, RequestMetrics::default());
         let by_header = headers("authorization", &format!("Bearer {}", token("viewer")));
         let cookie = format!("theme=dark; headlamp-auth-main.0={}", token("viewer"));
         let known = |headers: &HeaderMap| {
@@ -244,7 +247,7 @@ impl Steps {
         record.caller(&self.viewer);
         record.endpoint(self.request.endpoint());
         record.request(&self.request);
-        record.upstream(Duration::from_millis(3));
+        record.sent(&answered());
         let mut completion = record.responded(StatusCode::OK, None);
         completion.count(7 * 1024);
         completion.complete();
@@ -265,12 +268,17 @@ impl Steps {
         record.permit(&permit);
         let sent = restrict(&permit, &Method::GET, Some(Duration::from_secs(120)));
         black_box(sent).expect("a request");
-        record.upstream(Duration::from_millis(3));
+        record.sent(&answered());
         let mut completion = record.responded(StatusCode::OK, None);
         completion.count(7 * 1024);
         completion.complete();
         drop(slot);
     }
+}
+
+/// An answer of Prometheus' that took 3 ms.
+fn answered() -> Result<(Response<()>, Duration), UpstreamError> {
+    Ok((Response::new(()), Duration::from_millis(3)))
 }
 
 fn read(limits: &RequestLimits) -> PrometheusRequest {

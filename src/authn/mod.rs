@@ -12,10 +12,10 @@ use k8s_openapi::api::authentication::v1::{TokenReviewSpec, TokenReviewStatus};
 
 pub use self::credential::{Carrier, CredentialError, Sources};
 pub use self::token::{Digest, Digester, MAX_TOKEN_BYTES, MalformedToken, Token};
+use crate::cluster::metrics::ReviewMetrics;
 use crate::cluster::review_cache::{Answer, ReviewCache};
 use crate::cluster::{Cluster, Unavailable};
 use crate::slots::{Bounds, CallerSlots};
-use crate::telemetry::metrics::ReviewMetrics;
 
 #[cfg(test)]
 mod tests;

@@ -5,8 +5,8 @@ use http::header::AUTHORIZATION;
 use k8s_openapi::api::authentication::v1::UserInfo;
 
 use super::*;
+use crate::cluster::metrics::{Review, ReviewsMetrics};
 use crate::cluster::mock::{MockCluster, known};
-use crate::telemetry::metrics::{Metrics, Review};
 
 const LIFETIMES: Lifetimes = Lifetimes {
     known: Duration::from_secs(60),
@@ -27,7 +27,7 @@ fn authenticator(cluster: Arc<MockCluster>, audiences: &[&str]) -> Arc<Authentic
             .collect(),
         LIFETIMES,
         cluster,
-        Metrics::new().review(Review::Token),
+        ReviewsMetrics::default().of(Review::Token),
         CallerSlots::new(Bounds {
             concurrent: 1,
             queued: 0,

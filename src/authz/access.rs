@@ -7,11 +7,11 @@ use std::time::Duration;
 use k8s_openapi::api::authorization::v1 as kubernetes;
 
 use crate::authn::{Caller, Digest, Digester};
+use crate::cluster::metrics::ReviewMetrics;
 use crate::cluster::review_cache::{Answer, Dated, ReviewCache};
 use crate::cluster::{Cluster, Unavailable};
 use crate::config::ResourceAttributes;
 use crate::namespace::Namespace;
-use crate::telemetry::metrics::ReviewMetrics;
 
 impl fmt::Display for ResourceAttributes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -20,12 +20,12 @@ pub use self::permit::{Decision, Grant, Permit, Scope, Selection};
 pub use self::readable::ClusterNamespaces;
 use self::readable::Readable;
 use crate::authn::Caller;
+use crate::cluster::metrics::{Review, ReviewsMetrics};
 use crate::cluster::{Cluster, Unavailable};
 use crate::config::{MetricAccess, MetricPattern, MetricRule, ResourceAttributes};
 use crate::namespace::{Namespace, NamespaceSet};
 use crate::prometheus::{PrometheusRequest, Reads};
 use crate::promql::{self, Query, Selector};
-use crate::telemetry::metrics::{Metrics, Review};
 
 #[cfg(test)]
 mod tests;
@@ -68,7 +68,7 @@ impl Authorizer {
         lifetimes: Lifetimes,
         cluster: Arc<dyn Cluster>,
         namespaces: ClusterNamespaces,
-        metrics: &Metrics,
+        metrics: &ReviewsMetrics,
     ) -> Self {
         let Policy {
             attributes,
@@ -79,7 +79,7 @@ impl Authorizer {
         let reviews = Arc::new(AccessReviews::new(
             cluster,
             lifetimes,
-            metrics.review(Review::Access),
+            metrics.of(Review::Access),
         ));
         let access = reviews.access(attributes);
         let readable = Readable::new(
@@ -87,7 +87,7 @@ impl Authorizer {
             reviews.clone(),
             access.clone(),
             lifetimes,
-            metrics.review(Review::Readable),
+            metrics.of(Review::Readable),
         );
         let rules = metric_rules
             .into_iter()

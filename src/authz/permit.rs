@@ -8,7 +8,6 @@ use crate::config::ResourceAttributes;
 use crate::namespace::{Namespace, NamespaceSet};
 use crate::prometheus::PrometheusRequest;
 use crate::promql::Query;
-use crate::telemetry::metrics;
 
 /// That a request may be answered, and with what. It holds the request: there is no permit without one, and
 /// no other way for a request to Prometheus.
@@ -115,16 +114,6 @@ impl<'r> Permit<'r> {
     /// What the caller should know of what is left out.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
-    }
-
-    /// In one word.
-    pub fn decision(&self) -> metrics::Decision {
-        match self.scope {
-            Scope::Everything => metrics::Decision::Everything,
-            Scope::Series(_) | Scope::Answer { .. } | Scope::NoSeries => {
-                metrics::Decision::Namespaces
-            }
-        }
     }
 
     /// The namespaces that were granted, each once. Empty for [`Scope::Everything`] and [`Scope::NoSeries`].

@@ -11,9 +11,9 @@ use tokio::time::Instant;
 use super::access::{Access, AccessReviews, Lifetimes};
 use crate::authn::{Caller, Digest};
 use crate::cluster::Unavailable;
+use crate::cluster::metrics::ReviewMetrics;
 use crate::cluster::review_cache::{Answer, ReviewCache};
 use crate::namespace::{Namespace, NamespaceSet};
-use crate::telemetry::metrics::ReviewMetrics;
 
 /// Reviews of one computation under way at the same time.
 const CONCURRENT_REVIEWS: usize = 16;

@@ -69,7 +69,7 @@ fn world(allowed: impl Fn(&str, &str) -> bool + Send + Sync + 'static) -> World 
         LIFETIMES,
         cluster.clone(),
         namespaces.clone(),
-        &Metrics::new(),
+        &ReviewsMetrics::default(),
     );
     World {
         cluster,
@@ -275,7 +275,7 @@ async fn rules_by_metric_choose_the_label_or_open_the_metric() {
         LIFETIMES,
         opened.clone(),
         keda.namespaces.clone(),
-        &Metrics::new(),
+        &ReviewsMetrics::default(),
     );
     let world = World {
         cluster: opened,
@@ -383,7 +383,7 @@ async fn a_set_that_cannot_be_completed_is_an_error_and_never_a_smaller_set() {
         LIFETIMES,
         fails_for_one.clone(),
         world.namespaces.clone(),
-        &Metrics::new(),
+        &ReviewsMetrics::default(),
     );
     let world = World {
         cluster: fails_for_one,
@@ -410,7 +410,7 @@ async fn k08_without_a_list_of_namespaces_nothing_is_guessed() {
         LIFETIMES,
         cluster.clone(),
         namespaces.clone(),
-        &Metrics::new(),
+        &ReviewsMetrics::default(),
     );
     let world = World {
         cluster,

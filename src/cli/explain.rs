@@ -9,9 +9,9 @@ use crate::app::{Authorization, StartError, request_limits};
 use crate::authn::Caller;
 use crate::authz::{AuthorizationError, Decision, Permit, Scope};
 use crate::cli::args::Explain;
+use crate::cluster::metrics::ReviewsMetrics;
 use crate::config::Config;
 use crate::prometheus::{RequestError, Target};
-use crate::telemetry::metrics::Metrics;
 use crate::upstream::request::restrict;
 
 /// What would be decided.
@@ -53,7 +53,7 @@ impl fmt::Display for Explanation {
 /// # Errors
 /// When Kubernetes does not say.
 pub async fn explain(config: &Config, arguments: &Explain) -> Result<Explanation, ExplainError> {
-    let authorization = Authorization::new(config, &Metrics::new()).await?;
+    let authorization = Authorization::new(config, &ReviewsMetrics::default()).await?;
     let caller = Caller::assumed(&arguments.user, &groups(&arguments.user, &arguments.groups));
     let target = Target::find("/api/v1/query", &Method::GET)?;
     let query = form_urlencoded::Serializer::new(String::new())

@@ -33,6 +33,7 @@ use tower_http::map_response_body::MapResponseBodyLayer;
 use crate::namespace::Namespace;
 
 pub(crate) mod goaway;
+pub mod metrics;
 #[cfg(test)]
 pub(crate) mod mock;
 mod pauses;
@@ -141,7 +142,7 @@ pub async fn client_config(
     config.default_retry = false;
     config.connect_timeout = Some(Duration::from_secs(2));
     // For the API server's audit log and metrics. The gateway takes no header of this configuration.
-    config.headers.push((USER_AGENT, crate::AGENT));
+    config.headers.push((USER_AGENT, crate::telemetry::AGENT));
     Ok(config)
 }
 

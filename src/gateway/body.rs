@@ -9,6 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tower::BoxError;
 
+use crate::request::record::RecordedBody;
 use crate::upstream::body::ResponseBody;
 
 /// The body of a response.
@@ -16,6 +17,7 @@ pub struct GatewayBody(Source);
 
 enum Source {
     Answered(ResponseBody),
+    Recorded(RecordedBody),
     Passed {
         body: Incoming,
         /// The stream's place on its connection; free when the body has ended.
@@ -27,6 +29,11 @@ impl GatewayBody {
     /// Of an answer made here.
     pub(super) fn answered(body: ResponseBody) -> Self {
         Self(Source::Answered(body))
+    }
+
+    /// Of an answer of the pipeline, or of a refusal that is recorded.
+    pub(super) fn recorded(body: RecordedBody) -> Self {
+        Self(Source::Recorded(body))
     }
 
     /// Of the API server's answer.
@@ -48,6 +55,7 @@ impl Body for GatewayBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut self.get_mut().0 {
             Source::Answered(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
+            Source::Recorded(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
             Source::Passed { body, .. } => Pin::new(body).poll_frame(context).map_err(Into::into),
         }
     }
@@ -55,6 +63,7 @@ impl Body for GatewayBody {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Source::Answered(body) => body.is_end_stream(),
+            Source::Recorded(body) => body.is_end_stream(),
             Source::Passed { body, .. } => body.is_end_stream(),
         }
     }
@@ -62,6 +71,7 @@ impl Body for GatewayBody {
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Source::Answered(body) => body.size_hint(),
+            Source::Recorded(body) => body.size_hint(),
             Source::Passed { body, .. } => body.size_hint(),
         }
     }

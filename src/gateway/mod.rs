@@ -8,6 +8,7 @@ mod api_server;
 mod autodetect;
 mod body;
 mod headers;
+mod metrics;
 mod refusal;
 mod route;
 mod sent;
@@ -22,18 +23,20 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, Request, Response};
 use hyper::body::Incoming;
 use hyper::service::Service;
+use tower::ServiceExt;
 
 pub use self::api_server::{ApiServer, SetupError};
 use self::api_server::{Connections, PassError};
 pub use self::body::GatewayBody;
+pub use self::metrics::GatewayMetrics;
 use self::refusal::GatewayRefusal;
 use self::route::{Route, Routes};
 use crate::authn::Authenticator;
 use crate::config;
-use crate::request::pipeline::Entrance;
+use crate::request::record::Recorder;
 use crate::request::stack::Stack;
+use crate::request::{Decision, Entrance, StatusClass};
 use crate::server::Peer;
-use crate::telemetry::metrics::{Decision, Metrics, StatusClass};
 
 /// What the gateways of all workers share.
 pub struct Shared {
@@ -42,7 +45,7 @@ pub struct Shared {
     authenticator: Arc<Authenticator>,
     /// Where the authenticator looks for tokens; at this door only `Authorization` has any.
     token_headers: Vec<HeaderName>,
-    metrics: Metrics,
+    metrics: GatewayMetrics,
 }
 
 impl Shared {
@@ -52,7 +55,7 @@ impl Shared {
         gateway: &config::Gateway,
         authenticator: Arc<Authenticator>,
         token_headers: &[HeaderName],
-        metrics: Metrics,
+        metrics: GatewayMetrics,
     ) -> Arc<Self> {
         metrics.expect_passed();
         Arc::new(Self {
@@ -73,21 +76,29 @@ struct Inner {
     shared: Arc<Shared>,
     connections: Connections,
     stack: Stack,
+    recorder: Recorder,
 }
 
 impl Gateway {
-    /// One that answers the Prometheus plugin by `stack`, of the same worker.
-    pub fn new(shared: Arc<Shared>, stack: Stack) -> Self {
+    /// One that answers the Prometheus plugin by `stack`, of the same worker; `recorder` is told what is refused
+    /// here.
+    pub fn new(shared: Arc<Shared>, stack: Stack, recorder: Recorder) -> Self {
         let connections = Connections::new(shared.api_server.clone());
         Self(Arc::new(Inner {
             shared,
             connections,
             stack,
+            recorder,
         }))
     }
 
     async fn respond(self, request: Request<Incoming>) -> Response<GatewayBody> {
-        let Inner { shared, stack, .. } = &*self.0;
+        let Inner {
+            shared,
+            stack,
+            recorder,
+            ..
+        } = &*self.0;
         let route = shared.routes.route(&request);
         let upgrade = headers::is_upgrade(&request);
         let refusal = match &route {
@@ -102,8 +113,8 @@ impl Gateway {
         if let Some(refusal) = refusal {
             let why = (Decision::Invalid, &refusal as &dyn Display);
             let response = refusal.response();
-            let response = stack.refuse(&request, Entrance::Gateway, why, response);
-            return response.map(GatewayBody::answered);
+            let response = recorder.refuse(&request, Entrance::Gateway, why, response);
+            return response.map(GatewayBody::recorded);
         }
         match route {
             Route::Autodetect(list) => {
@@ -119,8 +130,8 @@ impl Gateway {
                 head.uri = uri;
                 head.headers = self.credentials(&head.headers);
                 let request = Request::from_parts(head, body);
-                let response = stack.answer(request, Entrance::Gateway).await;
-                response.map(GatewayBody::answered)
+                let Ok(response) = stack.clone().oneshot(request).await;
+                response.map(GatewayBody::recorded)
             }
             Route::Pass | Route::Ambiguous(_) => self.pass(request).await,
         }

@@ -1,7 +1,37 @@
-//! A request from its head to the end of its response: the layers around the way, the way itself, what a refusal looks
-//! like, and the record of how it went.
+//! A request, from its head to the end of its response. The layers, in the order of a request's way:
+//!
+//! ```text
+//! record      the record of the request, which ends with the response's body
+//!   refusal     what a refusal looks like
+//!     caller      headers -> Caller
+//!       route       path -> upstream and Target
+//!         places      one of the caller's, and one of all
+//!           form        the body of a POST
+//!             pipeline    parameters -> permit -> restriction -> upstream
+//! ```
+//!
+//! `stages` has what is known between two of them, and `stack` puts them together.
 
+pub mod caller;
+pub mod form;
+mod labels;
+pub mod metrics;
 pub mod pipeline;
+pub mod places;
 pub mod record;
 pub mod refusal;
+pub mod route;
+pub mod span;
 pub mod stack;
+pub mod stages;
+
+pub use self::labels::{Decision, Door, StatusClass};
+
+/// Which listener a request came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entrance {
+    /// The one for Prometheus requests, which three doors lead to.
+    Service,
+    /// The gateway.
+    Gateway,
+}

@@ -14,7 +14,7 @@ use hyper::service::Service;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::Exposition;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -78,7 +78,7 @@ impl Readiness {
 #[derive(Clone)]
 pub struct Admin {
     readiness: Readiness,
-    metrics: Metrics,
+    metrics: Exposition,
     /// Brings gauges up to date that are read rather than counted.
     refresh: Arc<dyn Fn() + Send + Sync>,
 }
@@ -87,7 +87,7 @@ impl Admin {
     /// `refresh` is called before the metrics are written.
     pub fn new(
         readiness: Readiness,
-        metrics: Metrics,
+        metrics: Exposition,
         refresh: Arc<dyn Fn() + Send + Sync>,
     ) -> Self {
         Self {

@@ -11,6 +11,10 @@ use tracing_subscriber::EnvFilter;
 
 pub use self::lines::{Line, Lines, Lost, Writing};
 
+/// What the API server and a collector are told that asks.
+pub(crate) const AGENT: http::HeaderValue =
+    http::HeaderValue::from_static(concat!("prom-rbac-proxy/", env!("CARGO_PKG_VERSION")));
+
 /// Libraries that log what travels, tokens included, below this level. Whatever is configured, they say no
 /// more.
 const CAPPED: [&str; 7] = [

@@ -69,8 +69,21 @@ impl UpstreamClient {
         passed: &Passed,
         affinity: Affinity,
     ) -> Result<(Response<ResponseBody>, Duration), UpstreamError> {
+        let metrics = self.upstream.endpoints().metrics();
+        let sent = self.try_to_send(request, Asked { passed, affinity }).await;
+        match &sent {
+            Ok((_, duration)) => metrics.answered(*duration),
+            Err(error) => metrics.failed(error.failure()),
+        }
+        sent
+    }
+
+    async fn try_to_send(
+        &self,
+        request: &UpstreamRequest,
+        asked: Asked<'_>,
+    ) -> Result<(Response<ResponseBody>, Duration), UpstreamError> {
         let begun = Instant::now();
-        let asked = Asked { passed, affinity };
         let filter = self.filter(request.treatment(), asked).await?;
         let answer = self.exchange(request, asked, filter.is_some()).await?;
         let head = begun.elapsed();
@@ -218,28 +231,29 @@ impl UpstreamClient {
 }
 
 /// Where the clients of one worker are found by path: the longest prefix first.
-pub struct Upstreams(Vec<UpstreamClient>);
+#[derive(Clone)]
+pub struct Upstreams(Arc<[Arc<UpstreamClient>]>);
 
 impl Upstreams {
     /// Clients of one worker for all upstreams.
     pub fn new(upstreams: &[Arc<Upstream>], max_duration: Duration) -> Self {
         let mut clients: Vec<_> = upstreams
             .iter()
-            .map(|upstream| UpstreamClient::new(upstream.clone(), max_duration))
+            .map(|upstream| Arc::new(UpstreamClient::new(upstream.clone(), max_duration)))
             .collect();
         clients.sort_by_key(|client| std::cmp::Reverse(client.upstream.prefix_len()));
-        Self(clients)
+        Self(clients.into())
     }
 
     /// The upstream of a path, and the path behind its prefix.
-    pub fn find<'p>(&self, path: &'p str) -> Option<(&UpstreamClient, &'p str)> {
+    pub fn find<'p>(&self, path: &'p str) -> Option<(&Arc<UpstreamClient>, &'p str)> {
         self.0
             .iter()
             .find_map(|client| Some((client, client.upstream.strip(path)?)))
     }
 
     /// All of them.
-    pub fn iter(&self) -> std::slice::Iter<'_, UpstreamClient> {
+    pub fn iter(&self) -> std::slice::Iter<'_, Arc<UpstreamClient>> {
         self.0.iter()
     }
 }

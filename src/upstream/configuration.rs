@@ -19,8 +19,8 @@ use super::discovery;
 use super::tls::{self, TlsError};
 use crate::config;
 use crate::reload::{FileError, Reloaded};
-use crate::telemetry::metrics::Metrics;
 use crate::upstream::http1::Request;
+use crate::upstream::metrics::UpstreamsMetrics;
 
 static FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 
@@ -91,7 +91,7 @@ impl Upstream {
         upstream: &config::Upstream,
         runtime: &Handle,
         cluster: &kube::Client,
-        metrics: &Metrics,
+        metrics: &UpstreamsMetrics,
     ) -> Result<Arc<Self>, SetupError> {
         let name = &upstream.name;
         let no_tls = |source| SetupError::Tls {
@@ -129,7 +129,7 @@ impl Upstream {
             response_timeout: upstream.response_timeout,
             idle_timeout: upstream.idle_timeout,
             discovered: known.is_empty(),
-            endpoints: Endpoints::new(known, metrics.upstream(name)),
+            endpoints: Endpoints::new(known, metrics.of(name)),
         });
         runtime.spawn(look_after(made.clone(), address.clone(), cluster.clone()));
         Ok(made)

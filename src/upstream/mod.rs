@@ -22,6 +22,7 @@ mod connect;
 mod discovery;
 mod headers;
 pub mod http1;
+pub mod metrics;
 pub mod request;
 mod tls;
 
@@ -29,6 +30,7 @@ pub use self::choice::Affinity;
 pub use self::client::{UpstreamClient, Upstreams};
 pub use self::configuration::{SetupError, TokenError, Upstream};
 pub use self::headers::Passed;
+pub use self::metrics::UpstreamFailure;
 pub use self::tls::TlsError;
 
 /// Why Prometheus gave no answer that can be passed on.
@@ -53,6 +55,18 @@ pub enum UpstreamError {
     /// An answer that is not passed on.
     #[error("Prometheus' answer is not passed on: it has {0}")]
     Unusable(&'static str),
+}
+
+impl UpstreamError {
+    /// In the word that metrics and spans have for it.
+    pub fn failure(&self) -> UpstreamFailure {
+        match self {
+            Self::NoEndpoint | Self::Connect => UpstreamFailure::Connect,
+            Self::Timeout => UpstreamFailure::Timeout,
+            Self::Broken => UpstreamFailure::Broken,
+            Self::Unusable(_) => UpstreamFailure::Unusable,
+        }
+    }
 }
 
 impl From<http1::Error> for UpstreamError {

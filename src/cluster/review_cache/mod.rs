@@ -14,7 +14,7 @@ use futures_util::future::{BoxFuture, Shared, WeakShared};
 use tokio::time::Instant;
 
 use crate::cluster::Unavailable;
-use crate::telemetry::metrics::ReviewMetrics;
+use crate::cluster::metrics::ReviewMetrics;
 
 /// After a failed attempt, how long the last good answer is served before Kubernetes is asked again.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);

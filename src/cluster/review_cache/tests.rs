@@ -1,7 +1,7 @@
 use std::sync::atomic::AtomicUsize;
 
 use super::*;
-use crate::telemetry::metrics::{Metrics, Review};
+use crate::cluster::metrics::{Review, ReviewsMetrics};
 
 const FRESH: Duration = Duration::from_secs(10);
 const USABLE: Duration = Duration::from_secs(100);
@@ -10,7 +10,7 @@ fn cache() -> Arc<ReviewCache<u32, u32>> {
     Arc::new(ReviewCache::new(
         100,
         USABLE,
-        Metrics::new().review(Review::Token),
+        ReviewsMetrics::default().of(Review::Token),
     ))
 }
 

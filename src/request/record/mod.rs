@@ -3,15 +3,23 @@
 //! The record lives in the response's body. Whatever ends the body ends the record, and until something else
 //! is said the outcome is that the caller left.
 
+mod body;
+mod layer;
 mod line;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{Response, StatusCode};
 use tokio::time::Instant;
 
+pub use self::body::RecordedBody;
+pub use self::layer::{RecordLayer, RecordService, Recorder};
 use self::line::Object;
+use super::metrics::{Ended, RequestMetrics};
+use super::span::{RequestEnd, RequestSpan};
+use super::{Decision, Door, StatusClass};
 use crate::authn::Caller;
 use crate::authz::{Permit, Scope};
 use crate::config::AuditQuery;
@@ -19,9 +27,9 @@ use crate::namespace::Namespace;
 use crate::prometheus::{Endpoint, PrometheusRequest};
 use crate::slots::Slot;
 use crate::telemetry::Lines;
-use crate::telemetry::metrics::{Decision, Door, Ended, Metrics, StatusClass};
-use crate::telemetry::spans::{RequestEnd, RequestSpan};
+use crate::telemetry::spans::Begun;
 use crate::telemetry::trace::TraceContext;
+use crate::upstream::UpstreamError;
 use crate::upstream::body::BodyError;
 
 /// Names of namespaces in one line; the count stands beside them.
@@ -37,12 +45,12 @@ pub struct Log(Arc<Rules>);
 struct Rules {
     lines: Option<Lines>,
     query: AuditQuery,
-    metrics: Metrics,
+    metrics: RequestMetrics,
 }
 
 impl Log {
     /// Leaves its lines in `lines`; `None` makes none.
-    pub fn new(lines: Option<Lines>, query: AuditQuery, metrics: Metrics) -> Self {
+    pub fn new(lines: Option<Lines>, query: AuditQuery, metrics: RequestMetrics) -> Self {
         Self(Arc::new(Rules {
             lines,
             query,
@@ -52,7 +60,7 @@ impl Log {
 
     /// Begins the record of a request.
     pub fn begin(&self, id: RequestId, door: Door, method: &http::Method) -> Record {
-        self.0.metrics.response_opened();
+        self.0.metrics.began();
         Record(Box::new(Inner {
             log: self.clone(),
             id,
@@ -73,6 +81,8 @@ impl Log {
             kubernetes: Duration::ZERO,
             waited: Duration::ZERO,
             upstream: None,
+            own: None,
+            restricted: false,
             bytes: 0,
             outcome: Outcome::Cancelled,
             span: None,
@@ -137,7 +147,11 @@ struct Inner {
     kubernetes: Duration,
     /// How long anything else was: a place, the caller's body.
     waited: Duration,
+    /// How long Prometheus took to the head of its answer.
     upstream: Option<Duration>,
+    /// What is left of the time to the response's head.
+    own: Option<Duration>,
+    restricted: bool,
     bytes: u64,
     outcome: Outcome,
     span: Option<Box<RequestSpan>>,
@@ -167,9 +181,9 @@ impl Record {
     }
 
     /// It is recorded as a span, which ends with the record.
-    pub fn traced(&mut self, span: Box<RequestSpan>) {
-        self.0.trace = Some(span.context());
-        self.0.span = Some(span);
+    pub fn traced(&mut self, begun: Begun) {
+        self.0.trace = Some(begun.context);
+        self.0.span = Some(Box::new(RequestSpan::new(begun)));
     }
 
     /// Its span, where it is traced.
@@ -187,14 +201,18 @@ impl Record {
         self.0.trace = trace;
     }
 
-    /// How long it waited for Kubernetes, once more.
-    pub fn kubernetes(&mut self, duration: Duration) {
-        self.0.kubernetes += duration;
+    /// Waits for what Kubernetes is asked for, and notes how long.
+    pub async fn on_kubernetes<F: Future>(&mut self, future: Pin<&mut F>) -> F::Output {
+        let (output, waited) = waiting(future).await;
+        self.0.kubernetes += waited;
+        output
     }
 
-    /// How long it waited for a place, or for its own body, once more.
-    pub fn waited(&mut self, duration: Duration) {
-        self.0.waited += duration;
+    /// Waits for a place, or for what the caller sends, and notes how long.
+    pub async fn on_caller<F: Future>(&mut self, future: Pin<&mut F>) -> F::Output {
+        let (output, waited) = waiting(future).await;
+        self.0.waited += waited;
+        output
     }
 
     /// Who sent it.
@@ -243,10 +261,8 @@ impl Record {
             .take(SHOWN_NAMESPACES)
             .cloned()
             .collect();
-        self.0.decision = permit.decision();
-        if let Scope::Series(_) = permit.scope() {
-            self.0.log.0.metrics.restricted();
-        }
+        self.0.decision = Decision::of(permit);
+        self.0.restricted = matches!(permit.scope(), Scope::Series(_));
     }
 
     /// That it was refused, and why.
@@ -262,18 +278,24 @@ impl Record {
         self.0.asked = namespaces.iter().take(SHOWN_NAMESPACES).cloned().collect();
     }
 
-    /// How long Prometheus took to the head of its answer.
-    pub fn upstream(&mut self, duration: Duration) {
-        self.0.upstream = Some(duration);
-        self.0.log.0.metrics.upstream_head(duration);
+    /// What Prometheus answered, and how long it took to the head of that.
+    pub fn sent<B>(&mut self, sent: &Result<(Response<B>, Duration), UpstreamError>) {
+        if let Ok((_, duration)) = sent {
+            self.0.upstream = Some(*duration);
+        }
+        if let Some(span) = self.span() {
+            span.answered(match sent {
+                Ok((response, _)) => Ok(response.status()),
+                Err(error) => Err(error.failure()),
+            });
+        }
     }
 
     /// The response begins. `slots` are held until it ends.
     pub fn responded(mut self, status: StatusCode, slots: Option<[Slot; 2]>) -> Completion {
         self.0.status = Some(status);
         let others = self.0.kubernetes + self.0.waited + self.0.upstream.unwrap_or_default();
-        let own = self.0.started.elapsed().saturating_sub(others);
-        self.0.log.0.metrics.own(own);
+        self.0.own = Some(self.0.started.elapsed().saturating_sub(others));
         Completion {
             record: self,
             _slots: slots,
@@ -307,13 +329,15 @@ impl Drop for Inner {
             (Outcome::Complete, Some(status)) => StatusClass::of(status),
         };
         let Rules { lines, metrics, .. } = &*self.log.0;
-        metrics.response_closed(self.bytes);
-        metrics.request(Ended {
+        metrics.ended(Ended {
             door: self.door,
             endpoint: self.endpoint,
             decision: self.decision,
             status_class: class,
             duration,
+            own: self.own,
+            bytes: self.bytes,
+            restricted: self.restricted,
             trace: self.trace,
         });
         if let Some(lines) = lines {
@@ -391,5 +415,39 @@ impl Inner {
             object.word("trace_id", &trace.shown());
         }
         object.end();
+    }
+}
+
+/// What a future comes to, and for how long it had to be waited for: not at all if it was ready at once. It stays where
+/// it is: a future that takes another in holds it twice, and each request's is copied whole when it begins.
+async fn waiting<F: Future>(mut future: Pin<&mut F>) -> (F::Output, Duration) {
+    let mut since = None;
+    let output = std::future::poll_fn(|context| {
+        let output = future.as_mut().poll(context);
+        if output.is_pending() && since.is_none() {
+            since = Some(Instant::now());
+        }
+        output
+    });
+    let output = output.await;
+    (
+        output,
+        since.map_or(Duration::ZERO, |since| since.elapsed()),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn only_what_is_not_ready_at_once_was_waited_for() {
+        let (output, waited) = waiting(pin!(async { 1 })).await;
+        assert_eq!((output, waited), (1, Duration::ZERO));
+        let asleep = Duration::from_millis(70);
+        let ((), waited) = waiting(pin!(tokio::time::sleep(asleep))).await;
+        assert_eq!(waited, asleep);
     }
 }

@@ -22,7 +22,6 @@ use tokio::time::MissedTickBehavior;
 use super::Tracer;
 use super::otlp::{self, Span};
 use crate::config::{TRACES, Tracing};
-use crate::telemetry::metrics::Metrics;
 
 /// Spans that may wait; one more is lost.
 const MAX_WAITING: usize = 2_048;
@@ -61,7 +60,7 @@ enum DeliveryError {
 }
 
 /// Spans on their way to the task that sends them.
-pub(super) struct Queue {
+pub(crate) struct Queue {
     waiting: Mutex<VecDeque<Span>>,
     enough: Notify,
     ending: Notify,
@@ -69,7 +68,7 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    pub(super) fn new(lost: Counter) -> Self {
+    pub(crate) fn new(lost: Counter) -> Self {
         Self {
             waiting: Mutex::default(),
             enough: Notify::new(),
@@ -79,7 +78,7 @@ impl Queue {
     }
 
     /// Leaves spans to be sent. Nobody is woken for them before there are enough: a request would pay for that.
-    pub(super) fn leave(&self, spans: impl Iterator<Item = Span>) {
+    pub(crate) fn leave(&self, spans: impl Iterator<Item = Span>) {
         let mut waiting = self.lock();
         for span in spans {
             if waiting.len() >= MAX_WAITING {
@@ -94,7 +93,7 @@ impl Queue {
     }
 
     /// Takes at most a batch, and says how many more wait.
-    pub(super) fn take(&self) -> (Vec<Span>, usize) {
+    pub(crate) fn take(&self) -> (Vec<Span>, usize) {
         let mut waiting = self.lock();
         let length = waiting.len().min(BATCH);
         let batch = waiting.drain(..length).collect();
@@ -118,10 +117,7 @@ impl Exporter {
     ///
     /// # Errors
     /// When the collector has HTTPS and the system has no certificate authorities.
-    pub fn start(
-        tracing: &Tracing,
-        metrics: &Metrics,
-    ) -> Result<Option<(Tracer, Self)>, SetupError> {
+    pub fn start(tracing: &Tracing, lost: Counter) -> Result<Option<(Tracer, Self)>, SetupError> {
         let Some(endpoint) = &tracing.endpoint else {
             return Ok(None);
         };
@@ -130,7 +126,7 @@ impl Exporter {
             target: target(endpoint),
             timeout: tracing.timeout,
         };
-        let queue = Arc::new(Queue::new(metrics.spans_dropped().clone()));
+        let queue = Arc::new(Queue::new(lost));
         let task = tokio::spawn(deliver(queue.clone(), collector));
         let tracer = Tracer::new(tracing.sample_ratio, queue.clone());
         Ok(Some((tracer, Self { queue, task })))
@@ -162,7 +158,9 @@ impl Collector {
             .body(Full::from(otlp::encode(spans)))
             .expect("all of its parts are valid");
         request.headers_mut().insert(CONTENT_TYPE, JSON);
-        request.headers_mut().insert(USER_AGENT, crate::AGENT);
+        request
+            .headers_mut()
+            .insert(USER_AGENT, crate::telemetry::AGENT);
         let exchange = async {
             let unreachable = |error| DeliveryError::Unreachable(Box::new(error));
             let answer = self.client.request(request).await.map_err(unreachable)?;

@@ -15,31 +15,32 @@ const IS_REMOTE: u32 = 0x200;
 const STATUS_ERROR: u8 = 2;
 
 /// A span that has ended.
-pub(super) struct Span {
+pub struct Span {
     /// The trace; the span itself is its parent's place.
-    pub(super) context: TraceContext,
-    pub(super) parent: Option<[u8; 8]>,
+    pub(crate) context: TraceContext,
+    pub(crate) parent: Option<[u8; 8]>,
     /// Whether the parent is of another process.
-    pub(super) remote: bool,
-    pub(super) name: Cow<'static, str>,
-    pub(super) kind: Kind,
+    pub(crate) remote: bool,
+    pub(crate) name: Cow<'static, str>,
+    pub(crate) kind: Kind,
     /// Nanoseconds since 1970.
-    pub(super) start: i128,
-    pub(super) end: i128,
-    pub(super) attributes: Vec<(&'static str, Value)>,
+    pub(crate) start: i128,
+    pub(crate) end: i128,
+    pub(crate) attributes: Vec<(&'static str, Value)>,
     /// What kind of failure it ended with.
-    pub(super) error: Option<Value>,
+    pub(crate) error: Option<Value>,
 }
 
+/// On which side of a request a span is.
 #[derive(Clone, Copy)]
-pub(super) enum Kind {
+pub enum Kind {
     Server = 2,
     Client = 3,
 }
 
 /// The value of an attribute.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) enum Value {
+pub enum Value {
     #[serde(rename = "stringValue")]
     Text(Cow<'static, str>),
     #[serde(rename = "intValue", serialize_with = "shown")]
@@ -60,7 +61,7 @@ impl From<StatusCode> for Value {
 
 impl Value {
     /// A status as the text that an error has for its type.
-    pub(super) fn digits(status: StatusCode) -> Self {
+    pub(crate) fn digits(status: StatusCode) -> Self {
         Self::Text(status.as_str().to_owned().into())
     }
 }
@@ -87,7 +88,7 @@ enum Count {
 }
 
 /// A body for a collector.
-pub(super) fn encode(spans: &[Span]) -> Vec<u8> {
+pub(crate) fn encode(spans: &[Span]) -> Vec<u8> {
     let request = Request {
         resource_spans: [ResourceSpans {
             resource: Resource {
@@ -109,7 +110,7 @@ pub(super) fn encode(spans: &[Span]) -> Vec<u8> {
 }
 
 /// How many spans a collector says that it has not taken. What is no such answer says nothing.
-pub(super) fn rejected(answer: &[u8]) -> u64 {
+pub(crate) fn rejected(answer: &[u8]) -> u64 {
     let answer: Option<Answer> = serde_json::from_slice(answer).ok();
     let count = answer.and_then(|answer| answer.partial_success?.rejected_spans);
     match count {

@@ -1,5 +1,4 @@
-//! Bodies of responses: streamed as they come, filtered, or whole. All of them end with a record of how they
-//! ended, and none is held in memory but what a filter holds.
+//! Bodies of responses: streamed as they come, filtered, or whole. None is held in memory but what a filter holds.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -11,14 +10,10 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
 use crate::prometheus::filter::{Filter, FilterError};
-use crate::request::record::Completion;
 use crate::upstream::http1;
 
 /// The body of a response.
-pub struct ResponseBody {
-    source: Source,
-    completion: Option<Completion>,
-}
+pub struct ResponseBody(Source);
 
 enum Source {
     Whole(Option<Bytes>),
@@ -51,32 +46,17 @@ impl ResponseBody {
     /// A body that is there already.
     pub fn whole(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
-        Self {
-            source: Source::Whole((!bytes.is_empty()).then_some(bytes)),
-            completion: None,
-        }
+        Self(Source::Whole((!bytes.is_empty()).then_some(bytes)))
     }
 
     /// A body that passes through as it is.
     pub fn streamed(body: Timed<http1::Body>) -> Self {
-        Self {
-            source: Source::Streamed(body),
-            completion: None,
-        }
+        Self(Source::Streamed(body))
     }
 
     /// A body that passes a filter.
     pub fn filtered(body: Filtered<Timed<http1::Body>>) -> Self {
-        Self {
-            source: Source::Filtered(Box::new(body)),
-            completion: None,
-        }
-    }
-
-    /// The same, which says to `completion` how it ends.
-    pub fn completing(mut self, completion: Completion) -> Self {
-        self.completion = Some(completion);
-        self
+        Self(Source::Filtered(Box::new(body)))
     }
 }
 
@@ -88,50 +68,28 @@ impl Body for ResponseBody {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = self.get_mut();
-        let frame = match &mut this.source {
-            Source::Whole(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
-            Source::Streamed(body) => ready!(Pin::new(body).poll_frame(context)),
-            Source::Filtered(body) => ready!(Pin::new(&mut **body).poll_frame(context)),
-        };
-        let Some(completion) = &mut this.completion else {
-            return Poll::Ready(frame);
-        };
-        match &frame {
-            Some(Ok(frame)) => {
-                completion.count(frame.data_ref().map_or(0, Bytes::len));
-                // hyper does not ask again for the end of a body whose length it knows.
-                if this.source.is_end_stream() {
-                    completion.complete();
-                }
-            }
-            Some(Err(error)) => completion.abort(error),
-            None => completion.complete(),
+        match &mut self.get_mut().0 {
+            Source::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Source::Streamed(body) => Pin::new(body).poll_frame(context),
+            Source::Filtered(body) => Pin::new(&mut **body).poll_frame(context),
         }
-        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.source.is_end_stream()
+        match &self.0 {
+            Source::Whole(bytes) => bytes.is_none(),
+            Source::Streamed(body) => body.is_end_stream(),
+            Source::Filtered(body) => body.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
+        match &self.0 {
             Source::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
             Source::Streamed(body) => body.size_hint(),
             Source::Filtered(_) => SizeHint::default(),
-        }
-    }
-}
-
-impl Source {
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Whole(bytes) => bytes.is_none(),
-            Self::Streamed(body) => body.is_end_stream(),
-            Self::Filtered(body) => body.is_end_stream(),
         }
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use http::uri::Authority;
 
-use crate::telemetry::metrics::UpstreamMetrics;
 use crate::upstream::choice::endpoint::{Endpoint, Offer};
+use crate::upstream::metrics::UpstreamMetrics;
 
 /// The endpoints.
 #[derive(Debug)]
@@ -80,8 +80,8 @@ impl Endpoints {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::metrics::Metrics;
     use crate::upstream::choice::endpoint::Found;
+    use crate::upstream::metrics::UpstreamsMetrics;
 
     fn discovered(name: &str, address: &str) -> Discovered {
         Discovered {
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn what_is_known_of_an_endpoint_is_kept_while_it_stays_where_it_is() {
-        let endpoints = Endpoints::new(Vec::new(), Metrics::new().upstream("default"));
+        let endpoints = Endpoints::new(Vec::new(), UpstreamsMetrics::default().of("default"));
         endpoints.replace(vec![
             discovered("a", "10.0.0.1:1"),
             discovered("b", "10.0.0.2:1"),
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn an_empty_list_keeps_the_last_known() {
-        let endpoints = Endpoints::new(Vec::new(), Metrics::new().upstream("default"));
+        let endpoints = Endpoints::new(Vec::new(), UpstreamsMetrics::default().of("default"));
         endpoints.replace(vec![discovered("a", "10.0.0.1:1")]);
         endpoints.replace(Vec::new());
         assert_eq!(endpoints.now().len(), 1);

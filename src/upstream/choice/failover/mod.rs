@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::telemetry::metrics::Retry;
 use crate::upstream::UpstreamError;
 use crate::upstream::choice::budget::Budget;
 use crate::upstream::choice::choose::{Wanted, choose};
 use crate::upstream::choice::endpoint::{Endpoint, Found};
 use crate::upstream::choice::endpoints::Endpoints;
+use crate::upstream::metrics::Retry;
 
 /// A long query is silent, and so is a Prometheus whose process or node hangs. After this long without a sign
 /// the endpoint is probed: when it does not answer that either, its requests go elsewhere. A bound on the time

@@ -4,20 +4,21 @@ use std::sync::Arc;
 use http::uri::Authority;
 
 use super::*;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Exposition, Register};
 use crate::upstream::Affinity;
 use crate::upstream::choice::endpoint::Offer;
+use crate::upstream::metrics::UpstreamsMetrics;
 
 /// Two endpoints that are well, or as many as there are names.
 struct Stage {
     endpoints: Endpoints,
-    metrics: Metrics,
+    metrics: UpstreamsMetrics,
     tried: RefCell<Vec<String>>,
 }
 
 impl Stage {
     fn new(names: &[&str]) -> Self {
-        let metrics = Metrics::new();
+        let metrics = UpstreamsMetrics::default();
         let endpoint = |name: &&str| {
             let address = Authority::from_static("10.0.0.1:9090");
             let endpoint = Endpoint::new((*name).to_owned(), vec![address], Offer::Ready);
@@ -26,7 +27,7 @@ impl Stage {
         };
         let endpoints = names.iter().map(endpoint).collect();
         Self {
-            endpoints: Endpoints::new(endpoints, metrics.upstream("default")),
+            endpoints: Endpoints::new(endpoints, metrics.of("default")),
             metrics,
             tried: RefCell::default(),
         }
@@ -66,7 +67,10 @@ impl Stage {
 
     fn retries(&self, result: &str) -> bool {
         let series = format!("upstream_retries_total{{result=\"{result}\"}} 1");
-        self.metrics.encode().expect("text").contains(&series)
+        Exposition::of([&self.metrics as &dyn Register])
+            .encode()
+            .expect("text")
+            .contains(&series)
     }
 }
 

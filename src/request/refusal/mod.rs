@@ -1,9 +1,13 @@
 //! Why a request is not answered with Prometheus' answer: every reason, its status, and who can do something
 //! about it.
 
+mod layer;
+
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
+pub use self::layer::{RefusalLayer, RefusalService};
+use super::Decision;
 use crate::authn::AuthenticationError;
 use crate::authz::AuthorizationError;
 use crate::cluster::Unavailable;
@@ -11,7 +15,6 @@ use crate::namespace::Namespace;
 use crate::prometheus::{RequestError, envelope};
 use crate::promql::QueryError;
 use crate::slots::LimitError;
-use crate::telemetry::metrics::{Decision, UpstreamFailure};
 use crate::upstream::UpstreamError;
 use crate::upstream::body::ResponseBody;
 
@@ -92,19 +95,6 @@ impl Refusal {
             StatusCode::TOO_MANY_REQUESTS => Decision::Limited,
             status if status.is_server_error() => Decision::Failed,
             _ => Decision::Invalid,
-        }
-    }
-
-    /// The upstream's failure, where it is one.
-    pub fn upstream_failure(&self) -> Option<UpstreamFailure> {
-        match self {
-            Self::Upstream(UpstreamError::NoEndpoint | UpstreamError::Connect) => {
-                Some(UpstreamFailure::Connect)
-            }
-            Self::Upstream(UpstreamError::Timeout) => Some(UpstreamFailure::Timeout),
-            Self::Upstream(UpstreamError::Broken) => Some(UpstreamFailure::Broken),
-            Self::Upstream(UpstreamError::Unusable(_)) => Some(UpstreamFailure::Unusable),
-            _ => None,
         }
     }
 

@@ -4,7 +4,11 @@ use http::{HeaderMap, HeaderValue};
 use prometheus_client::metrics::counter::Counter;
 use serde_json::json;
 
+use std::sync::Arc;
+
 use super::*;
+use crate::config::Ratio;
+use crate::telemetry::spans::{Queue, otlp};
 
 const CALLER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
@@ -13,6 +17,11 @@ fn tracer(ratio: f64) -> (Tracer, Arc<Queue>, Counter) {
     let queue = Arc::new(Queue::new(lost.clone()));
     let ratio = Ratio::new(ratio).expect("a ratio");
     (Tracer::new(ratio, queue.clone()), queue, lost)
+}
+
+/// The span of a request of a tracer that chooses every one.
+fn begin(tracer: &Tracer) -> RequestSpan {
+    RequestSpan::new(tracer.begin(None).expect("every one is chosen"))
 }
 
 fn context(text: &str) -> Option<TraceContext> {
@@ -61,7 +70,7 @@ fn attribute(span: &serde_json::Value, key: &str) -> serde_json::Value {
 async fn a_request_and_its_time_at_prometheus_are_two_spans() {
     let (tracer, queue, _) = tracer(0.0);
     let began = Instant::now();
-    let mut span = tracer.begin(context(CALLER)).expect("it is sampled");
+    let mut span = RequestSpan::new(tracer.begin(context(CALLER)).expect("it is sampled"));
     assert!(span.is_of_caller());
     tokio::time::advance(Duration::from_millis(10)).await;
     let passed = span.sends(&Method::POST);
@@ -114,28 +123,25 @@ async fn a_request_and_its_time_at_prometheus_are_two_spans() {
 fn a_failure_is_named_and_a_caller_who_leaves_is_none() {
     let (tracer, queue, _) = tracer(1.0);
     let began = Instant::now();
-    let mut failed = tracer.begin(None).expect("every one is chosen");
+    let mut failed = begin(&tracer);
     failed.sends(&Method::GET);
     failed.answered(Err(UpstreamFailure::Timeout));
     failed.end(&RequestEnd {
         status: Some(StatusCode::GATEWAY_TIMEOUT),
         ..ended(began)
     });
-    let mut left = tracer.begin(None).expect("every one is chosen");
+    let mut left = begin(&tracer);
     left.sends(&Method::GET);
     left.end(&RequestEnd {
         status: None,
         outcome: "cancelled",
         ..ended(began)
     });
-    tracer
-        .begin(None)
-        .expect("every one is chosen")
-        .end(&RequestEnd {
-            outcome: "aborted",
-            aborted: true,
-            ..ended(began)
-        });
+    begin(&tracer).end(&RequestEnd {
+        outcome: "aborted",
+        aborted: true,
+        ..ended(began)
+    });
     let spans = sent(&queue);
     let errors: Vec<_> = spans
         .iter()
@@ -165,7 +171,7 @@ fn a_failure_is_named_and_a_caller_who_leaves_is_none() {
 #[test]
 fn a_method_of_a_callers_own_is_not_repeated() {
     let (tracer, queue, _) = tracer(1.0);
-    let span = tracer.begin(None).expect("every one is chosen");
+    let span = begin(&tracer);
     span.end(&RequestEnd {
         method: Method::from_bytes(b"SECRET").expect("a token"),
         endpoint: None,
@@ -203,7 +209,7 @@ fn the_caller_decides_about_a_trace_of_theirs_and_the_share_about_the_rest() {
 fn every_span_has_a_name_of_its_own() {
     let (tracer, ..) = tracer(1.0);
     let ids = || {
-        let span = tracer.begin(None).expect("every one is chosen");
+        let span = begin(&tracer);
         let context = span.context;
         let trace = context.trace_id();
         [
@@ -220,7 +226,7 @@ fn every_span_has_a_name_of_its_own() {
 fn what_does_not_fit_is_lost_and_counted() {
     let (tracer, queue, lost) = tracer(1.0);
     for _ in 0..3_000 {
-        let span = tracer.begin(None).expect("every one is chosen");
+        let span = begin(&tracer);
         span.end(&ended(Instant::now()));
     }
     assert_eq!(lost.get(), 3_000 - 2_048);

@@ -1,0 +1,83 @@
+//! What decides about callers, made of the configuration.
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use super::StartError;
+use crate::authz::{self, Authorizer, ClusterNamespaces, Policy};
+use crate::cluster::metrics::ReviewsMetrics;
+use crate::cluster::{self, KubeCluster};
+use crate::config::Config;
+use crate::promql;
+
+/// What decides about callers; the same for `serve` and `explain`.
+pub struct Authorization {
+    /// Asks Kubernetes.
+    pub cluster: KubeCluster,
+    /// Decides what a caller may see.
+    pub authorizer: Arc<Authorizer>,
+    namespaces: ClusterNamespaces,
+    /// Where Kubernetes is, and who we are there.
+    pub(super) client: kube::Config,
+    /// Watches Kubernetes' objects.
+    pub(super) watches: kube::Client,
+}
+
+impl Authorization {
+    /// Makes it of the configuration, and begins to watch the cluster's namespaces.
+    ///
+    /// # Errors
+    /// When there is no way to Kubernetes.
+    pub async fn new(config: &Config, metrics: &ReviewsMetrics) -> Result<Self, StartError> {
+        let kubernetes = &config.kubernetes;
+        let client = cluster::client_config(kubernetes.kubeconfig.as_deref()).await?;
+        let concurrent = kubernetes.concurrent_reviews as usize;
+        let cluster = KubeCluster::new(&client, Handle::current(), kubernetes.timeout, concurrent)?;
+        let namespaces = ClusterNamespaces::default();
+        let watches = cluster::watch_client(&client)?;
+        tokio::spawn(cluster::watch_namespaces(watches.clone(), {
+            let namespaces = namespaces.clone();
+            move |names| namespaces.publish(names)
+        }));
+        let authorization = &config.authorization;
+        let policy = Policy {
+            attributes: authorization.attributes.clone(),
+            namespace_label: authorization.namespace_label.clone(),
+            metric_rules: authorization.metric_rules.clone(),
+            query_limits: query_limits(config),
+        };
+        let lifetimes = authz::Lifetimes {
+            allowed: authorization.cache.allowed_ttl,
+            denied: authorization.cache.denied_ttl,
+            stale: authorization.cache.stale_for,
+            capacity: authorization.cache.capacity,
+        };
+        let authorizer = Arc::new(Authorizer::new(
+            policy,
+            lifetimes,
+            Arc::new(cluster.clone()),
+            namespaces.clone(),
+            metrics,
+        ));
+        Ok(Self {
+            cluster,
+            authorizer,
+            namespaces,
+            client,
+            watches,
+        })
+    }
+
+    /// Waits for the first list of the cluster's namespaces, for as long as a review may take.
+    pub async fn namespaces_listed(&self) {
+        let _ = tokio::time::timeout(self.cluster.timeout(), self.namespaces.listed()).await;
+    }
+}
+
+fn query_limits(config: &Config) -> promql::Limits {
+    promql::Limits {
+        max_bytes: config.limits.max_query_bytes,
+        ..promql::Limits::default()
+    }
+}

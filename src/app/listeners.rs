@@ -1,0 +1,152 @@
+//! The listeners, bound, and how they accept until the program ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::runtime::Handle;
+
+use super::StartError;
+use super::metrics::Metrics;
+use super::signals::Signals;
+use crate::config::{Config, TlsFiles};
+use crate::gateway::Gateway;
+use crate::reload::Reloaded;
+use crate::request::stack::Stack;
+use crate::server::admin::{Admin, Readiness};
+use crate::server::{self, ConnectionLimits, Listener, Workers};
+
+/// Between failing readiness and closing the listeners: an endpoint controller needs this long to send no
+/// more connections here.
+const DRAIN_NOTICE: Duration = Duration::from_secs(2);
+
+/// All that this program listens on.
+pub(super) struct Listeners {
+    admin: Listener<Admin>,
+    service: Listener<TowerToHyperService<Stack>>,
+    gateway: Option<Listener<Gateway>>,
+}
+
+/// Who answers: one of each for each worker.
+pub(super) struct Answering {
+    pub(super) admin: Vec<Admin>,
+    pub(super) service: Vec<Stack>,
+    /// As many, where there is a gateway.
+    pub(super) gateway: Option<Vec<Gateway>>,
+}
+
+impl Listeners {
+    /// Binds what the configuration names.
+    pub(super) async fn bind(
+        config: &Config,
+        answering: Answering,
+        metrics: &Metrics,
+    ) -> Result<Self, StartError> {
+        let limits = ConnectionLimits {
+            header_timeout: config.limits.header_timeout,
+            connections: config.limits.max_connections,
+        };
+        let open = &metrics.process.connections;
+        let addresses = &config.listeners;
+        let address = addresses.admin.address;
+        // Not counted: the gauge is about callers.
+        let uncounted = Default::default();
+        let admin =
+            Listener::bind("admin", address, None, answering.admin, limits, uncounted).await?;
+        let tls = tls_of("service", addresses.service.tls.as_ref())?;
+        let services = answering.service.into_iter().map(TowerToHyperService::new);
+        let service = Listener::bind(
+            "service",
+            addresses.service.address,
+            tls,
+            services.collect(),
+            limits,
+            open.clone(),
+        )
+        .await?;
+        let gateway = match addresses.gateway.as_ref().zip(answering.gateway) {
+            None => None,
+            Some((gateway, gateways)) => {
+                let tls = tls_of("gateway", gateway.tls.as_ref())?;
+                let (address, open) = (gateway.address, open.clone());
+                let listener =
+                    Listener::bind("gateway", address, tls, gateways, limits, open).await?;
+                Some(listener.like_an_api_server())
+            }
+        };
+        Ok(Self {
+            admin,
+            service,
+            gateway,
+        })
+    }
+
+    /// Accepts connections until a signal comes, and drains for at most `drain_timeout`. The admin listener answers to
+    /// the very end, so that one can see how draining goes.
+    pub(super) async fn serve(
+        self,
+        workers: &Workers,
+        mut signals: Signals,
+        readiness: &Readiness,
+        drain_timeout: Duration,
+    ) {
+        let (graceful, admin_graceful) = (GracefulShutdown::new(), GracefulShutdown::new());
+        let (service, gateway) = (self.service, self.gateway);
+        let serving = async {
+            let mut accepting = Box::pin(async {
+                tokio::select! {
+                    () = service.accept(workers, &graceful) => {}
+                    () = accept_gateway(gateway, workers, &graceful) => {}
+                }
+            });
+            tokio::select! {
+                () = &mut accepting => {}
+                () = signals.next() => {}
+            }
+            readiness.drain();
+            tracing::info!("draining");
+            // Who asks twice does not want to wait.
+            let at_once = tokio::select! {
+                () = &mut accepting => false,
+                () = tokio::time::sleep(DRAIN_NOTICE) => false,
+                () = signals.next() => true,
+            };
+            // Closes the listeners.
+            drop(accepting);
+            let drained = tokio::time::timeout(drain_timeout, graceful.shutdown());
+            let complete = !at_once
+                && tokio::select! {
+                    drained = drained => drained.is_ok(),
+                    () = signals.next() => false,
+                };
+            tracing::info!(complete, "drained");
+        };
+        tokio::select! {
+            () = serving => {}
+            () = self.admin.accept(workers, &admin_graceful) => {}
+        }
+    }
+}
+
+/// Accepts connections where there is a gateway, and does nothing for ever where there is none.
+async fn accept_gateway(
+    listener: Option<Listener<Gateway>>,
+    workers: &Workers,
+    graceful: &GracefulShutdown,
+) {
+    match listener {
+        Some(listener) => listener.accept(workers, graceful).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// TLS of a listener, where it has any.
+fn tls_of(
+    listener: &'static str,
+    files: Option<&TlsFiles>,
+) -> Result<Option<Reloaded<Arc<rustls::ServerConfig>>>, StartError> {
+    let acceptor = files.map(|files| server::acceptor(files, &Handle::current()));
+    let failed = |source| StartError::Tls { listener, source };
+    acceptor.transpose().map_err(failed)
+}

@@ -1,0 +1,125 @@
+//! Who sent a request: its headers, and the token review of what they carry.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::future::BoxFuture;
+use http::header::HOST;
+use http::{Version, request};
+use tower::{Layer, Service};
+
+use super::record::Record;
+use super::refusal::Refusal;
+use super::stages::{Answered, Arrival, Identified, Refused};
+use super::{Door, Entrance};
+use crate::authn::{Authenticator, Caller, Carrier};
+use crate::prometheus::{Form, Path, RequestError};
+
+/// Makes [`CallerService`]s.
+#[derive(Clone)]
+pub struct CallerLayer(Arc<Arc<Authenticator>>);
+
+impl CallerLayer {
+    /// Callers are those that `authenticator` knows.
+    pub fn new(authenticator: Arc<Authenticator>) -> Self {
+        // A count of this worker's own: that of the inner one lies in memory that all workers would write to.
+        Self(Arc::new(authenticator))
+    }
+}
+
+impl<S> Layer<S> for CallerLayer {
+    type Service = CallerService<S>;
+
+    fn layer(&self, inner: S) -> CallerService<S> {
+        CallerService {
+            inner,
+            authenticator: self.0.clone(),
+        }
+    }
+}
+
+/// Hands on the requests of known callers. The token is looked at before path and body: whoever is not known learns
+/// nothing, and sends no large body.
+#[derive(Clone)]
+pub struct CallerService<S> {
+    inner: S,
+    authenticator: Arc<Arc<Authenticator>>,
+}
+
+impl<S, B> Service<Arrival<B>> for CallerService<S>
+where
+    S: Service<Identified<B>, Response = Answered, Error = Refused> + Clone + Send + 'static,
+    S::Future: Send,
+    B: Send + 'static,
+{
+    type Response = Answered;
+    type Error = Refused;
+    type Future = BoxFuture<'static, Result<Answered, Refused>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Refused>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Arrival<B>) -> Self::Future {
+        let authenticator = self.authenticator.clone();
+        let next = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, next);
+        Box::pin(async move {
+            let Arrival {
+                head,
+                body,
+                entrance,
+                mut record,
+            } = request;
+            match identify(&authenticator, &head, entrance, &mut record).await {
+                Ok(caller) => {
+                    let identified = Identified {
+                        head,
+                        body,
+                        caller,
+                        record,
+                    };
+                    inner.call(identified).await
+                }
+                Err(refusal) => Err(Refused { refusal, record }),
+            }
+        })
+    }
+}
+
+async fn identify(
+    authenticator: &Arc<Authenticator>,
+    head: &request::Parts,
+    entrance: Entrance,
+    record: &mut Record,
+) -> Result<Caller, Refusal> {
+    check_host(head)?;
+    record.door(door(authenticator.carrier(&head.headers), head, entrance));
+    let caller = pin!(authenticator.caller(&head.headers));
+    let caller = record.on_kubernetes(caller).await?;
+    record.caller(&caller);
+    Ok(caller)
+}
+
+/// Which door a request came through: told by what it looks like, whoever sent it.
+fn door(carrier: Carrier, head: &request::Parts, entrance: Entrance) -> Door {
+    let form = Path::parse(head.uri.path()).map_or(Form::Bare, |path| path.form);
+    match (entrance, form, carrier) {
+        (Entrance::Gateway, ..) => Door::Gateway,
+        (Entrance::Service, Form::Proxy, _) => Door::Ingress,
+        (Entrance::Service, Form::Bare, Carrier::Cookie) => Door::Service,
+        (Entrance::Service, Form::Bare, Carrier::Header) => Door::Direct,
+    }
+}
+
+/// HTTP/1.1 names exactly one host (RFC 9112, 3.2). Nothing is decided by it.
+fn check_host(head: &request::Parts) -> Result<(), RequestError> {
+    let hosts = head.headers.get_all(HOST).iter().count();
+    let needed = head.version == Version::HTTP_11;
+    if hosts > 1 || (needed && hosts == 0) {
+        Err(RequestError::Host)
+    } else {
+        Ok(())
+    }
+}

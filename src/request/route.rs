@@ -1,0 +1,95 @@
+//! Where a request leads: the upstream and the endpoint that its path names.
+
+use std::task::{Context, Poll};
+
+use futures_util::future::{Either, Ready, ready};
+use http::{Method, request};
+use tower::{Layer, Service};
+
+use super::stages::{Answered, Identified, Refused, Route, Routed};
+use crate::prometheus::{Path, RequestError, Target};
+use crate::upstream::Upstreams;
+
+/// Makes [`RouteService`]s.
+#[derive(Clone)]
+pub struct RouteLayer(Upstreams);
+
+impl RouteLayer {
+    /// To `upstreams`, over this worker's connections.
+    pub fn new(upstreams: Upstreams) -> Self {
+        Self(upstreams)
+    }
+}
+
+impl<S> Layer<S> for RouteLayer {
+    type Service = RouteService<S>;
+
+    fn layer(&self, inner: S) -> RouteService<S> {
+        RouteService {
+            inner,
+            upstreams: self.0.clone(),
+        }
+    }
+}
+
+/// Hands on the requests whose path is one that is served.
+#[derive(Clone)]
+pub struct RouteService<S> {
+    inner: S,
+    upstreams: Upstreams,
+}
+
+impl<S, B> Service<Identified<B>> for RouteService<S>
+where
+    S: Service<Routed<B>, Response = Answered, Error = Refused>,
+{
+    type Response = Answered;
+    type Error = Refused;
+    type Future = Either<S::Future, Ready<Result<Answered, Refused>>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Refused>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Identified<B>) -> Self::Future {
+        let Identified {
+            head,
+            body,
+            caller,
+            mut record,
+        } = request;
+        match route(&self.upstreams, &head) {
+            Ok(route) => {
+                record.endpoint(route.target.endpoint());
+                Either::Left(self.inner.call(Routed {
+                    head,
+                    body,
+                    caller,
+                    route,
+                    record,
+                }))
+            }
+            Err(error) => Either::Right(ready(Err(Refused {
+                refusal: error.into(),
+                record,
+            }))),
+        }
+    }
+}
+
+fn route(upstreams: &Upstreams, head: &request::Parts) -> Result<Route, RequestError> {
+    if head.method == Method::CONNECT {
+        return Err(RequestError::Method {
+            endpoint: "of a tunnel",
+            allow: "GET, POST",
+        });
+    }
+    let path = Path::parse(head.uri.path())?;
+    let (upstream, path) = upstreams
+        .find(path.rest)
+        .ok_or(RequestError::UnknownEndpoint)?;
+    Ok(Route {
+        upstream: upstream.clone(),
+        target: Target::find(path, &head.method)?,
+    })
+}

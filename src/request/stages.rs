@@ -1,0 +1,69 @@
+//! What is known of a request between two layers, and what comes back. Each goes along with the record of the request:
+//! dropped with it, the record says that the caller left.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Response, request};
+
+use super::Entrance;
+use super::record::Record;
+use super::refusal::Refusal;
+use crate::authn::Caller;
+use crate::prometheus::Target;
+use crate::slots::Slot;
+use crate::upstream::UpstreamClient;
+use crate::upstream::body::ResponseBody;
+
+/// A request as it came.
+pub struct Arrival<B> {
+    pub(super) head: request::Parts,
+    pub(super) body: B,
+    pub(super) entrance: Entrance,
+    pub(super) record: Record,
+}
+
+/// A request, and who sent it.
+pub struct Identified<B> {
+    pub(super) head: request::Parts,
+    pub(super) body: B,
+    pub(super) caller: Caller,
+    pub(super) record: Record,
+}
+
+/// A request whose path names an endpoint.
+pub struct Routed<B> {
+    pub(super) head: request::Parts,
+    pub(super) body: B,
+    pub(super) caller: Caller,
+    pub(super) route: Route,
+    pub(super) record: Record,
+}
+
+/// Where a path leads.
+pub struct Route {
+    pub(super) upstream: Arc<UpstreamClient>,
+    pub(super) target: Target,
+}
+
+/// A request of which everything has come.
+pub struct Received {
+    pub(super) head: request::Parts,
+    /// Empty where there is none.
+    pub(super) form: Bytes,
+    pub(super) caller: Caller,
+    pub(super) route: Route,
+}
+
+/// A response, and the places that it takes while it lasts.
+pub struct Answered {
+    pub(super) response: Response<ResponseBody>,
+    pub(super) slots: Option<[Slot; 2]>,
+    pub(super) record: Record,
+}
+
+/// Why there is no answer of Prometheus.
+pub struct Refused {
+    pub(super) refusal: Refusal,
+    pub(super) record: Record,
+}
