@@ -38,6 +38,7 @@ unit: ## All Rust tests: units, properties, suites over the binary
 
 .PHONY: deploy-check
 deploy-check: ## Checks everything under deploy/ with the tools of its users
+	scripts/tools kubectl promtool chromium
 	cargo build --workspace --bins --locked
 	PROM_RBAC_PROXY="$(abspath $(TARGET))/debug/prom-rbac-proxy" DEMO="$(abspath $(TARGET))/debug/demo" tests/deploy/check.sh
 

@@ -13,6 +13,7 @@ import jsonschema
 import kubernetes_validate
 import yaml
 
+import browser
 import headlamp
 import invariants
 import observability
@@ -31,6 +32,7 @@ TOOLS = {
     "kubectl": (shutil.which("kubectl"), "kubectl is not installed (Debian: kubernetes-client)"),
     "promtool": (shutil.which("promtool"), "promtool is not installed (Debian: prometheus)"),
     "node": (shutil.which("node"), "node is not installed (Debian: nodejs)"),
+    "chromium": (shutil.which("chromium"), "chromium is not installed (Debian: chromium)"),
     "openssl": (shutil.which("openssl"), "openssl is not installed"),
     "PROM_RBAC_PROXY": (os.environ.get("PROM_RBAC_PROXY"), "PROM_RBAC_PROXY does not name the binary"),
     "DEMO": (os.environ.get("DEMO"), "DEMO does not name the binary of the demo"),
@@ -328,6 +330,8 @@ def deployment():
           ["PROM_RBAC_PROXY", "DEMO", "helm", "prometheus", "promtool", "wget"])
 
     check("the preset plugin's logic", lambda: run("node", "--test", str(HERE / "preset.test.mjs")) and None, ["node"])
+    check("one set of metric rules in all that is shipped", headlamp.metric_rules_faults)
+    check("the preset plugin in Chromium", browser.preset_faults, ["chromium"])
     check("the preset plugin's ConfigMap", lambda: headlamp.preset_faults(schema_faults), ["kubectl"])
     check("the sidecar is the Deployment's container", headlamp.sidecar_faults, ["kubectl"])
     for file in headlamp.VALUES:

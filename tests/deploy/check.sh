@@ -5,7 +5,7 @@
 # Needs python3 with venv (Debian: python3-venv). Fetches, once, into ${XDG_CACHE_HOME:-~/.cache}/prom-rbac-proxy:
 # Helm with Go, unless a helm is on the PATH, and the packages of requirements.txt from PyPI.
 # Taken from the machine when there: kubectl (Debian: kubernetes-client), prometheus and promtool (prometheus), node
-# (nodejs), openssl, wget or busybox, cargo.
+# (nodejs), chromium, openssl, wget or busybox, cargo.
 #
 # Environment, all optional:
 #   RENDERED_DIR           where the rendered configuration files go (default: below the cache folder)

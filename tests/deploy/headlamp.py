@@ -7,7 +7,7 @@ import re
 import yaml
 
 import invariants
-from manifests import BASE, ROOT, helm_template, identity, kustomize_build
+from manifests import BASE, CHART, ROOT, helm_template, identity, kustomize_build
 
 FOLDER = ROOT / "deploy/headlamp"
 VALUES = sorted(FOLDER.glob("values-*.yaml"))
@@ -61,6 +61,23 @@ def sidecar_faults():
     names = next(o for o in sidecar_manifests() if o["kind"] == "Certificate" and not o["spec"].get("isCA"))["spec"]["dnsNames"]
     if environment["KUBERNETES_SERVICE_HOST"] not in names:
         yield f"the certificate is for {names}"
+
+
+def metric_rules_faults():
+    """The chart's values have the rules; whatever else is shipped or shown has the same, in the same order."""
+    wanted = yaml.safe_load((CHART / "values.yaml").read_text())["config"]["authorization"]["metricRules"]
+    document = re.search(r"```yaml\n(config:\n.*?metricRules:.*?)```", (ROOT / "docs/headlamp.md").read_text(), re.S).group(1)
+    shipped = {
+        "values-gateway-sidecar.yaml": yaml.safe_load(sidecar_configuration()),
+        "docs/headlamp.md": yaml.safe_load(document)["config"],
+        **{str(f.relative_to(ROOT)): yaml.safe_load(f.read_text()) for f in BASE.rglob("config.yaml")},
+    }
+    if len(shipped) != 4:
+        yield f"found rules in {sorted(shipped)}"
+    for name, configuration in shipped.items():
+        rules = configuration.get("authorization", {}).get("metricRules")
+        if rules != wanted:
+            yield f"{name}: {rules}, in the chart's values {wanted}"
 
 
 def preset_faults(schema_faults):
