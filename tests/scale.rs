@@ -10,9 +10,9 @@ use http::{HeaderMap, Method};
 use k8s_openapi::api::authentication::v1::{TokenReviewSpec, TokenReviewStatus, UserInfo};
 use k8s_openapi::api::authorization::v1::{SubjectAccessReviewSpec, SubjectAccessReviewStatus};
 use prom_rbac_proxy::authn::{self, Authenticator, Sources};
-use prom_rbac_proxy::authz::{self, Authorizer, ClusterNamespaces, Policy};
+use prom_rbac_proxy::authz::{self, Authorizer, Policy};
 use prom_rbac_proxy::cluster::metrics::{Review, ReviewsMetrics};
-use prom_rbac_proxy::cluster::{Cluster, Unavailable};
+use prom_rbac_proxy::cluster::{Cluster, ClusterNamespaces, ReviewClass, Unavailable};
 use prom_rbac_proxy::config::ResourceAttributes;
 use prom_rbac_proxy::namespace::Namespace;
 use prom_rbac_proxy::prometheus::{PrometheusRequest, RequestLimits, Target};
@@ -39,6 +39,7 @@ impl Cluster for Counting {
     fn review_token(
         &self,
         spec: TokenReviewSpec,
+        _class: ReviewClass,
     ) -> BoxFuture<'_, Result<TokenReviewStatus, Unavailable>> {
         self.tokens.fetch_add(1, Ordering::Relaxed);
         let user = UserInfo {
@@ -56,6 +57,7 @@ impl Cluster for Counting {
     fn review_access(
         &self,
         spec: SubjectAccessReviewSpec,
+        _class: ReviewClass,
     ) -> BoxFuture<'_, Result<SubjectAccessReviewStatus, Unavailable>> {
         self.accesses.fetch_add(1, Ordering::Relaxed);
         let namespace = spec.resource_attributes.and_then(|asked| asked.namespace);
@@ -109,6 +111,8 @@ async fn reviews(prefix: &str, query: &str) -> (f64, f64) {
             namespace_label: "namespace".to_owned(),
             metric_rules: Vec::new(),
             query_limits: promql::Limits::default(),
+            max_namespaces: 500,
+            patience: Duration::from_secs(10),
         },
         authz::Lifetimes {
             allowed: minute,

@@ -12,9 +12,9 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use k8s_openapi::api::authentication::v1::{TokenReviewSpec, TokenReviewStatus, UserInfo};
 use k8s_openapi::api::authorization::v1::{SubjectAccessReviewSpec, SubjectAccessReviewStatus};
 use prom_rbac_proxy::authn::{self, Authenticator, Caller, Sources};
-use prom_rbac_proxy::authz::{self, Authorizer, ClusterNamespaces, Permit, Policy};
+use prom_rbac_proxy::authz::{self, Authorizer, Permit, Policy};
 use prom_rbac_proxy::cluster::metrics::{Review, ReviewsMetrics};
-use prom_rbac_proxy::cluster::{Cluster, Unavailable};
+use prom_rbac_proxy::cluster::{Cluster, ClusterNamespaces, ReviewClass, Unavailable};
 use prom_rbac_proxy::config::{AuditQuery, ResourceAttributes};
 use prom_rbac_proxy::namespace::Namespace;
 use prom_rbac_proxy::prometheus::{Path, PrometheusRequest, RequestLimits, Target};
@@ -42,6 +42,7 @@ impl Cluster for Known {
     fn review_token(
         &self,
         spec: TokenReviewSpec,
+        _class: ReviewClass,
     ) -> BoxFuture<'_, Result<TokenReviewStatus, Unavailable>> {
         let name = if spec.token.ends_with("everything") {
             "everything"
@@ -65,6 +66,7 @@ impl Cluster for Known {
     fn review_access(
         &self,
         spec: SubjectAccessReviewSpec,
+        _class: ReviewClass,
     ) -> BoxFuture<'_, Result<SubjectAccessReviewStatus, Unavailable>> {
         let namespace = spec.resource_attributes.and_then(|asked| asked.namespace);
         let everything = spec.user.as_deref() == Some("everything");
@@ -171,6 +173,8 @@ impl Steps {
                 namespace_label: "namespace".to_owned(),
                 metric_rules: Vec::new(),
                 query_limits: promql::Limits::default(),
+                max_namespaces: 500,
+                patience: Duration::from_secs(10),
             },
             authz::Lifetimes {
                 allowed: DAY,

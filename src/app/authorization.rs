@@ -5,9 +5,9 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use super::StartError;
-use crate::authz::{self, Authorizer, ClusterNamespaces, Policy};
+use crate::authz::{self, Authorizer, Policy};
 use crate::cluster::metrics::ReviewsMetrics;
-use crate::cluster::{self, KubeCluster};
+use crate::cluster::{self, ClusterNamespaces, KubeCluster};
 use crate::config::Config;
 use crate::promql;
 
@@ -36,16 +36,17 @@ impl Authorization {
         let cluster = KubeCluster::new(&client, Handle::current(), kubernetes.timeout, concurrent)?;
         let namespaces = ClusterNamespaces::default();
         let watches = cluster::watch_client(&client)?;
-        tokio::spawn(cluster::watch_namespaces(watches.clone(), {
-            let namespaces = namespaces.clone();
-            move |names| namespaces.publish(names)
-        }));
+        let watch = cluster::watch_namespaces(watches.clone(), namespaces.clone());
+        tokio::spawn(watch);
         let authorization = &config.authorization;
         let policy = Policy {
             attributes: authorization.attributes.clone(),
             namespace_label: authorization.namespace_label.clone(),
             metric_rules: authorization.metric_rules.clone(),
             query_limits: query_limits(config),
+            max_namespaces: config.limits.max_namespaces,
+            // Before it come, one after the other, the token and the whole cluster.
+            patience: kubernetes.request_timeout / 2,
         };
         let lifetimes = authz::Lifetimes {
             allowed: authorization.cache.allowed_ttl,

@@ -143,6 +143,7 @@ fn shared(config: &Config, authorization: &Authorization, metrics: &Metrics) -> 
     Shared {
         authenticator,
         authorizer: authorization.authorizer.clone(),
+        review_timeout: config.kubernetes.request_timeout,
         limits: request_limits(config),
         form: FormLayer {
             max_bytes: limits.max_body_bytes,

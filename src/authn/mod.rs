@@ -14,7 +14,7 @@ pub use self::credential::{Carrier, CredentialError, Sources};
 pub use self::token::{Digest, Digester, MAX_TOKEN_BYTES, MalformedToken, Token};
 use crate::cluster::metrics::ReviewMetrics;
 use crate::cluster::review_cache::{Answer, ReviewCache};
-use crate::cluster::{Cluster, Unavailable};
+use crate::cluster::{Cluster, Flow, Priority, ReviewClass, Unavailable};
 use crate::slots::{Bounds, CallerSlots};
 
 #[cfg(test)]
@@ -81,6 +81,11 @@ impl Caller {
         self.0.digest
     }
 
+    /// The reviews that are asked for this caller.
+    pub fn flow(&self) -> Flow {
+        Flow::Caller(self.0.digest.bits())
+    }
+
     /// The places for requests of this caller, shared by all tokens of the same identity.
     pub fn slots(&self) -> &CallerSlots {
         &self.0.slots
@@ -92,6 +97,21 @@ impl Caller {
 enum Verdict {
     Known(Caller),
     Rejected,
+}
+
+/// A token that somebody is known by is asked about for that caller, and any other one for the crowd of those who
+/// may be nobody.
+fn class(remembered: Option<&Verdict>) -> ReviewClass {
+    match remembered {
+        Some(Verdict::Known(caller)) => ReviewClass {
+            flow: caller.flow(),
+            priority: Priority::Renewal,
+        },
+        Some(Verdict::Rejected) | None => ReviewClass {
+            flow: Flow::UnknownTokens,
+            priority: Priority::New,
+        },
+    }
 }
 
 /// How long answers are kept.
@@ -121,6 +141,12 @@ pub enum AuthenticationError {
     /// Kubernetes did not say.
     #[error("the token cannot be checked now: {0}; try again")]
     Unavailable(Unavailable),
+}
+
+impl From<Unavailable> for AuthenticationError {
+    fn from(unavailable: Unavailable) -> Self {
+        Self::Unavailable(unavailable)
+    }
 }
 
 /// Turns the headers of a request into a [`Caller`].
@@ -187,7 +213,10 @@ impl Authenticator {
         let key = token.digest(&self.digester, &self.audiences);
         let verdict = self
             .cache
-            .answer(key, || self.clone().review(token.into_owned()))
+            .answer(key, |remembered| {
+                let class = class(remembered);
+                self.clone().review(token.into_owned(), class)
+            })
             .await;
         match verdict.map_err(AuthenticationError::Unavailable)?.value {
             Verdict::Known(caller) => Ok(caller),
@@ -198,12 +227,9 @@ impl Authenticator {
     async fn review(
         self: Arc<Self>,
         token: Token<'static>,
+        class: ReviewClass,
     ) -> Result<Answer<Verdict>, Unavailable> {
-        let rejected = |fresh_for| Answer {
-            value: Verdict::Rejected,
-            fresh_for,
-            usable_for: fresh_for,
-        };
+        let rejected = |fresh_for| Answer::new(Verdict::Rejected, fresh_for, fresh_for);
         let remaining = match token.expires() {
             Some(end) => match end.duration_since(SystemTime::now()) {
                 Ok(remaining) => remaining,
@@ -216,17 +242,13 @@ impl Authenticator {
             token: token.expose().to_owned(),
             audiences,
         };
-        let status = self.cluster.review_token(spec).await?;
+        let status = self.cluster.review_token(spec, class).await?;
         let Some(caller) = self.accept(status) else {
             return Ok(rejected(self.lifetimes.rejected));
         };
         let fresh_for = self.lifetimes.known.min(remaining);
         let usable_for = (self.lifetimes.known + self.lifetimes.stale).min(remaining);
-        Ok(Answer {
-            value: Verdict::Known(caller),
-            fresh_for,
-            usable_for,
-        })
+        Ok(Answer::new(Verdict::Known(caller), fresh_for, usable_for))
     }
 
     /// The caller that a review names, if it names one without any doubt.

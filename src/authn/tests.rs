@@ -206,12 +206,12 @@ async fn t16_nothing_is_remembered_past_the_tokens_own_end() {
             Token::parse(expiring(5).as_bytes())
                 .expect("a token")
                 .into_owned(),
+            class(None),
         )
         .await;
     let answer = answer.expect("an answer");
-    assert!(
-        answer.fresh_for <= Duration::from_secs(5) && answer.usable_for <= Duration::from_secs(5)
-    );
+    let end = tokio::time::Instant::now() + Duration::from_secs(5);
+    assert!(answer.fresh_until <= end && answer.usable_until <= end);
 }
 
 #[tokio::test(start_paused = true)]
@@ -280,4 +280,53 @@ async fn t21_callers_are_never_mixed_up() {
     for call in calls.collect::<Vec<_>>() {
         call.await.expect("no panic");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn k19_what_is_asked_again_for_a_known_caller_is_not_asked_for_the_crowd() {
+    let cluster = Arc::new(MockCluster::new(
+        |spec| {
+            Ok(if spec.token == "bad" {
+                TokenReviewStatus::default()
+            } else {
+                known("alice")
+            })
+        },
+        |_| Err(Unavailable::Malformed),
+    ));
+    let authenticator = authenticator(cluster.clone(), &[]);
+    let alice = caller(&authenticator, "good").await.expect("a caller");
+    let _ = caller(&authenticator, "bad").await;
+    tokio::time::sleep(LIFETIMES.known).await;
+    let _ = caller(&authenticator, "good").await;
+    let _ = caller(&authenticator, "bad").await;
+    let crowd = ReviewClass {
+        flow: Flow::UnknownTokens,
+        priority: Priority::New,
+    };
+    let renewal = ReviewClass {
+        flow: alice.flow(),
+        priority: Priority::Renewal,
+    };
+    let asked = cluster.classes.lock().expect("not poisoned").clone();
+    assert_eq!(asked, [crowd, crowd, renewal, crowd]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn k19_a_full_queue_keeps_no_token_alive() {
+    let cluster = Arc::new(MockCluster::allowing(|_, _| false));
+    let authenticator = authenticator(cluster.clone(), &[]);
+    caller(&authenticator, "alice").await.expect("a caller");
+    tokio::time::sleep(LIFETIMES.known).await;
+    cluster.is_away(Some(Unavailable::Busy));
+    let busy = caller(&authenticator, "alice").await;
+    assert!(matches!(
+        busy,
+        Err(AuthenticationError::Unavailable(Unavailable::Busy))
+    ));
+    // The API server's own failure does.
+    cluster.is_away(Some(Unavailable::Deadline));
+    caller(&authenticator, "alice")
+        .await
+        .expect("the old answer");
 }

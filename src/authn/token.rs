@@ -100,11 +100,18 @@ pub enum MalformedToken {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Digest([u8; 32]);
 
+impl Digest {
+    /// Some of its bits: all are as good as drawn at random, so that a few of them tell digests apart where nothing
+    /// but speed or fairness depends on that.
+    pub fn bits(self) -> u64 {
+        let first = self.0.first_chunk().expect("it has 32 bytes");
+        u64::from_ne_bytes(*first)
+    }
+}
+
 impl Hash for Digest {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        // All of its bits are as good as drawn at random, so that a few of them tell digests apart.
-        let first = self.0.first_chunk().expect("it has 32 bytes");
-        state.write_u64(u64::from_ne_bytes(*first));
+        state.write_u64(self.bits());
     }
 }
 

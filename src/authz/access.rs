@@ -2,16 +2,21 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::authorization::v1 as kubernetes;
 
 use crate::authn::{Caller, Digest, Digester};
 use crate::cluster::metrics::ReviewMetrics;
-use crate::cluster::review_cache::{Answer, Dated, ReviewCache};
-use crate::cluster::{Cluster, Unavailable};
+use crate::cluster::review_cache::{Answer, Known, ReviewCache};
+use crate::cluster::{Cluster, ClusterNamespaces, Priority, ReviewClass, Unavailable};
 use crate::config::ResourceAttributes;
 use crate::namespace::Namespace;
+
+/// Reviews of one request under way at the same time.
+pub(super) const CONCURRENT_REVIEWS: usize = 16;
 
 impl fmt::Display for ResourceAttributes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -49,6 +54,7 @@ pub struct Lifetimes {
 /// Asks, and remembers by everything that the question holds.
 pub(super) struct AccessReviews {
     cluster: Arc<dyn Cluster>,
+    namespaces: ClusterNamespaces,
     lifetimes: Lifetimes,
     digester: Digester,
     cache: ReviewCache<Key, bool>,
@@ -62,9 +68,20 @@ struct Key {
     namespace: Option<Namespace>,
 }
 
+impl Key {
+    fn new(caller: &Caller, access: &Access, namespace: Option<&Namespace>) -> Self {
+        Self {
+            caller: caller.digest(),
+            attributes: access.digest,
+            namespace: namespace.cloned(),
+        }
+    }
+}
+
 impl AccessReviews {
     pub(super) fn new(
         cluster: Arc<dyn Cluster>,
+        namespaces: ClusterNamespaces,
         lifetimes: Lifetimes,
         metrics: ReviewMetrics,
     ) -> Self {
@@ -72,6 +89,7 @@ impl AccessReviews {
         let cache = ReviewCache::new(lifetimes.capacity, longest, metrics);
         Self {
             cluster,
+            namespaces,
             lifetimes,
             digester: Digester::new(),
             cache,
@@ -94,40 +112,75 @@ impl AccessReviews {
         }
     }
 
-    /// Whether `caller` may do it in `namespace`; `None` asks for the whole cluster.
+    /// Whether `caller` may do it in each of some namespaces, all or nothing.
+    ///
+    /// Once the API server has failed for one of them, what is remembered of the others serves unasked: each would
+    /// wait for as long.
+    pub(super) async fn allowed_in(
+        &self,
+        caller: &Caller,
+        access: &Access,
+        namespaces: Vec<Namespace>,
+    ) -> Result<Vec<(Namespace, Answer<bool>)>, Unavailable> {
+        let failed = &AtomicBool::new(false);
+        stream::iter(namespaces)
+            .map(|name| async move {
+                let remembered = failed
+                    .load(Ordering::Relaxed)
+                    .then(|| {
+                        let key = Key::new(caller, access, Some(&name));
+                        self.cache.without_asking(&key)
+                    })
+                    .flatten();
+                let answer = match remembered {
+                    Some(answer) => answer,
+                    None => self.allowed(caller, access, Some(&name)).await?,
+                };
+                failed.fetch_or(answer.stale, Ordering::Relaxed);
+                Ok((name, answer))
+            })
+            .buffer_unordered(CONCURRENT_REVIEWS)
+            .try_collect()
+            .await
+    }
+
+    /// Whether `caller` may do it in `namespace`; `None` asks for the whole cluster. Nobody may where it is certain that
+    /// there is no such namespace, and that is not asked: a caller could make up any number of names.
     pub(super) async fn allowed(
         &self,
         caller: &Caller,
         access: &Access,
         namespace: Option<&Namespace>,
-    ) -> Result<Dated<bool>, Unavailable> {
-        let key = Key {
-            caller: caller.digest(),
-            attributes: access.digest,
-            namespace: namespace.cloned(),
+    ) -> Result<Answer<bool>, Unavailable> {
+        let key = Key::new(caller, access, namespace);
+        let ended = match self.cache.known(&key) {
+            Known::Fresh(answer) => return Ok(answer),
+            Known::Ended(answer) => answer,
         };
+        if namespace.is_some_and(|namespace| self.namespaces.lacks(namespace)) {
+            return Ok(Answer::new(false, Duration::ZERO, Duration::ZERO));
+        }
         let lifetimes = self.lifetimes;
-        self.cache
-            .answer(key, || {
-                let cluster = self.cluster.clone();
-                let spec = spec(caller, &access.attributes, namespace);
-                async move {
-                    let status = cluster.review_access(spec).await?;
-                    // An authorizer may answer both; then somebody has said no.
-                    let allowed = status.allowed && status.denied != Some(true);
-                    let fresh_for = if allowed {
-                        lifetimes.allowed
-                    } else {
-                        lifetimes.denied
-                    };
-                    Ok(Answer {
-                        value: allowed,
-                        fresh_for,
-                        usable_for: fresh_for + lifetimes.stale,
-                    })
-                }
-            })
-            .await
+        let review = |remembered: Option<&bool>| {
+            let cluster = self.cluster.clone();
+            let spec = spec(caller, &access.attributes, namespace);
+            let class = ReviewClass {
+                flow: caller.flow(),
+                priority: Priority::of(remembered),
+            };
+            async move {
+                let status = cluster.review_access(spec, class).await?;
+                // An authorizer may answer both; then somebody has said no.
+                let allowed = status.allowed && status.denied != Some(true);
+                let fresh_for = if allowed {
+                    lifetimes.allowed
+                } else {
+                    lifetimes.denied
+                };
+                Ok(Answer::new(allowed, fresh_for, fresh_for + lifetimes.stale))
+            }
+        };
+        self.cache.ask(key, ended, review).await
     }
 
     pub(super) fn entries(&self) -> u64 {

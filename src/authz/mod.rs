@@ -9,19 +9,17 @@ mod permit;
 mod readable;
 
 use std::sync::Arc;
-
-use futures_util::{StreamExt, TryStreamExt, stream};
+use std::time::Duration;
 
 pub use self::access::Lifetimes;
 use self::access::{Access, AccessReviews};
 pub use self::error::AuthorizationError;
 use self::error::Names;
 pub use self::permit::{Decision, Grant, Permit, Scope, Selection};
-pub use self::readable::ClusterNamespaces;
 use self::readable::Readable;
 use crate::authn::Caller;
 use crate::cluster::metrics::{Review, ReviewsMetrics};
-use crate::cluster::{Cluster, Unavailable};
+use crate::cluster::{Cluster, ClusterNamespaces};
 use crate::config::{MetricAccess, MetricPattern, MetricRule, ResourceAttributes};
 use crate::namespace::{Namespace, NamespaceSet};
 use crate::prometheus::{PrometheusRequest, Reads};
@@ -29,9 +27,6 @@ use crate::promql::{self, Query, Selector};
 
 #[cfg(test)]
 mod tests;
-
-/// Reviews of one request under way at the same time.
-const CONCURRENT_REVIEWS: usize = 16;
 
 /// What to ask, and of which series.
 #[derive(Clone, Debug)]
@@ -44,6 +39,10 @@ pub struct Policy {
     pub metric_rules: Vec<MetricRule>,
     /// Bounds of a query.
     pub query_limits: promql::Limits,
+    /// Namespaces that one request may name.
+    pub max_namespaces: usize,
+    /// How long finding all namespaces that a caller may read may take.
+    pub patience: Duration,
 }
 
 /// Decides what of a request's answer its caller may see.
@@ -54,6 +53,7 @@ pub struct Authorizer {
     label: Arc<str>,
     rules: Vec<(Vec<MetricPattern>, RuleAccess)>,
     limits: promql::Limits,
+    max_namespaces: usize,
 }
 
 enum RuleAccess {
@@ -75,9 +75,12 @@ impl Authorizer {
             namespace_label,
             metric_rules,
             query_limits,
+            max_namespaces,
+            patience,
         } = policy;
         let reviews = Arc::new(AccessReviews::new(
             cluster,
+            namespaces.clone(),
             lifetimes,
             metrics.of(Review::Access),
         ));
@@ -87,6 +90,7 @@ impl Authorizer {
             reviews.clone(),
             access.clone(),
             lifetimes,
+            patience,
             metrics.of(Review::Readable),
         );
         let rules = metric_rules
@@ -108,6 +112,7 @@ impl Authorizer {
             label: namespace_label.into(),
             rules,
             limits: query_limits,
+            max_namespaces,
         }
     }
 
@@ -140,9 +145,12 @@ impl Authorizer {
         }
         permit.scope = match request.endpoint().reads() {
             Reads::Expression | Reads::Selectors => {
-                let queries = self.queries(request)?;
-                let selections =
-                    self.selections(caller, queries, &mut permit.decisions, &mut permit.warnings);
+                let (queries, named) = self.queries(request)?;
+                let reviewed = self
+                    .review_named(caller, named, &mut permit.decisions)
+                    .await?;
+                let (decisions, warnings) = (&mut permit.decisions, &mut permit.warnings);
+                let selections = self.selections(caller, queries, &reviewed, decisions, warnings);
                 Scope::Series(selections.await?)
             }
             Reads::Rules | Reads::Alerts | Reads::Metadata => {
@@ -175,30 +183,56 @@ impl Authorizer {
         self.reviews.entries()
     }
 
-    /// Reads the expression, or the selectors, of a request that will be restricted. `None` stands for all
-    /// series, where the request has no selector.
+    /// Reads the expression, or the selectors, of a request that will be restricted, and the namespaces that they
+    /// name. `None` stands for all series, where the request has no selector.
     fn queries<'r>(
         &self,
         request: &'r PrometheusRequest,
-    ) -> Result<Vec<Option<Query<'r>>>, AuthorizationError> {
+    ) -> Result<(Vec<Option<Query<'r>>>, Vec<Namespace>), AuthorizationError> {
+        let mut named = Vec::new();
         if let Some(expression) = request.expression() {
             let query = Query::parse(expression, &self.limits);
-            return Ok(vec![Some(
-                query.map_err(|error| AuthorizationError::query(error, expression))?,
-            )]);
+            let query = query.map_err(|error| AuthorizationError::query(error, expression))?;
+            self.name(&query, &mut named)?;
+            return Ok((vec![Some(query)], named));
         }
-        let selectors = request.selectors().iter().map(|text| {
+        let mut queries = Vec::new();
+        for text in request.selectors() {
             let query = Query::parse_selector(text, &self.limits);
-            query
-                .map(Some)
-                .map_err(|error| AuthorizationError::query(error, text))
-        });
-        let queries: Vec<_> = selectors.collect::<Result<_, _>>()?;
-        Ok(if queries.is_empty() {
-            vec![None]
-        } else {
-            queries
-        })
+            let query = query.map_err(|error| AuthorizationError::query(error, text))?;
+            self.name(&query, &mut named)?;
+            queries.push(Some(query));
+        }
+        if queries.is_empty() {
+            queries.push(None);
+        }
+        Ok((queries, named))
+    }
+
+    /// Adds the namespaces that a query names. Past the limit nothing more is read, since a form has room for
+    /// hundreds of thousands.
+    fn name(
+        &self,
+        query: &Query<'_>,
+        named: &mut Vec<Namespace>,
+    ) -> Result<(), AuthorizationError> {
+        let limit = self.max_namespaces;
+        for selector in query.selectors() {
+            let label = self.label_of(selector);
+            let mut too_many = selector.names_more_than(limit, label);
+            if !too_many {
+                named.extend(selector.named(label).iter().flatten().cloned());
+            }
+            if named.len() > limit {
+                named.sort_unstable();
+                named.dedup();
+                too_many |= named.len() > limit;
+            }
+            if too_many {
+                return Err(AuthorizationError::TooManyNamespaces { limit });
+            }
+        }
+        Ok(())
     }
 
     /// Prometheus' parser cannot be stopped, so the bounds hold for those who see everything, too.
@@ -218,10 +252,10 @@ impl Authorizer {
         &self,
         caller: &Caller,
         queries: Vec<Option<Query<'r>>>,
+        reviewed: &[(Namespace, bool)],
         decisions: &mut Vec<Decision>,
         warnings: &mut Vec<String>,
     ) -> Result<Vec<Selection<'r>>, AuthorizationError> {
-        let named = self.review_named(caller, &queries, decisions).await?;
         let mut selections = Vec::with_capacity(queries.len());
         for query in queries {
             let Some(query) = query else {
@@ -235,7 +269,7 @@ impl Authorizer {
             let mut grants = Vec::with_capacity(query.selectors().len());
             for selector in query.selectors() {
                 grants.push(
-                    self.grant(caller, selector, &named, decisions, warnings)
+                    self.grant(caller, selector, reviewed, decisions, warnings)
                         .await?,
                 );
             }
@@ -248,31 +282,20 @@ impl Authorizer {
         Ok(selections)
     }
 
-    /// Reviews every namespace that a selector names, all of them at the same time.
+    /// Reviews every namespace that a selector names, some of them at the same time. The answers are in order.
     async fn review_named(
         &self,
         caller: &Caller,
-        queries: &[Option<Query<'_>>],
+        mut named: Vec<Namespace>,
         decisions: &mut Vec<Decision>,
     ) -> Result<Vec<(Namespace, bool)>, AuthorizationError> {
-        let selectors = queries.iter().flatten().flat_map(Query::selectors);
-        let named = selectors.filter_map(|selector| selector.named(self.label_of(selector)));
-        let mut names: Vec<Namespace> = named
-            .flat_map(|set| set.iter().cloned().collect::<Vec<_>>())
-            .collect();
-        names.sort_unstable();
-        names.dedup();
-        let mut reviewed: Vec<(Namespace, bool)> = stream::iter(names)
-            .map(|name| async move {
-                let answer = self
-                    .reviews
-                    .allowed(caller, &self.access, Some(&name))
-                    .await?;
-                Ok::<_, Unavailable>((name, answer.value))
-            })
-            .buffer_unordered(CONCURRENT_REVIEWS)
-            .try_collect()
-            .await?;
+        named.sort_unstable();
+        named.dedup();
+        let reviewed = self.reviews.allowed_in(caller, &self.access, named).await?;
+        let reviewed = reviewed
+            .into_iter()
+            .map(|(name, answer)| (name, answer.value));
+        let mut reviewed: Vec<_> = reviewed.collect();
         reviewed.sort_unstable();
         decisions.extend(
             reviewed

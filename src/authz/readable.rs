@@ -3,55 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
-use futures_util::{StreamExt, TryStreamExt, stream};
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::access::{Access, AccessReviews, Lifetimes};
 use crate::authn::{Caller, Digest};
-use crate::cluster::Unavailable;
 use crate::cluster::metrics::ReviewMetrics;
 use crate::cluster::review_cache::{Answer, ReviewCache};
-use crate::namespace::{Namespace, NamespaceSet};
-
-/// Reviews of one computation under way at the same time.
-const CONCURRENT_REVIEWS: usize = 16;
-
-/// How long one computation may take. Reviews that were answered by then are remembered, so that the next
-/// attempt begins where this one ended.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// The namespaces of the cluster as a watch last saw them. Cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub struct ClusterNamespaces(Arc<Names>);
-
-#[derive(Debug, Default)]
-struct Names {
-    known: ArcSwapOption<Vec<Namespace>>,
-    listed: Notify,
-}
-
-impl ClusterNamespaces {
-    /// Replaces what is known.
-    pub fn publish(&self, names: Vec<Namespace>) {
-        self.0.known.store(Some(Arc::new(names)));
-        self.0.listed.notify_waiters();
-    }
-
-    /// What is known. `None` until the first list has come.
-    fn known(&self) -> Option<Arc<Vec<Namespace>>> {
-        self.0.known.load_full()
-    }
-
-    /// Waits until the first list has come.
-    pub async fn listed(&self) {
-        let listed = self.0.listed.notified();
-        if self.known().is_none() {
-            listed.await;
-        }
-    }
-}
+use crate::cluster::{ClusterNamespaces, Unavailable};
+use crate::namespace::NamespaceSet;
 
 /// Finds what a caller may read, once for all who wait for it.
 pub(super) struct Readable {
@@ -59,27 +18,28 @@ pub(super) struct Readable {
     reviews: Arc<AccessReviews>,
     access: Access,
     lifetimes: Lifetimes,
+    patience: Duration,
     cache: ReviewCache<Digest, Option<NamespaceSet>>,
 }
 
 impl Readable {
+    /// One computation may take `patience`. Reviews that were answered by then are remembered, so that the next
+    /// attempt begins where this one ended.
     pub(super) fn new(
         namespaces: ClusterNamespaces,
         reviews: Arc<AccessReviews>,
         access: Access,
         lifetimes: Lifetimes,
+        patience: Duration,
         metrics: ReviewMetrics,
     ) -> Self {
-        let cache = ReviewCache::new(
-            lifetimes.capacity,
-            lifetimes.allowed + lifetimes.stale,
-            metrics,
-        );
+        let cache = ReviewCache::new(lifetimes.capacity, lifetimes.allowed, metrics);
         Self {
             namespaces,
             reviews,
             access,
             lifetimes,
+            patience,
             cache,
         }
     }
@@ -91,15 +51,15 @@ impl Readable {
     pub(super) async fn of(&self, caller: &Caller) -> Result<Option<NamespaceSet>, Unavailable> {
         let answer = self
             .cache
-            .answer(caller.digest(), || {
+            .answer(caller.digest(), |_| {
                 let (caller, access) = (caller.clone(), self.access.clone());
                 let (namespaces, reviews) = (self.namespaces.clone(), self.reviews.clone());
-                let lifetimes = self.lifetimes;
+                let (lifetimes, patience) = (self.lifetimes, self.patience);
                 async move {
                     let computation = compute(&caller, &access, &namespaces, &reviews, lifetimes);
-                    tokio::time::timeout(PATIENCE, computation)
+                    tokio::time::timeout(patience, computation)
                         .await
-                        .unwrap_or(Err(Unavailable::Deadline))
+                        .unwrap_or(Err(Unavailable::OutOfTime))
                 }
             })
             .await?;
@@ -115,26 +75,18 @@ async fn compute(
     lifetimes: Lifetimes,
 ) -> Result<Answer<Option<NamespaceSet>>, Unavailable> {
     let names = namespaces.known().ok_or(Unavailable::NamespacesUnknown)?;
-    let reviewed: Vec<_> = stream::iter(names.to_vec())
-        .map(|name| async move {
-            let answer = reviews.allowed(caller, access, Some(&name)).await?;
-            Ok::<_, Unavailable>((name, answer))
-        })
-        .buffer_unordered(CONCURRENT_REVIEWS)
-        .try_collect()
-        .await?;
+    let reviewed = reviews.allowed_in(caller, access, names.to_vec()).await?;
     let now = Instant::now();
     let allowed = || reviewed.iter().filter(|(_, answer)| answer.value);
-    // A permission must not outlive its own answer because it was counted into a set.
-    let fresh_for = allowed()
-        .map(|(_, answer)| answer.fresh_until.saturating_duration_since(now))
-        .min()
-        .unwrap_or(lifetimes.denied)
-        .min(lifetimes.allowed);
-    let set = NamespaceSet::new(allowed().map(|(name, _)| name.clone()));
+    // A permission must not outlive its own answer because it was counted into a set, so the oldest counts. While
+    // Kubernetes does not answer the set is made anew of what is remembered of each namespace: an old set would hold
+    // what is known to be gone.
+    let fresh_until = allowed().map(|(_, answer)| answer.fresh_until);
+    let fresh_until = fresh_until.min().unwrap_or(now + lifetimes.denied);
     Ok(Answer {
-        value: set,
-        fresh_for,
-        usable_for: fresh_for + lifetimes.stale,
+        value: NamespaceSet::new(allowed().map(|(name, _)| name.clone())),
+        fresh_until,
+        usable_until: fresh_until,
+        stale: false,
     })
 }

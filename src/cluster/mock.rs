@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use k8s_openapi::api::authentication::v1::{TokenReviewSpec, TokenReviewStatus, UserInfo};
 use k8s_openapi::api::authorization::v1::{SubjectAccessReviewSpec, SubjectAccessReviewStatus};
 
-use super::{Cluster, Unavailable};
+use super::{Cluster, ReviewClass, Unavailable};
 
 type Answer<S, A> = Box<dyn Fn(&S) -> Result<A, Unavailable> + Send + Sync>;
 
@@ -18,6 +18,8 @@ pub(crate) struct MockCluster {
     pub(crate) delay: Duration,
     pub(crate) token_reviews: AtomicUsize,
     pub(crate) access_reviews: Mutex<Vec<SubjectAccessReviewSpec>>,
+    /// Those of all reviews, in the order in which they were asked.
+    pub(crate) classes: Mutex<Vec<ReviewClass>>,
     under_way: AtomicUsize,
     pub(crate) most_under_way: AtomicUsize,
     away: Mutex<Option<Unavailable>>,
@@ -40,6 +42,7 @@ impl MockCluster {
             delay: Duration::from_millis(5),
             token_reviews: AtomicUsize::new(0),
             access_reviews: Mutex::default(),
+            classes: Mutex::default(),
             under_way: AtomicUsize::new(0),
             most_under_way: AtomicUsize::new(0),
             away: Mutex::default(),
@@ -69,7 +72,8 @@ impl MockCluster {
         *self.away.lock().expect("not poisoned") = unavailable;
     }
 
-    async fn wait(&self) -> Result<(), Unavailable> {
+    async fn wait(&self, class: ReviewClass) -> Result<(), Unavailable> {
+        self.classes.lock().expect("not poisoned").push(class);
         let now = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
         self.most_under_way.fetch_max(now, Ordering::SeqCst);
         tokio::time::sleep(self.delay).await;
@@ -98,10 +102,11 @@ impl Cluster for MockCluster {
     fn review_token(
         &self,
         spec: TokenReviewSpec,
+        class: ReviewClass,
     ) -> BoxFuture<'_, Result<TokenReviewStatus, Unavailable>> {
         Box::pin(async move {
             self.token_reviews.fetch_add(1, Ordering::SeqCst);
-            self.wait().await?;
+            self.wait(class).await?;
             (self.tokens)(&spec)
         })
     }
@@ -109,13 +114,14 @@ impl Cluster for MockCluster {
     fn review_access(
         &self,
         spec: SubjectAccessReviewSpec,
+        class: ReviewClass,
     ) -> BoxFuture<'_, Result<SubjectAccessReviewStatus, Unavailable>> {
         Box::pin(async move {
             self.access_reviews
                 .lock()
                 .expect("not poisoned")
                 .push(spec.clone());
-            self.wait().await?;
+            self.wait(class).await?;
             (self.access)(&spec)
         })
     }

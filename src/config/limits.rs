@@ -13,6 +13,8 @@ pub struct Limits {
     pub max_query_bytes: usize,
     /// Longest request body in bytes; at least `max_query_bytes`. Default 1,048,576.
     pub max_body_bytes: usize,
+    /// Most namespaces that one request may name, at least 1. Each is reviewed. Default 500.
+    pub max_namespaces: usize,
     /// Longest time range of a query. Default `None`: no limit (`0s` in the document).
     pub max_range: Option<Duration>,
     /// Most steps of a range query. Default 11,000, which is Prometheus' own; `None`: no limit (0 in the
@@ -52,6 +54,12 @@ impl Limits {
             1_024..=67_108_864,
             "Longest request body, in bytes",
         );
+        let max_namespaces = section.number(
+            "maxNamespaces",
+            500,
+            1..=100_000,
+            "Most namespaces that one request may name",
+        );
         let max_range = section.duration(
             "maxRange",
             "0s",
@@ -67,6 +75,7 @@ impl Limits {
         let limits = Self {
             max_query_bytes,
             max_body_bytes,
+            max_namespaces,
             max_range: (!max_range.is_zero()).then_some(max_range),
             max_points: (max_points > 0).then_some(max_points),
             concurrent_per_caller: section.number(

@@ -80,8 +80,10 @@ pub struct Kubernetes {
     /// A kubeconfig file. Default `None`: in a pod its ServiceAccount, elsewhere `$KUBECONFIG` or
     /// `~/.kube/config`.
     pub kubeconfig: Option<PathBuf>,
-    /// Longest time of one review. Default 3 s.
+    /// Longest time of one review, and longest wait for its turn. Default 3 s.
     pub timeout: Duration,
+    /// Longest time of all reviews of a request together. Default 20 s.
+    pub request_timeout: Duration,
     /// Most reviews under way at a time, at least 1. Default 64.
     pub concurrent_reviews: u32,
 }
@@ -231,6 +233,12 @@ impl Kubernetes {
                 "3s",
                 MILLISECOND..=HOUR,
                 "Longest time of one review",
+            ),
+            request_timeout: section.duration(
+                "requestTimeout",
+                "20s",
+                MILLISECOND..=HOUR,
+                "Longest time of all reviews of a request together",
             ),
             concurrent_reviews: section.number(
                 "concurrentReviews",

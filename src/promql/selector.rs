@@ -114,6 +114,23 @@ impl<'t> Selector<'t> {
         self.position
     }
 
+    /// Whether the matchers on `label` name more than `limit` values, counted as they are written. Told without making
+    /// what [`Self::named`] makes.
+    pub fn names_more_than(&self, limit: usize, label: &str) -> bool {
+        let room = |matcher: &Matcher<'_>| matcher.value.len() / 2 + 1;
+        if self.on(label).map(room).sum::<usize>() <= limit {
+            return false;
+        }
+        let count = |matcher: &Matcher<'_>| match matcher.operator {
+            MatchOperator::Equal => 1,
+            MatchOperator::Regex => {
+                pattern::alternatives(&matcher.value).map_or(0, |literals| literals.len())
+            }
+            MatchOperator::NotEqual | MatchOperator::NotRegex => 0,
+        };
+        self.on(label).map(count).sum::<usize>() > limit
+    }
+
     /// The namespaces that the matchers on `label` name: by `=`, or by `=~` with an alternation of literals. Several
     /// such matchers name what they have in common, or, where that is nothing, all that they name.
     ///
@@ -128,15 +145,17 @@ impl<'t> Selector<'t> {
             })
             .map(|literals| {
                 let names = literals.iter();
-                names
+                let mut names: Vec<_> = names
                     .filter_map(|literal| Namespace::parse(str::from_utf8(literal).ok()?))
-                    .collect()
+                    .collect();
+                names.sort_unstable();
+                names
             })
             .collect();
         let all = NamespaceSet::new(named.iter().flatten().cloned())?;
         let common = all
             .iter()
-            .filter(|name| named.iter().all(|names| names.contains(name)));
+            .filter(|name| named.iter().all(|names| names.binary_search(name).is_ok()));
         NamespaceSet::new(common.cloned()).or(Some(all))
     }
 

@@ -3,6 +3,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http::header::HOST;
@@ -18,13 +19,19 @@ use crate::prometheus::{Form, Path, RequestError};
 
 /// Makes [`CallerService`]s.
 #[derive(Clone)]
-pub struct CallerLayer(Arc<Arc<Authenticator>>);
+pub struct CallerLayer {
+    authenticator: Arc<Arc<Authenticator>>,
+    review_timeout: Duration,
+}
 
 impl CallerLayer {
-    /// Callers are those that `authenticator` knows.
-    pub fn new(authenticator: Arc<Authenticator>) -> Self {
-        // A count of this worker's own: that of the inner one lies in memory that all workers would write to.
-        Self(Arc::new(authenticator))
+    /// Callers are those that `authenticator` knows. All reviews of a request may take `review_timeout`.
+    pub fn new(authenticator: Arc<Authenticator>, review_timeout: Duration) -> Self {
+        Self {
+            // A count of this worker's own: that of the inner one lies in memory that all workers would write to.
+            authenticator: Arc::new(authenticator),
+            review_timeout,
+        }
     }
 }
 
@@ -34,7 +41,8 @@ impl<S> Layer<S> for CallerLayer {
     fn layer(&self, inner: S) -> CallerService<S> {
         CallerService {
             inner,
-            authenticator: self.0.clone(),
+            authenticator: self.authenticator.clone(),
+            review_timeout: self.review_timeout,
         }
     }
 }
@@ -45,6 +53,7 @@ impl<S> Layer<S> for CallerLayer {
 pub struct CallerService<S> {
     inner: S,
     authenticator: Arc<Arc<Authenticator>>,
+    review_timeout: Duration,
 }
 
 impl<S, B> Service<Arrival<B>> for CallerService<S>
@@ -62,7 +71,7 @@ where
     }
 
     fn call(&mut self, request: Arrival<B>) -> Self::Future {
-        let authenticator = self.authenticator.clone();
+        let (authenticator, review_timeout) = (self.authenticator.clone(), self.review_timeout);
         let next = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, next);
         Box::pin(async move {
@@ -72,7 +81,8 @@ where
                 entrance,
                 mut record,
             } = request;
-            match identify(&authenticator, &head, entrance, &mut record).await {
+            let caller = identify(&authenticator, review_timeout, &head, entrance, &mut record);
+            match caller.await {
                 Ok(caller) => {
                     let identified = Identified {
                         head,
@@ -90,6 +100,7 @@ where
 
 async fn identify(
     authenticator: &Arc<Authenticator>,
+    review_timeout: Duration,
     head: &request::Parts,
     entrance: Entrance,
     record: &mut Record,
@@ -97,7 +108,7 @@ async fn identify(
     check_host(head)?;
     record.door(door(authenticator.carrier(&head.headers), head, entrance));
     let caller = pin!(authenticator.caller(&head.headers));
-    let caller = record.on_kubernetes(caller).await?;
+    let caller = record.on_kubernetes(review_timeout, caller).await?;
     record.caller(&caller);
     Ok(caller)
 }

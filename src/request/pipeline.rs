@@ -9,6 +9,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Response};
@@ -29,13 +30,23 @@ pub struct Pipeline(Arc<Rules>);
 
 struct Rules {
     authorizer: Arc<Authorizer>,
+    review_timeout: Duration,
     limits: RequestLimits,
 }
 
 impl Pipeline {
-    /// Callers may see what `authorizer` says, and ask for as much as `limits` say.
-    pub fn new(authorizer: Arc<Authorizer>, limits: RequestLimits) -> Self {
-        Self(Arc::new(Rules { authorizer, limits }))
+    /// Callers may see what `authorizer` says, and ask for as much as `limits` say. All reviews of a request may take
+    /// `review_timeout`.
+    pub fn new(
+        authorizer: Arc<Authorizer>,
+        review_timeout: Duration,
+        limits: RequestLimits,
+    ) -> Self {
+        Self(Arc::new(Rules {
+            authorizer,
+            review_timeout,
+            limits,
+        }))
     }
 
     async fn answer(
@@ -54,7 +65,7 @@ impl Pipeline {
         let request = target.read(query, &form, parameters, &self.0.limits)?;
         record.request(&request);
         let permit = pin!(self.0.authorizer.permit(&caller, &request));
-        let permit = record.on_kubernetes(permit).await?;
+        let permit = record.on_kubernetes(self.0.review_timeout, permit).await?;
         record.permit(&permit);
         let query_timeout = upstream.upstream().query_timeout();
         let request = restrict(&permit, &head.method, Some(query_timeout))?;

@@ -1,6 +1,7 @@
 //! The one place that puts the layers around the pipeline in order.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tower::ServiceBuilder;
 
@@ -31,6 +32,8 @@ pub struct Shared {
     pub authenticator: Arc<Authenticator>,
     /// May see what.
     pub authorizer: Arc<Authorizer>,
+    /// How long all reviews of a request may take together.
+    pub review_timeout: Duration,
     /// What a request may ask for.
     pub limits: RequestLimits,
     /// What its body may be.
@@ -52,13 +55,17 @@ pub fn stack(
         // Within the record, which is told why; around all that refuses.
         .layer(RefusalLayer)
         // Before anything else is looked at: whoever is not known learns nothing.
-        .layer(CallerLayer::new(shared.authenticator.clone()))
+        .layer(CallerLayer::new(
+            shared.authenticator.clone(),
+            shared.review_timeout,
+        ))
         .layer(RouteLayer::new(upstreams))
         // After the path, as what is not served takes no place; before the body, as what waits is not read.
         .layer(PlacesLayer::new(shared.slots.clone()))
         .layer(shared.form)
         .service(Pipeline::new(
             shared.authorizer.clone(),
+            shared.review_timeout,
             shared.limits.clone(),
         ))
 }

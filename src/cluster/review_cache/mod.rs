@@ -19,24 +19,49 @@ use crate::cluster::metrics::ReviewMetrics;
 /// After a failed attempt, how long the last good answer is served before Kubernetes is asked again.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
-/// An answer and how long it may be used.
-#[derive(Clone, Debug)]
+/// An answer, and until when it may be used.
+#[derive(Clone, Copy, Debug)]
 pub struct Answer<V> {
     /// What was answered.
     pub value: V,
-    /// How long it is served without asking again.
-    pub fresh_for: Duration,
-    /// How long it is served while Kubernetes does not answer; at least `fresh_for`.
-    pub usable_for: Duration,
+    /// Until when it is served without asking again.
+    pub fresh_until: Instant,
+    /// Until when it is served while Kubernetes does not answer; not before `fresh_until`.
+    pub usable_until: Instant,
+    /// Whether it serves only because Kubernetes does not answer.
+    pub stale: bool,
 }
 
-/// An answer, and until when it is served without asking again.
-#[derive(Clone, Debug)]
-pub struct Dated<V> {
-    /// What was answered.
-    pub value: V,
-    /// Until when it is fresh.
-    pub fresh_until: Instant,
+impl<V> Answer<V> {
+    /// One that has just come.
+    pub fn new(value: V, fresh_for: Duration, usable_for: Duration) -> Self {
+        let now = Instant::now();
+        Self {
+            value,
+            fresh_until: now + fresh_for,
+            usable_until: now + usable_for.max(fresh_for),
+            stale: false,
+        }
+    }
+
+    /// The same, to serve while Kubernetes does not answer: until the next attempt. `None` when it is too old for that.
+    fn into_stale(self) -> Option<Self> {
+        let now = Instant::now();
+        (now < self.usable_until).then(|| Self {
+            fresh_until: (now + PAUSE_AFTER_FAILURE).min(self.usable_until),
+            stale: true,
+            ..self
+        })
+    }
+}
+
+/// What is remembered of a question.
+#[derive(Clone, Copy, Debug)]
+pub enum Known<V> {
+    /// An answer that serves.
+    Fresh(Answer<V>),
+    /// An answer whose time has ended, or none.
+    Ended(Option<Answer<V>>),
 }
 
 /// Answers by key. Bounded in number; errors are never remembered.
@@ -45,7 +70,7 @@ pub struct ReviewCache<K, V> {
 }
 
 struct Inner<K, V> {
-    answers: moka::sync::Cache<K, Known<V>>,
+    answers: moka::sync::Cache<K, Answer<V>>,
     reviews: AtomicU64,
     in_flight: Mutex<HashMap<K, UnderWay<V>>>,
     metrics: ReviewMetrics,
@@ -57,23 +82,7 @@ struct UnderWay<V> {
     review: WeakShared<InFlight<V>>,
 }
 
-type InFlight<V> = BoxFuture<'static, Result<Dated<V>, Unavailable>>;
-
-#[derive(Clone)]
-struct Known<V> {
-    value: V,
-    fresh_until: Instant,
-    usable_until: Instant,
-}
-
-impl<V: Clone> Known<V> {
-    fn dated(&self) -> Dated<V> {
-        Dated {
-            value: self.value.clone(),
-            fresh_until: self.fresh_until,
-        }
-    }
-}
+type InFlight<V> = BoxFuture<'static, Result<Answer<V>, Unavailable>>;
 
 impl<K, V> ReviewCache<K, V>
 where
@@ -96,44 +105,73 @@ where
         }
     }
 
-    /// The answer for `key`: a fresh one that is known, or what `review` brings. However many ask for one
-    /// key at the same time, one review is under way; it ends when the last of them has left.
+    /// The answer for `key`: a fresh one that is known, or what `review` brings. That is given the answer that was
+    /// known and has ended.
     ///
     /// # Errors
     /// When Kubernetes does not answer, and no earlier answer may still be used.
     pub async fn answer<F>(
         &self,
         key: K,
-        review: impl FnOnce() -> F,
-    ) -> Result<Dated<V>, Unavailable>
+        review: impl FnOnce(Option<&V>) -> F,
+    ) -> Result<Answer<V>, Unavailable>
     where
         F: Future<Output = Result<Answer<V>, Unavailable>> + Send + 'static,
     {
-        let known = self.shared.answers.get(&key);
-        if let Some(known) = &known
-            && Instant::now() < known.fresh_until
-        {
-            self.shared.metrics.hit();
-            return Ok(known.dated());
+        match self.known(&key) {
+            Known::Fresh(answer) => Ok(answer),
+            Known::Ended(answer) => self.ask(key, answer, review).await,
         }
+    }
+
+    /// What is known of `key`.
+    pub fn known(&self, key: &K) -> Known<V> {
+        match self.shared.answers.get(key) {
+            Some(answer) if Instant::now() < answer.fresh_until => {
+                self.shared.metrics.hit();
+                Known::Fresh(answer)
+            }
+            other => Known::Ended(other),
+        }
+    }
+
+    /// The answer that `review` brings, or while Kubernetes does not answer, the one that has `ended`. However many ask
+    /// for one key at the same time, one review is under way; it stops when the last of them has left.
+    ///
+    /// # Errors
+    /// As [`Self::answer`].
+    pub async fn ask<F>(
+        &self,
+        key: K,
+        ended: Option<Answer<V>>,
+        review: impl FnOnce(Option<&V>) -> F,
+    ) -> Result<Answer<V>, Unavailable>
+    where
+        F: Future<Output = Result<Answer<V>, Unavailable>> + Send + 'static,
+    {
+        let now = Instant::now();
+        let ended = ended.filter(|answer| now < answer.usable_until);
+        let review = || review(ended.as_ref().map(|answer| &answer.value));
         let error = match self.join(&key, review).await {
             Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
-        let now = Instant::now();
-        match known {
-            Some(known) if now < known.usable_until => {
-                let fresh_until = (now + PAUSE_AFTER_FAILURE).min(known.usable_until);
-                let known = Known {
-                    fresh_until,
-                    ..known
-                };
-                let answer = known.dated();
-                self.shared.answers.insert(key, known);
+        let ended = ended.filter(|_| error.is_outage());
+        let answer = ended.and_then(Answer::into_stale).ok_or(error)?;
+        self.shared.answers.insert(key, answer.clone());
+        self.shared.metrics.stale();
+        Ok(answer)
+    }
+
+    /// What is known of `key` and may serve while Kubernetes does not answer, without another attempt.
+    pub fn without_asking(&self, key: &K) -> Option<Answer<V>> {
+        match self.known(key) {
+            Known::Fresh(answer) => Some(answer),
+            Known::Ended(answer) => {
+                let answer = answer.and_then(Answer::into_stale)?;
                 self.shared.metrics.stale();
-                Ok(answer)
+                Some(answer)
             }
-            _ => Err(error),
         }
     }
 
@@ -171,16 +209,10 @@ where
                 .catch_unwind()
                 .await
                 .unwrap_or(Err(Unavailable::Malformed));
-            let now = Instant::now();
-            cache.metrics.reviewed(answer.is_ok(), now - begun);
+            cache.metrics.reviewed(answer.is_ok(), begun.elapsed());
             let answer = answer?;
-            let known = Known {
-                value: answer.value,
-                fresh_until: now + answer.fresh_for,
-                usable_until: now + answer.usable_for,
-            };
-            cache.answers.insert(under_way.key.clone(), known.clone());
-            Ok(known.dated())
+            cache.answers.insert(under_way.key.clone(), answer.clone());
+            Ok(answer)
         });
         let review = review.shared();
         if let Some(weak) = review.downgrade() {

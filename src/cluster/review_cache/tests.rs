@@ -18,11 +18,7 @@ fn cache() -> Arc<ReviewCache<u32, u32>> {
 async fn review(count: Arc<AtomicUsize>) -> Result<Answer<u32>, Unavailable> {
     let number = count.fetch_add(1, Ordering::SeqCst) as u32 + 1;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    Ok(Answer {
-        value: number,
-        fresh_for: FRESH,
-        usable_for: USABLE,
-    })
+    Ok(Answer::new(number, FRESH, USABLE))
 }
 
 async fn fail() -> Result<Answer<u32>, Unavailable> {
@@ -36,7 +32,8 @@ async fn value<F>(
 where
     F: Future<Output = Result<Answer<u32>, Unavailable>> + Send + 'static,
 {
-    cache.answer(1, review).await.map(|answer| answer.value)
+    let answer = cache.answer(1, |_| review()).await;
+    answer.map(|answer| answer.value)
 }
 
 #[tokio::test(start_paused = true)]
@@ -122,4 +119,44 @@ async fn while_kubernetes_is_away_the_last_answer_serves_until_it_is_too_old() {
         Err(Unavailable::Unreachable),
         "too old"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn k19_only_when_the_api_server_fails_does_an_old_answer_serve() {
+    let failures = [
+        (Unavailable::Deadline, true),
+        (Unavailable::Unreachable, true),
+        (Unavailable::Malformed, true),
+        (Unavailable::Refused { status: 500 }, true),
+        (Unavailable::Refused { status: 503 }, true),
+        (Unavailable::Refused { status: 401 }, false),
+        (Unavailable::Refused { status: 403 }, false),
+        (Unavailable::Refused { status: 429 }, false),
+        (Unavailable::Busy, false),
+        (Unavailable::OutOfTime, false),
+        (Unavailable::NamespacesUnknown, false),
+    ];
+    for (failure, serves) in failures {
+        let cache = cache();
+        assert_eq!(value(&cache, || review(Arc::default())).await, Ok(1));
+        tokio::time::sleep(FRESH).await;
+        let served = value(&cache, || async move { Err(failure) }).await;
+        let expected = if serves { Ok(1) } else { Err(failure) };
+        assert_eq!(served, expected, "{failure:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn k19_a_review_is_told_what_is_remembered_and_may_still_serve() {
+    let cache = cache();
+    let mut told = Vec::new();
+    for wait in [Duration::ZERO, FRESH, USABLE] {
+        tokio::time::sleep(wait).await;
+        let answer = cache.answer(1, |remembered| {
+            told.push(remembered.copied());
+            review(Arc::default())
+        });
+        answer.await.expect("an answer");
+    }
+    assert_eq!(told, [None, Some(1), None]);
 }

@@ -65,6 +65,7 @@ fn defaults() -> Config {
         kubernetes: Kubernetes {
             kubeconfig: None,
             timeout: 3 * SECOND,
+            request_timeout: Duration::from_secs(20),
             concurrent_reviews: 64,
         },
         authentication: Authentication {
@@ -104,6 +105,7 @@ fn defaults() -> Config {
         limits: Limits {
             max_query_bytes: 32_768,
             max_body_bytes: 1_048_576,
+            max_namespaces: 500,
             max_range: None,
             max_points: Some(11_000),
             concurrent_per_caller: 32,

@@ -43,7 +43,7 @@ fn unknown_keys_are_refused_with_the_nearest_known_one() {
         ),
         (
             "kubernetes: {zzz: 5}",
-            "kubernetes.zzz: is not a known key; the keys here are kubeconfig, timeout, \
+            "kubernetes.zzz: is not a known key; the keys here are kubeconfig, timeout, requestTimeout, \
              concurrentReviews",
         ),
         (

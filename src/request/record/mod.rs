@@ -9,10 +9,11 @@ mod line;
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::{Response, StatusCode};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 pub use self::body::RecordedBody;
 pub use self::layer::{RecordLayer, RecordService, Recorder};
@@ -22,6 +23,7 @@ use super::span::{RequestEnd, RequestSpan};
 use super::{Decision, Door, StatusClass};
 use crate::authn::Caller;
 use crate::authz::{Permit, Scope};
+use crate::cluster::Unavailable;
 use crate::config::AuditQuery;
 use crate::namespace::Namespace;
 use crate::prometheus::{Endpoint, PrometheusRequest};
@@ -202,10 +204,18 @@ impl Record {
     }
 
     /// Waits for what Kubernetes is asked for, and notes how long.
-    pub async fn on_kubernetes<F: Future>(&mut self, future: Pin<&mut F>) -> F::Output {
-        let (output, waited) = waiting(future).await;
+    ///
+    /// # Errors
+    /// [`Unavailable::OutOfTime`] when all such waits of the request take longer than `limit` together.
+    pub async fn on_kubernetes<T, E: From<Unavailable>>(
+        &mut self,
+        limit: Duration,
+        future: Pin<&mut impl Future<Output = Result<T, E>>>,
+    ) -> Result<T, E> {
+        let left = limit.saturating_sub(self.0.kubernetes);
+        let (output, waited) = waiting_for(left, future).await;
         self.0.kubernetes += waited;
-        output
+        output.unwrap_or_else(|| Err(Unavailable::OutOfTime.into()))
     }
 
     /// Waits for a place, or for what the caller sends, and notes how long.
@@ -436,6 +446,27 @@ async fn waiting<F: Future>(mut future: Pin<&mut F>) -> (F::Output, Duration) {
     )
 }
 
+/// The same for at most `limit`, and `None` when that has passed. What is ready at once needs no timer.
+async fn waiting_for<F: Future>(
+    limit: Duration,
+    mut future: Pin<&mut F>,
+) -> (Option<F::Output>, Duration) {
+    let mut waited: Option<(Instant, Pin<Box<Sleep>>)> = None;
+    let output = std::future::poll_fn(|context| {
+        if let Poll::Ready(output) = future.as_mut().poll(context) {
+            return Poll::Ready(Some(output));
+        }
+        let (_, end) =
+            waited.get_or_insert_with(|| (Instant::now(), Box::pin(tokio::time::sleep(limit))));
+        end.as_mut().poll(context).map(|()| None)
+    });
+    let output = output.await;
+    (
+        output,
+        waited.map_or(Duration::ZERO, |(since, _)| since.elapsed()),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
@@ -449,5 +480,17 @@ mod tests {
         let asleep = Duration::from_millis(70);
         let ((), waited) = waiting(pin!(tokio::time::sleep(asleep))).await;
         assert_eq!(waited, asleep);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn k18_what_takes_longer_than_its_limit_is_given_up() {
+        let limit = Duration::from_millis(70);
+        let at_once = waiting_for(limit, pin!(async { 1 })).await;
+        assert_eq!(at_once, (Some(1), Duration::ZERO));
+        let early = Duration::from_millis(30);
+        let slept = waiting_for(limit, pin!(tokio::time::sleep(early))).await;
+        assert_eq!(slept, (Some(()), early));
+        let never = waiting_for(limit, pin!(std::future::pending::<()>())).await;
+        assert_eq!(never, (None, limit));
     }
 }

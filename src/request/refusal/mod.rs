@@ -60,6 +60,7 @@ impl Refusal {
                     QueryError::OutputTooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
                     _ => StatusCode::BAD_REQUEST,
                 },
+                AuthorizationError::TooManyNamespaces { .. } => StatusCode::BAD_REQUEST,
                 AuthorizationError::Unavailable(unavailable) => unavailable_status(*unavailable),
             },
             Self::Limit(LimitError::Caller) => StatusCode::TOO_MANY_REQUESTS,
@@ -149,7 +150,8 @@ fn unavailable_status(unavailable: Unavailable) -> StatusCode {
         | Unavailable::Unreachable
         | Unavailable::Refused { .. }
         | Unavailable::Malformed
-        | Unavailable::NamespacesUnknown => StatusCode::SERVICE_UNAVAILABLE,
+        | Unavailable::NamespacesUnknown
+        | Unavailable::OutOfTime => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 
