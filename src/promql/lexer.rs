@@ -162,8 +162,7 @@ impl Lexer<'_> {
     }
 
     fn number(&self) -> Result<(Kind, usize), QueryError> {
-        number::scan(&self.bytes[self.at..])
-            .ok_or_else(|| self.refused("this is neither a number nor a duration such as `1h30m`"))
+        number::scan(&self.text[self.at..]).map_err(|reason| self.refused(reason))
     }
 
     fn word(&self) -> (Kind, usize) {

@@ -2,14 +2,14 @@
 //!
 //! This is the boundary between callers: what leaves [`Query::restrict`] selects no series outside of the namespaces
 //! that it was given. The module is pure: it does no I/O, knows no caller and no permission, compiles no regular
-//! expression, evaluates nothing, and does not check types, argument counts or the range of numbers. What it lets pass
-//! of these, Prometheus refuses, because the tokens that are written are the tokens that were read.
+//! expression, evaluates nothing, and does not check types or argument counts. What it lets pass of these, Prometheus
+//! refuses, because the tokens that are written are the tokens that were read, to every release that reads them.
 //!
 //! The grammar is the one of Prometheus 3.16 (`promql/parser/lex.go` and `generated_parser.y`), all experimental parts
 //! included. A text goes through `lexer`, `grammar` and `restriction` in this order:
 //!
-//! - Nothing of the caller's text is copied but names and numbers, whose alphabet is closed. Strings are written anew
-//!   from their value, comments vanish, and spaces are ours.
+//! - Nothing of the caller's text is copied but names, plain decimal numbers and durations, on which all lexers agree.
+//!   Other numbers and strings are written anew from their value, comments vanish, and spaces are ours.
 //! - An operand and what may follow it take turns, and in each of the two places every word has one meaning. So the
 //!   grammar needs no precedence to know where a selector stands.
 //! - What is not known is refused, functions included.

@@ -2,7 +2,7 @@
 
 use super::selector::Form;
 use super::token::Kind;
-use super::{Query, QueryError, Selector, literal};
+use super::{Query, QueryError, Selector, literal, number};
 use crate::namespace::NamespaceSet;
 
 /// What a selector is confined to.
@@ -71,11 +71,6 @@ struct Writer {
 impl Writer {
     fn token(&mut self, kind: Kind, text: &str) -> Result<(), QueryError> {
         if kind == Kind::End {
-            // Prometheus refuses `0x1e` at the end of a text, where it looks like an exponent, but not before a blank.
-            let needs_blank = self.out.ends_with(['e', 'E', '_', '+', '-']);
-            if self.before == Some(Kind::Number) && needs_blank {
-                self.out.push(' ');
-            }
             return Ok(());
         }
         if self.before.is_some_and(|before| before.is_apart_from(kind)) {
@@ -83,6 +78,7 @@ impl Writer {
         }
         match kind {
             Kind::String => literal::rewrite(&mut self.out, text),
+            Kind::Number => number::rewrite(&mut self.out, text),
             _ => self.out.push_str(text),
         }
         self.before = Some(kind);

@@ -4,6 +4,7 @@ mod confinement;
 mod errors;
 mod limits;
 mod meaning;
+mod numbers;
 mod patterns;
 mod restriction;
 mod selectors;
