@@ -24,6 +24,8 @@ pub mod route;
 pub mod span;
 pub mod stack;
 pub mod stages;
+#[cfg(test)]
+mod tests;
 
 pub use self::labels::{Decision, Door, StatusClass};
 
