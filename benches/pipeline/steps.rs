@@ -7,31 +7,45 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt, Empty};
 use k8s_openapi::api::authentication::v1::{TokenReviewSpec, TokenReviewStatus, UserInfo};
 use k8s_openapi::api::authorization::v1::{SubjectAccessReviewSpec, SubjectAccessReviewStatus};
 use prom_rbac_proxy::authn::{self, Authenticator, Caller, Sources};
 use prom_rbac_proxy::authz::{self, Authorizer, Permit, Policy};
 use prom_rbac_proxy::cluster::metrics::{Review, ReviewsMetrics};
 use prom_rbac_proxy::cluster::{Cluster, ClusterNamespaces, ReviewClass, Unavailable};
-use prom_rbac_proxy::config::{AuditQuery, ResourceAttributes};
+use prom_rbac_proxy::config::{AuditQuery, Config, ResourceAttributes};
 use prom_rbac_proxy::namespace::Namespace;
 use prom_rbac_proxy::prometheus::{Path, PrometheusRequest, RequestLimits, Target};
 use prom_rbac_proxy::promql;
-use prom_rbac_proxy::request::Door;
+use prom_rbac_proxy::request::form::FormLayer;
 use prom_rbac_proxy::request::metrics::RequestMetrics;
-use prom_rbac_proxy::request::record::{Log, RequestId};
+use prom_rbac_proxy::request::record::{Log, Recorder, RequestId};
+use prom_rbac_proxy::request::stack::{Shared, Stack, stack};
+use prom_rbac_proxy::request::{Door, Entrance};
 use prom_rbac_proxy::slots::{Bounds, Slots};
 use prom_rbac_proxy::telemetry::{Lines, Writing};
-use prom_rbac_proxy::upstream::UpstreamError;
+use prom_rbac_proxy::upstream::metrics::UpstreamsMetrics;
 use prom_rbac_proxy::upstream::request::restrict;
-use tokio::runtime::Runtime;
+use prom_rbac_proxy::upstream::{Upstream, UpstreamError, Upstreams};
+use tokio::runtime::{Handle, Runtime};
+use tower::{BoxError, ServiceExt};
 
 /// As the plugin sends it, a chart of one workload.
 const QUERY: &str = "query=sum(rate(container_cpu_usage_seconds_total%7Bcontainer%21%3D%22%22%2Cnamespace%3D%22team-a%22%2Cpod%3D~%22web-.%2A%22%7D%5B5m%5D%29%29+by+%28pod%29&start=1700000000&end=1700003600&step=15";
 
 const PATH: &str = "/api/v1/query_range";
+
+const TARGET: &str = "/api/v1/query_range?query=sum(rate(container_cpu_usage_seconds_total%7Bcontainer%21%3D%22%22%2Cnamespace%3D%22team-a%22%2Cpod%3D~%22web-.%2A%22%7D%5B5m%5D%29%29+by+%28pod%29&start=1700000000&end=1700003600&step=15";
+
+const LIMITS: RequestLimits = RequestLimits {
+    max_query_bytes: 32_768,
+    max_range: None,
+    max_points: Some(11_000),
+};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -83,14 +97,14 @@ pub struct Steps {
     runtime: Runtime,
     sources: Sources,
     authenticator: Arc<Authenticator>,
-    authorizer: Authorizer,
-    limits: RequestLimits,
+    authorizer: Arc<Authorizer>,
     log: Log,
     by_header: HeaderMap,
     by_cookie: HeaderMap,
     everything: Caller,
     viewer: Caller,
     request: PrometheusRequest,
+    stack: Stack,
     _writing: Writing,
 }
 
@@ -99,7 +113,7 @@ pub type Step = (&'static str, fn(&Steps));
 
 impl Steps {
     /// All of them, in the order of a request's way.
-    pub const ALL: [Step; 11] = [
+    pub const ALL: [Step; 12] = [
         ("credential/header", |steps| {
             steps.credential(&steps.by_header)
         }),
@@ -123,6 +137,7 @@ impl Steps {
         }),
         ("audit-line", Self::audit_line),
         ("all", Self::all),
+        ("stack", Self::stack),
     ];
 
     /// Everything that is remembered is remembered already.
@@ -140,11 +155,11 @@ impl Steps {
             headers: vec![http::header::AUTHORIZATION],
             headlamp_cookie: true,
         };
-        let slots = Slots::new(Bounds {
+        let bounds = Bounds {
             concurrent: 32,
             queued: 1024,
             patience: Duration::from_secs(10),
-        });
+        };
         let authenticator = Authenticator::new(
             sources.clone(),
             Vec::new(),
@@ -156,7 +171,7 @@ impl Steps {
             },
             cluster.clone(),
             metrics.of(Review::Token),
-            slots,
+            Slots::new(bounds),
         );
         let names = ["monitoring", "team-a", "team-b"].map(Namespace::parse);
         let namespaces = ClusterNamespaces::default();
@@ -188,6 +203,23 @@ impl Steps {
         );
         let (lines, writing) = Lines::start(std::io::sink()).expect("a thread");
         let log = Log::new(Some(lines), AuditQuery::Hash, RequestMetrics::default());
+        let recorder = Recorder::new(log.clone(), Arc::default(), None);
+        let authorizer = Arc::new(authorizer);
+        let shared = Shared {
+            authenticator: authenticator.clone(),
+            authorizer: authorizer.clone(),
+            limits: LIMITS,
+            form: FormLayer {
+                max_bytes: 1024,
+                timeout: DAY,
+            },
+            slots: Slots::new(bounds),
+            review_timeout: DAY,
+        };
+        let stack = {
+            let _runtime = runtime.enter();
+            stack(&shared, nowhere(), recorder, Entrance::Service)
+        };
         let by_header = headers("authorization", &format!("Bearer {}", token("viewer")));
         let cookie = format!("theme=dark; headlamp-auth-main.0={}", token("viewer"));
         let known = |headers: &HeaderMap| {
@@ -196,23 +228,18 @@ impl Steps {
         };
         let everything = headers("authorization", &format!("Bearer {}", token("everything")));
         let (everything, viewer) = (known(&everything), known(&by_header));
-        let limits = RequestLimits {
-            max_query_bytes: 32_768,
-            max_range: None,
-            max_points: Some(11_000),
-        };
-        let request = read(&limits);
+        let request = read(&LIMITS);
         Self {
             sources,
             authenticator,
             authorizer,
-            limits,
             log,
             by_cookie: headers("cookie", &cookie),
             by_header,
             everything,
             viewer,
             request,
+            stack,
             runtime,
             _writing: writing,
         }
@@ -232,7 +259,7 @@ impl Steps {
     }
 
     fn endpoint_and_parameters(&self) {
-        black_box(read(&self.limits));
+        black_box(read(&LIMITS));
     }
 
     fn permit(&self, caller: &Caller) -> Permit<'_> {
@@ -257,6 +284,17 @@ impl Steps {
         completion.complete();
     }
 
+    /// The same request through all layers, up to where it would be sent.
+    fn stack(&self) {
+        let mut request = Request::new(Empty::<Bytes>::new());
+        *request.uri_mut() = Uri::from_static(TARGET);
+        request.headers_mut().clone_from(black_box(&self.by_header));
+        let response = self.runtime.block_on(self.stack.clone().oneshot(request));
+        let response = response.expect("infallible");
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        black_box(self.runtime.block_on(response.into_body().collect())).expect("a body");
+    }
+
     /// A namespaced request, all of the above.
     fn all(&self) {
         let mut record = self.log.begin(RequestId(1), Door::Direct, &Method::GET);
@@ -264,7 +302,7 @@ impl Steps {
         let caller = self.runtime.block_on(caller).expect("a caller");
         record.caller(&caller);
         let slot = self.runtime.block_on(caller.slots().take());
-        let request = read(&self.limits);
+        let request = read(&LIMITS);
         record.endpoint(request.endpoint());
         record.request(&request);
         let permit = self.authorizer.permit(&caller, &request);
@@ -278,6 +316,24 @@ impl Steps {
         completion.complete();
         drop(slot);
     }
+}
+
+/// An upstream of which no pod is known: what is asked of it goes the whole way, and is refused where it would be sent.
+fn nowhere() -> Upstreams {
+    let text = "upstreams: [{name: default, service: {namespace: monitoring, name: prometheus, port: 9090}}]";
+    let config = Config::parse(text, std::iter::empty()).expect("a configuration");
+    let kubernetes = tower::service_fn(|_: Request<kube::client::Body>| {
+        std::future::pending::<Result<Response<kube::client::Body>, BoxError>>()
+    });
+    let kubernetes = kube::Client::new(kubernetes, "default");
+    let metrics = UpstreamsMetrics::default();
+    let upstream = Upstream::new(
+        &config.upstreams[0],
+        &Handle::current(),
+        &kubernetes,
+        &metrics,
+    );
+    Upstreams::new(&[upstream.expect("an upstream")], DAY)
 }
 
 /// An answer of Prometheus' that took 3 ms.

@@ -19,19 +19,21 @@ use crate::prometheus::{Form, Path, RequestError};
 
 /// Makes [`CallerService`]s.
 #[derive(Clone)]
-pub struct CallerLayer {
-    authenticator: Arc<Arc<Authenticator>>,
+pub struct CallerLayer(Arc<Known>);
+
+/// Counted for each worker: the authenticator's own count lies in memory that all workers would write to.
+struct Known {
+    authenticator: Arc<Authenticator>,
     review_timeout: Duration,
 }
 
 impl CallerLayer {
     /// Callers are those that `authenticator` knows. All reviews of a request may take `review_timeout`.
     pub fn new(authenticator: Arc<Authenticator>, review_timeout: Duration) -> Self {
-        Self {
-            // A count of this worker's own: that of the inner one lies in memory that all workers would write to.
-            authenticator: Arc::new(authenticator),
+        Self(Arc::new(Known {
+            authenticator,
             review_timeout,
-        }
+        }))
     }
 }
 
@@ -41,8 +43,7 @@ impl<S> Layer<S> for CallerLayer {
     fn layer(&self, inner: S) -> CallerService<S> {
         CallerService {
             inner,
-            authenticator: self.authenticator.clone(),
-            review_timeout: self.review_timeout,
+            known: self.0.clone(),
         }
     }
 }
@@ -52,8 +53,7 @@ impl<S> Layer<S> for CallerLayer {
 #[derive(Clone)]
 pub struct CallerService<S> {
     inner: S,
-    authenticator: Arc<Arc<Authenticator>>,
-    review_timeout: Duration,
+    known: Arc<Known>,
 }
 
 impl<S, B> Service<Arrival<B>> for CallerService<S>
@@ -71,7 +71,7 @@ where
     }
 
     fn call(&mut self, request: Arrival<B>) -> Self::Future {
-        let (authenticator, review_timeout) = (self.authenticator.clone(), self.review_timeout);
+        let known = self.known.clone();
         let next = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, next);
         Box::pin(async move {
@@ -81,8 +81,7 @@ where
                 entrance,
                 mut record,
             } = request;
-            let caller = identify(&authenticator, review_timeout, &head, entrance, &mut record);
-            match caller.await {
+            match identify(&known, &head, entrance, &mut record).await {
                 Ok(caller) => {
                     let identified = Identified {
                         head,
@@ -99,16 +98,16 @@ where
 }
 
 async fn identify(
-    authenticator: &Arc<Authenticator>,
-    review_timeout: Duration,
+    known: &Known,
     head: &request::Parts,
     entrance: Entrance,
     record: &mut Record,
 ) -> Result<Caller, Refusal> {
     check_host(head)?;
-    record.door(door(authenticator.carrier(&head.headers), head, entrance));
-    let caller = pin!(authenticator.caller(&head.headers));
-    let caller = record.on_kubernetes(review_timeout, caller).await?;
+    let carrier = known.authenticator.carrier(&head.headers);
+    record.door(door(carrier, head, entrance));
+    let caller = pin!(known.authenticator.caller(&head.headers));
+    let caller = record.on_kubernetes(known.review_timeout, caller).await?;
     record.caller(&caller);
     Ok(caller)
 }
