@@ -231,7 +231,7 @@ async fn who_is_not_known_gets_no_further() {
             async move { Ok::<_, Refused>(answered(identified.record, "")) }
         })
     };
-    let service = CallerLayer::new(authenticator()).layer(inner);
+    let service = CallerLayer::new(authenticator(), Duration::from_secs(1)).layer(inner);
     let mut known = request(Method::GET, PATH, "");
     let token = format!("Bearer {}", "a".repeat(30))
         .parse()
