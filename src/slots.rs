@@ -1,11 +1,12 @@
 //! How many requests are under way: for each caller, and for all together, with a bounded queue before each.
 
+use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::oneshot;
 
 /// The bounds of one set of places.
 #[derive(Clone, Copy, Debug)]
@@ -20,7 +21,11 @@ pub struct Bounds {
 
 /// Places for requests. A place is held by a [`Slot`] until the response has ended.
 ///
-/// Not tokio's semaphore: that one takes a lock for each release, on the way of every request.
+/// Whoever waits longest is next. A place that is freed while somebody waits is handed over and never free in between,
+/// so that nobody who comes later can take it.
+///
+/// Not tokio's semaphore: that one takes a lock for each release, on the way of every request. Here there is one only
+/// while somebody waits.
 #[derive(Clone)]
 pub struct Slots(Arc<Places>);
 
@@ -29,9 +34,24 @@ pub type CallerSlots = Slots;
 
 struct Places {
     bounds: Bounds,
-    taken: AtomicUsize,
-    waiting: AtomicUsize,
-    freed: Notify,
+    /// How many places are taken, and how many requests wait: see [`Count`]. The second changes only under the lock of
+    /// `queue`, and is its length.
+    count: AtomicU64,
+    queue: Mutex<Queue>,
+}
+
+/// Both numbers in one, so that a release and a request that begins to wait cannot miss each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Count {
+    taken: u32,
+    waiting: u32,
+}
+
+#[derive(Default)]
+struct Queue {
+    /// Those who wait, with rising numbers.
+    waiting: VecDeque<(u64, oneshot::Sender<Slot>)>,
+    next: u64,
 }
 
 /// A place; free again when dropped.
@@ -56,9 +76,8 @@ impl Slots {
     pub fn new(bounds: Bounds) -> Self {
         Self(Arc::new(Places {
             bounds,
-            taken: AtomicUsize::new(0),
-            waiting: AtomicUsize::new(0),
-            freed: Notify::new(),
+            count: AtomicU64::new(0),
+            queue: Mutex::default(),
         }))
     }
 
@@ -69,45 +88,139 @@ impl Slots {
 
     /// Takes a place, waiting in the queue when none is free. `None` when the queue is full or patience ends.
     pub async fn take(&self) -> Option<Slot> {
-        if let Some(slot) = self.try_take() {
-            return Some(slot);
+        if self.0.change(|count| self.0.one_more(count)).is_some() {
+            return Some(Slot(self.clone()));
         }
-        let _queued = Queued::join(&self.0)?;
-        tokio::time::timeout(self.0.bounds.patience, async {
-            loop {
-                let freed = self.0.freed.notified();
-                tokio::pin!(freed);
-                // Listening begins before the look, so that no release falls between the two.
-                freed.as_mut().enable();
-                if let Some(slot) = self.try_take() {
-                    return slot;
-                }
-                freed.await;
-            }
-        })
-        .await
-        .ok()
+        let mut turn = match self.0.join() {
+            Joined::Place => return Some(Slot(self.clone())),
+            Joined::Full => return None,
+            Joined::Queue(turn) => turn,
+        };
+        // The other end goes only with the queue, which is ours as well.
+        let given = tokio::time::timeout(self.0.bounds.patience, &mut turn.given);
+        given.await.ok()?.ok()
+    }
+}
+
+impl Places {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn try_take(&self) -> Option<Slot> {
-        let bound = self.0.bounds.concurrent;
-        self.0
-            .taken
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |taken| {
-                (taken < bound).then_some(taken + 1)
+    /// Changes the count, unless `to` says no, and gives what it was.
+    fn change(&self, to: impl Fn(Count) -> Option<Count>) -> Option<Count> {
+        let change = |bits| to(Count::from_bits(bits)).map(Count::bits);
+        let changed = (self.count).fetch_update(Ordering::SeqCst, Ordering::SeqCst, change);
+        changed.ok().map(Count::from_bits)
+    }
+
+    /// With one more place taken, if one is free and nobody was there before.
+    fn one_more(&self, count: Count) -> Option<Count> {
+        (count.waiting == 0 && (count.taken as usize) < self.bounds.concurrent).then_some(Count {
+            taken: count.taken + 1,
+            ..count
+        })
+    }
+
+    /// Joins the queue, unless a place has become free.
+    fn join(&self) -> Joined<'_> {
+        let mut queue = self.queue();
+        let one_waits = |count: Count| {
+            ((count.waiting as usize) < self.bounds.queued).then_some(Count {
+                waiting: count.waiting + 1,
+                ..count
             })
-            .ok()
-            .map(|_| Slot(self.clone()))
+        };
+        match self.change(|count| self.one_more(count).or_else(|| one_waits(count))) {
+            Some(before) if self.one_more(before).is_some() => return Joined::Place,
+            Some(_) => {}
+            None => return Joined::Full,
+        }
+        let (give, given) = oneshot::channel();
+        let number = queue.next;
+        queue.next += 1;
+        queue.waiting.push_back((number, give));
+        Joined::Queue(Turn {
+            places: self,
+            number,
+            given,
+        })
+    }
+
+    /// Who is to have a place that is given back. `None` once it is free.
+    fn next(&self) -> Option<oneshot::Sender<Slot>> {
+        let free = |count: Count| {
+            (count.waiting == 0).then(|| Count {
+                taken: count.taken - 1,
+                ..count
+            })
+        };
+        if self.change(free).is_some() {
+            return None;
+        }
+        let mut queue = self.queue();
+        if self.change(free).is_some() {
+            return None;
+        }
+        self.one_less();
+        queue.waiting.pop_front().map(|(_, give)| give)
+    }
+
+    /// To be called with the queue's lock held, for somebody who is in it.
+    fn one_less(&self) {
+        self.change(|count| {
+            Some(Count {
+                waiting: count.waiting - 1,
+                ..count
+            })
+        });
+    }
+}
+
+/// What became of a try to join the queue.
+enum Joined<'a> {
+    Place,
+    Queue(Turn<'a>),
+    Full,
+}
+
+/// A turn in the queue; given up when dropped. A place that was given meanwhile goes to the next.
+struct Turn<'a> {
+    places: &'a Places,
+    number: u64,
+    given: oneshot::Receiver<Slot>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut queue = self.places.queue();
+        let found = (queue.waiting).binary_search_by_key(&self.number, |(number, _)| *number);
+        if let Ok(index) = found {
+            queue.waiting.remove(index);
+            self.places.one_less();
+        }
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let places = &self.0.0;
-        places.taken.fetch_sub(1, Ordering::SeqCst);
-        if places.waiting.load(Ordering::SeqCst) > 0 {
-            places.freed.notify_one();
+        if let Some(give) = self.0.0.next() {
+            // Who has left meanwhile drops it, and so gives it back again.
+            drop(give.send(Self(self.0.clone())));
         }
+    }
+}
+
+impl Count {
+    fn from_bits(bits: u64) -> Self {
+        Self {
+            taken: bits as u32,
+            waiting: (bits >> 32) as u32,
+        }
+    }
+
+    fn bits(self) -> u64 {
+        u64::from(self.waiting) << 32 | u64::from(self.taken)
     }
 }
 
@@ -116,23 +229,6 @@ impl fmt::Debug for Slots {
         f.debug_struct("Slots")
             .field("bounds", &self.0.bounds)
             .finish_non_exhaustive()
-    }
-}
-
-/// A place in the queue.
-struct Queued<'a>(&'a Places);
-
-impl<'a> Queued<'a> {
-    fn join(places: &'a Places) -> Option<Self> {
-        let before = places.waiting.fetch_add(1, Ordering::SeqCst);
-        let queued = Self(places);
-        (before < places.bounds.queued).then_some(queued)
-    }
-}
-
-impl Drop for Queued<'_> {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -146,6 +242,103 @@ mod tests {
             queued,
             patience: Duration::from_secs(10),
         })
+    }
+
+    /// How many places are taken, and how many wait.
+    fn count(slots: &Slots) -> (u32, u32) {
+        let count = Count::from_bits(slots.0.count.load(Ordering::SeqCst));
+        (count.taken, count.waiting)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_newcomer_does_not_overtake_whoever_waits() {
+        let slots = slots(1, 8);
+        let mut held = slots.take().await.expect("a free place");
+        let (order, mut came) = tokio::sync::mpsc::unbounded_channel();
+        let enter = |number: usize| {
+            let (slots, order) = (slots.clone(), order.clone());
+            let mut entering = Box::pin(async move {
+                let slot = slots.take().await.expect("a place in time");
+                order.send((number, slot)).expect("heard");
+            });
+            // Its place in the queue is as of now.
+            let context = &mut std::task::Context::from_waker(std::task::Waker::noop());
+            let _ = entering.as_mut().poll(context);
+            tokio::spawn(entering)
+        };
+        for number in 0..4 {
+            enter(number);
+        }
+        for number in 0..8 {
+            drop(held);
+            // Comes before whoever was next has run at all.
+            if number < 4 {
+                enter(4 + number);
+            }
+            let (next, slot) = came.recv().await.expect("somebody");
+            assert_eq!(next, number);
+            held = slot;
+        }
+        drop(held);
+        assert_eq!(count(&slots), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_leaves_the_queue_leaves_no_hole() {
+        let slots = slots(1, 2);
+        let held = slots.take().await.expect("a free place");
+        let context = &mut std::task::Context::from_waker(std::task::Waker::noop());
+        let mut first = Box::pin(slots.take());
+        let mut second = Box::pin(slots.take());
+        assert!(first.as_mut().poll(context).is_pending());
+        assert!(second.as_mut().poll(context).is_pending());
+        assert!(slots.take().await.is_none(), "the queue is full");
+        drop(first);
+        let mut third = Box::pin(slots.take());
+        assert!(
+            third.as_mut().poll(context).is_pending(),
+            "it has room again"
+        );
+        // Handed to the second, who leaves without having looked: the third gets it.
+        drop(held);
+        drop(second);
+        let slot = third.await.expect("a place");
+        assert_eq!(count(&slots), (1, 0));
+        drop(slot);
+        assert_eq!(count(&slots), (0, 0));
+    }
+
+    #[test]
+    fn places_are_neither_lost_nor_made_by_threads_that_come_and_leave() {
+        let slots = slots(2, 1000);
+        let threads: Vec<_> = (0..4)
+            .map(|seed| {
+                let slots = slots.clone();
+                std::thread::spawn(move || {
+                    let runtime = tokio::runtime::Builder::new_current_thread();
+                    let runtime = { runtime }.enable_time().build().expect("a runtime");
+                    let tasks = (0..8).map(|task: u64| {
+                        let slots = slots.clone();
+                        async move {
+                            for round in 0..500_u64 {
+                                let leaves = (round + task + seed).is_multiple_of(3);
+                                let wait =
+                                    Duration::from_micros(if leaves { 1 } else { 9_000_000 });
+                                let slot = tokio::time::timeout(wait, slots.take()).await;
+                                assert!(leaves || matches!(slot, Ok(Some(_))));
+                                assert!(count(&slots).0 <= 2);
+                                tokio::task::yield_now().await;
+                            }
+                        }
+                    });
+                    runtime.block_on(futures_util::future::join_all(tasks));
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().expect("no panic");
+        }
+        assert_eq!(count(&slots), (0, 0));
     }
 
     #[tokio::test(start_paused = true)]
@@ -196,6 +389,6 @@ mod tests {
         for task in tasks {
             assert!(task.await.expect("no panic"));
         }
-        assert_eq!(slots.0.taken.load(Ordering::SeqCst), 0);
+        assert_eq!(count(&slots), (0, 0));
     }
 }
