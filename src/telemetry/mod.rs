@@ -7,7 +7,11 @@ pub mod metrics;
 pub mod spans;
 pub mod trace;
 
+use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
 
 pub use self::lines::{Line, Lines, Lost, Writing};
 
@@ -15,17 +19,12 @@ pub use self::lines::{Line, Lines, Lost, Writing};
 pub(crate) const AGENT: http::HeaderValue =
     http::HeaderValue::from_static(concat!("prom-rbac-proxy/", env!("CARGO_PKG_VERSION")));
 
-/// Libraries that log what travels, tokens included, below this level. Whatever is configured, they say no
-/// more.
-const CAPPED: [&str; 7] = [
-    "hyper=info",
-    "hyper_util=info",
-    "h2=info",
-    "rustls=info",
-    "tokio_rustls=info",
-    "kube_client=info",
-    "tower=info",
-];
+/// The most that other crates say, whatever is configured: below it, those that see requests log what travels, tokens
+/// included.
+const CAP: Level = Level::INFO;
+
+/// How the targets of this program begin.
+const OURS: &str = env!("CARGO_CRATE_NAME");
 
 /// The log. It is flushed when this is dropped.
 pub struct Telemetry {
@@ -64,11 +63,30 @@ pub fn filter(level: &str) -> Result<EnvFilter, LevelError> {
         level: level.to_owned(),
         source,
     };
-    let filter = EnvFilter::builder().parse(level).map_err(failed)?;
-    let capped = CAPPED
-        .iter()
-        .map(|directive| directive.parse().expect("a directive of ours is valid"));
-    Ok(capped.fold(filter, EnvFilter::add_directive))
+    EnvFilter::builder().parse(level).map_err(failed)
+}
+
+/// Lets pass what is ours, and of other crates nothing below [`CAP`]. It is no directive beside those that are
+/// configured: the more specific directive wins, and a target, a span or a field can be named in any of them.
+fn is_harmless(metadata: &Metadata<'_>) -> bool {
+    let name = metadata.target().split("::").next();
+    metadata.level() <= &CAP || name == Some(OURS)
+}
+
+/// What writes events that `filter` lets pass.
+fn subscriber<W>(filter: EnvFilter, writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_current_span(false)
+        .with_span_list(false)
+        .with_env_filter(filter)
+        .with_writer(writer)
+        .finish()
+        .with(filter_fn(is_harmless))
 }
 
 impl Telemetry {
@@ -79,14 +97,7 @@ impl Telemetry {
     pub fn start(level: &str) -> Result<Self, StartError> {
         let filter = filter(level)?;
         let (lines, writing) = Lines::start(std::io::stdout()).map_err(StartError::Thread)?;
-        let subscriber = tracing_subscriber::fmt()
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .with_span_list(false)
-            .with_env_filter(filter)
-            .with_writer(lines.clone())
-            .finish();
+        let subscriber = subscriber(filter, lines.clone());
         // A second start, in a test, keeps the first one's log.
         let _ = tracing::subscriber::set_global_default(subscriber);
         Ok(Self {
@@ -103,15 +114,73 @@ impl Telemetry {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
 
-    #[test]
-    fn t22_libraries_that_log_headers_stay_capped() {
-        let filter = filter("trace,h2=trace").expect("a level").to_string();
-        for directive in CAPPED {
-            assert!(filter.contains(directive), "{directive} in {filter}");
+    /// What is written of what `log` says at `level`.
+    fn written(level: &str, log: impl FnOnce()) -> String {
+        #[derive(Clone, Default)]
+        struct Sink(Arc<Mutex<Vec<u8>>>);
+        impl std::io::Write for Sink {
+            fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+                self.0.lock().expect("no panic").extend_from_slice(line);
+                Ok(line.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
         }
-        assert!(!filter.contains("h2=trace"), "{filter}");
+        let sink = Sink::default();
+        let writer = {
+            let sink = sink.clone();
+            move || sink.clone()
+        };
+        let subscriber = subscriber(filter(level).expect("a level"), writer);
+        tracing::subscriber::with_default(subscriber, log);
+        let written = sink.0.lock().expect("no panic").clone();
+        String::from_utf8(written).expect("text")
+    }
+
+    #[test]
+    fn t22_no_directive_has_other_crates_log_what_travels() {
+        for level in [
+            "trace",
+            "trace,h2=trace",
+            "h2::codec=trace",
+            "info,h2::codec::framed_read=trace,hyper::proto=debug",
+            "[exchange]=trace",
+            "h2[exchange]=trace",
+            "[{header}]=trace",
+            "info,[{header=1}]=trace",
+            "h2_other=trace",
+        ] {
+            let written = written(level, || {
+                let span = tracing::info_span!(target: "h2::codec", "exchange", header = 1);
+                let _entered = span.enter();
+                tracing::trace!(target: "h2::codec::framed_read", header = "secret", "frame");
+                tracing::debug!(target: "h2::codec", header = "secret", "frame");
+                tracing::debug!(target: "hyper::proto::h1", header = "secret", "head");
+                tracing::trace!(target: "h2", header = "secret", "frame");
+                tracing::debug!(target: "h2_other", header = "secret", "frame");
+                tracing::debug!(target: "prom_rbac_proxy_not", header = "secret", "frame");
+            });
+            assert!(!written.contains("secret"), "{level}: {written}");
+        }
+    }
+
+    #[test]
+    fn what_is_ours_and_what_is_harmless_is_logged_as_configured() {
+        let written = written("info,prom_rbac_proxy::server=trace", || {
+            tracing::trace!(target: "prom_rbac_proxy::server", "first");
+            tracing::info!(target: "h2::codec", "second");
+            tracing::debug!(target: "prom_rbac_proxy::gateway", "third");
+        });
+        assert!(
+            written.contains("first") && written.contains("second"),
+            "{written}"
+        );
+        assert!(!written.contains("third"), "{written}");
     }
 
     #[test]
