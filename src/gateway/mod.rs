@@ -93,30 +93,18 @@ impl Gateway {
     }
 
     async fn respond(self, request: Request<Incoming>) -> Response<GatewayBody> {
-        let Inner {
-            shared,
-            stack,
-            recorder,
-            ..
-        } = &*self.0;
-        let route = shared.routes.route(&request);
+        let shared = &self.0.shared;
         let upgrade = headers::is_upgrade(&request);
-        let refusal = match &route {
-            Route::Pass => return self.pass(request).await,
+        let impersonates = headers::impersonates(request.headers());
+        match shared.routes.route(&request) {
+            Route::Pass => self.pass(request).await,
             // The plugin lists with plain requests; whatever else it is, it is not the plugin's.
-            Route::Autodetect(_) if upgrade => return self.pass(request).await,
-            Route::Ambiguous(error) => Some(GatewayRefusal::Path(*error)),
-            _ if headers::impersonates(request.headers()) => Some(GatewayRefusal::Impersonation),
-            Route::Prometheus(_) if upgrade => Some(GatewayRefusal::Upgrade),
-            Route::Prometheus(_) | Route::Autodetect(_) => None,
-        };
-        if let Some(refusal) = refusal {
-            let why = (Decision::Invalid, &refusal as &dyn Display);
-            let response = refusal.response();
-            let response = recorder.refuse(&request, Entrance::Gateway, why, response);
-            return response.map(GatewayBody::recorded);
-        }
-        match route {
+            Route::Autodetect(_) if upgrade => self.pass(request).await,
+            Route::Refused(refusal) => self.refuse(&request, refusal),
+            Route::Prometheus(_) | Route::Autodetect(_) if impersonates => {
+                self.refuse(&request, GatewayRefusal::Impersonation)
+            }
+            Route::Prometheus(_) if upgrade => self.refuse(&request, GatewayRefusal::Upgrade),
             Route::Autodetect(list) => {
                 let headers = self.credentials(request.headers());
                 // Whoever is not known here is for the API server to refuse, with its own words.
@@ -130,11 +118,22 @@ impl Gateway {
                 head.uri = uri;
                 head.headers = self.credentials(&head.headers);
                 let request = Request::from_parts(head, body);
-                let Ok(response) = stack.clone().oneshot(request).await;
+                let Ok(response) = self.0.stack.clone().oneshot(request).await;
                 response.map(GatewayBody::recorded)
             }
-            Route::Pass | Route::Ambiguous(_) => self.pass(request).await,
         }
+    }
+
+    fn refuse(
+        &self,
+        request: &Request<Incoming>,
+        refusal: GatewayRefusal,
+    ) -> Response<GatewayBody> {
+        let why = (Decision::Invalid, &refusal as &dyn Display);
+        let response = refusal.response();
+        let recorder = &self.0.recorder;
+        let response = recorder.refuse(request, Entrance::Gateway, why, response);
+        response.map(GatewayBody::recorded)
     }
 
     /// The headers with no credential in them but that of `Authorization`: the one by which the API server

@@ -21,6 +21,11 @@ pub(super) enum GatewayRefusal {
         "this is a path of the Prometheus that the gateway answers for, written in a way that servers read differently: {0}"
     )]
     Path(PathError),
+    /// The port of such a path, in another spelling of its number.
+    #[error(
+        "this is the port of the Prometheus that the gateway answers for, written in another way than it is configured: write it as plain digits"
+    )]
+    Port,
     /// `Impersonate-*`. Who may impersonate whom is for the API server to say, and it is not asked here.
     #[error(
         "Prometheus queries cannot be made as somebody else: send them without Impersonate headers, with a token of the user's own"
@@ -34,7 +39,7 @@ pub(super) enum GatewayRefusal {
 impl GatewayRefusal {
     pub(super) fn response(&self) -> Response<ResponseBody> {
         let (status, kind) = match self {
-            Self::Path(_) | Self::Upgrade => (StatusCode::BAD_REQUEST, "bad_data"),
+            Self::Path(_) | Self::Port | Self::Upgrade => (StatusCode::BAD_REQUEST, "bad_data"),
             Self::Impersonation => (StatusCode::FORBIDDEN, "forbidden"),
         };
         let body = ResponseBody::whole(envelope::error(kind, &self.to_string()));

@@ -10,8 +10,9 @@ use http::header::ACCEPT;
 use http::{HeaderMap, Method, Request, Uri};
 use percent_encoding::percent_decode_str;
 
+use super::refusal::GatewayRefusal;
 use crate::config::{self, PortRef, ProxyKind};
-use crate::prometheus::{Path, PathError};
+use crate::prometheus::Path;
 
 /// What the plugin lists first, in all namespaces, to find a Prometheus.
 const AUTODETECT: (&str, &str) = ("labelSelector", "headlamp-prometheus=true");
@@ -25,8 +26,8 @@ pub(super) enum Route {
     Autodetect(List),
     /// To the pipeline, with this target: the path in its plain form.
     Prometheus(Uri),
-    /// Nowhere.
-    Ambiguous(PathError),
+    /// Nowhere: it is answered here in some reading, but not in all.
+    Refused(GatewayRefusal),
 }
 
 /// What the plugin lists.
@@ -53,6 +54,25 @@ pub(super) struct Target {
     port_text: String,
 }
 
+/// How a path writes the port of a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spelling {
+    /// As it is configured.
+    Plain,
+    /// As another text that the API server reads as the same number.
+    Odd,
+}
+
+/// Whether a server may read `text` as the port `number`. Go's parsers of numbers take a sign and zeros in front
+/// (`strconv.ParseInt` for Services, `net.LookupPort` for pods), and the latter the names of these two.
+fn may_be_read_as(text: &[u8], number: u16) -> bool {
+    let digits = text.strip_prefix(b"+").unwrap_or(text);
+    let digits = digits.strip_prefix(b"-").unwrap_or(digits);
+    let zeros = digits.iter().take_while(|&&byte| byte == b'0').count();
+    digits[zeros..] == *number.to_string().as_bytes()
+        || matches!((text, number), (b"http", 80) | (b"https", 443))
+}
+
 impl Target {
     fn new(kind: ProxyKind, namespace: &str, name: &str, port: &PortRef) -> Self {
         let kind = match kind {
@@ -68,8 +88,8 @@ impl Target {
         }
     }
 
-    /// Whether a decoded path is that of the proxy of this target, or below it.
-    fn covers(&self, path: &[u8]) -> bool {
+    /// Whether a decoded path is that of the proxy of this target, or below it, and how it writes the port.
+    fn covers(&self, path: &[u8]) -> Option<Spelling> {
         let mut segments = path.split(|&byte| byte == b'/');
         let begins = [
             "",
@@ -79,23 +99,30 @@ impl Target {
             self.namespace.as_str(),
             self.kind,
         ];
-        begins
+        let begins = begins
             .iter()
-            .all(|part| segments.next() == Some(part.as_bytes()))
-            && segments
-                .next()
-                .is_some_and(|segment| self.is_named(segment))
-            && segments.next() == Some(b"proxy")
+            .all(|part| segments.next() == Some(part.as_bytes()));
+        let named = self.named(begins.then(|| segments.next()).flatten()?)?;
+        (segments.next() == Some(b"proxy")).then_some(named)
     }
 
     /// `NAME:PORT`, or the same with a scheme in front, which may be empty: how the API server reads it.
-    fn is_named(&self, segment: &[u8]) -> bool {
+    fn named(&self, segment: &[u8]) -> Option<Spelling> {
         let parts: Vec<_> = segment.split(|&byte| byte == b':').collect();
         let (name, port) = match parts[..] {
             [name, port] | [b"" | b"http" | b"https", name, port] => (name, port),
-            _ => return false,
+            _ => return None,
         };
-        name == self.name.as_bytes() && port == self.port_text.as_bytes()
+        if name != self.name.as_bytes() {
+            return None;
+        }
+        if port == self.port_text.as_bytes() {
+            return Some(Spelling::Plain);
+        }
+        match self.port {
+            PortRef::Number(number) if may_be_read_as(port, number) => Some(Spelling::Odd),
+            PortRef::Number(_) | PortRef::Name(_) => None,
+        }
     }
 
     /// The path of its proxy, without a slash at the end.
@@ -145,15 +172,18 @@ impl Routes {
             return Route::Autodetect(list);
         }
         let path = uri.path();
-        let target = readings(path)
-            .iter()
-            .find_map(|reading| self.targets.iter().find(|target| target.covers(reading)));
-        let Some(target) = target else {
-            return Route::Pass;
-        };
-        match Path::parse(path) {
-            Ok(_) => Route::Prometheus(plain(target, uri)),
-            Err(error) => Route::Ambiguous(error),
+        let covered = readings(path).iter().find_map(|reading| {
+            let covers =
+                |target| Target::covers(target, reading).map(|spelling| (target, spelling));
+            self.targets.iter().find_map(covers)
+        });
+        match covered {
+            None => Route::Pass,
+            Some((_, Spelling::Odd)) => Route::Refused(GatewayRefusal::Port),
+            Some((target, Spelling::Plain)) => match Path::parse(path) {
+                Ok(_) => Route::Prometheus(plain(target, uri)),
+                Err(error) => Route::Refused(GatewayRefusal::Path(error)),
+            },
         }
     }
 }

@@ -82,8 +82,50 @@ fn what_is_ours_in_some_reading_only_is_refused() {
         "/a%2fb/../api/v1/namespaces/monitoring/services/prom-rbac-proxy:9090/proxy/x",
         "/a/../api/v1/namespaces/monitoring/services/prom-rbac-proxy:9090/proxy/%2e%2e/%2e%2e/%2e%2e/x",
     ] {
-        assert!(matches!(route(path), Route::Ambiguous(_)), "{path}");
+        assert!(
+            matches!(route(path), Route::Refused(GatewayRefusal::Path(_))),
+            "{path}"
+        );
     }
+}
+
+#[test]
+fn k21_a_port_in_another_spelling_of_its_number_is_refused() {
+    let services = "/api/v1/namespaces/monitoring/services";
+    for segment in [
+        "prom-rbac-proxy:09090",
+        "prom-rbac-proxy:+9090",
+        "prom-rbac-proxy:%2b9090",
+        "prom-rbac-proxy:%2B0009090",
+        "prom-rbac-proxy:-9090",
+        "prom-rbac-proxy:%30%39090",
+        ":prom-rbac-proxy:09090",
+        "http:prom-rbac-proxy:+09090",
+        "https%3Aprom-rbac-proxy%3A09090",
+    ] {
+        for path in [
+            format!("{services}/{segment}/proxy/api/v1/query"),
+            format!("{services}/{segment}/proxy"),
+            format!("{services}/x/../{segment}/proxy/x"),
+        ] {
+            let expected = Route::Refused(GatewayRefusal::Port);
+            assert_eq!(route(&path), expected, "{path}");
+        }
+    }
+    for segment in [
+        "prom-rbac-proxy:90900",
+        "prom-rbac-proxy:++9090",
+        "prom-rbac-proxy:9090%20",
+        "prom-rbac-proxy:0x2382",
+        "prom-rbac-proxy:",
+        "prom-rbac-proxy:0",
+        "prom-rbac-proxy:+",
+    ] {
+        let path = format!("{services}/{segment}/proxy/api/v1/query");
+        assert_eq!(route(&path), Route::Pass, "{path}");
+    }
+    assert!(may_be_read_as(b"http", 80) && may_be_read_as(b"https", 443));
+    assert!(!may_be_read_as(b"http", 8080));
 }
 
 #[test]
@@ -191,7 +233,7 @@ fn segment() -> impl Strategy<Value = String> {
         1 => Just("services/prom-rbac-proxy:9090".to_owned()),
         3 => prop::sample::select(vec![
             "", ".", "..", "%2e", "%2E%2e", "%2f", "%2f..", "..%2F", "proxy", "%70roxy", "services",
-            "prom-rbac-proxy:9090", ":prom-rbac-proxy:9090", "api", "v1", "query", "%", "%zz", "%ff",
+            "prom-rbac-proxy:9090", ":prom-rbac-proxy:9090", "prom-rbac-proxy:09090", "api", "v1", "query", "%", "%zz", "%ff",
         ])
         .prop_map(str::to_owned),
     ]
@@ -222,7 +264,7 @@ proptest! {
                 let read = Path::parse(uri.path()).expect("it was checked");
                 prop_assert_eq!(read.form, Form::Proxy);
             }
-            Route::Ambiguous(_) => {}
+            Route::Refused(_) => {}
             Route::Autodetect(_) => prop_assert!(false, "there is no query"),
         }
     }
