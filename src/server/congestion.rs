@@ -26,6 +26,8 @@ struct State {
     congested: AtomicBool,
     /// What the body has given since the socket last took something.
     ahead: AtomicUsize,
+    /// All that the socket took, in bytes, modulo what fits.
+    sent: AtomicUsize,
     body: AtomicWaker,
 }
 
@@ -37,6 +39,21 @@ impl State {
 }
 
 impl Congestion {
+    /// The socket took so many bytes.
+    pub(super) fn took(&self, bytes: usize) {
+        self.0.sent.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether something waits until the socket takes it.
+    pub(super) fn is_there(&self) -> bool {
+        self.0.congested.load(Ordering::Acquire)
+    }
+
+    /// How many bytes the socket took so far. Wraps.
+    pub(super) fn sent(&self) -> usize {
+        self.0.sent.load(Ordering::Relaxed)
+    }
+
     /// The socket was given something, and took some of it or nothing.
     pub(super) fn wrote(&self, some: bool) {
         let state = &*self.0;

@@ -5,6 +5,8 @@
 
 pub mod admin;
 mod congestion;
+mod flood;
+mod idle;
 mod patience;
 mod stream;
 mod taking;
@@ -24,13 +26,14 @@ use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::server::graceful::GracefulShutdown;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use self::congestion::Congestion;
+use self::idle::{Bounded, Exchanges};
 use self::patience::Patient;
 use self::stream::Counted;
 pub use self::stream::Peer;
@@ -45,6 +48,13 @@ const MAX_HEADER_BYTES: u32 = 64 * 1024;
 /// Streams of one HTTP/2 connection. One connection can carry all users of Headlamp.
 const MAX_STREAMS: u32 = 250;
 
+/// Resets of streams that were not looked at yet, and of streams that break the protocol; one more ends the connection.
+const MAX_RESETS_UNSEEN: usize = 20;
+const MAX_RESETS_FOR_ERRORS: usize = 100;
+
+/// The longest frame that is taken, in bytes: the least that the protocol allows to ask for.
+const MAX_FRAME_BYTES: u32 = 16 * 1024;
+
 /// After this long without a sign of life an HTTP/2 connection is asked for one.
 const PING_INTERVAL: Duration = Duration::from_secs(60);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
@@ -56,7 +66,7 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
     /// How long the head of a request, and a TLS handshake, may take, and how long a caller may take nothing of
-    /// an answer. An HTTP/1.1 connection without a request ends after the same time.
+    /// an answer. A connection without a request ends after the same time.
     pub header_timeout: Duration,
     /// Connections open at the same time. One more is closed at once.
     pub connections: u32,
@@ -67,12 +77,13 @@ pub struct ConnectionLimits {
 struct Protocol {
     /// HTTP/1.1 may go over to another protocol.
     upgrades: bool,
-    /// Shortest time that an HTTP/1.1 connection may be without a request.
+    /// Shortest time that a connection may be without a request.
     idle: Duration,
     max_header_bytes: u32,
     max_streams: u32,
-    /// What may be sent ahead on a stream; HTTP/2 connections get as much for each of their streams.
-    stream_window: Option<u32>,
+    /// What may be sent ahead on a stream of HTTP/2, and on all streams of a connection.
+    stream_window: u32,
+    connection_window: u32,
     /// Silence after which a connection of any kind is asked for a sign of life.
     ping_interval: Duration,
 }
@@ -84,7 +95,9 @@ impl Protocol {
         idle: Duration::ZERO,
         max_header_bytes: MAX_HEADER_BYTES,
         max_streams: MAX_STREAMS,
-        stream_window: None,
+        // Forms are short, and whatever nobody has read yet, with a token or without, is held.
+        stream_window: 64 * 1024,
+        connection_window: 256 * 1024,
         ping_interval: PING_INTERVAL,
     };
 
@@ -95,7 +108,9 @@ impl Protocol {
         idle: Duration::from_secs(120),
         max_header_bytes: 256 * 1024,
         max_streams: 500,
-        stream_window: Some(128 * 1024),
+        // As much for each stream, so that an upload that waits holds up no other.
+        stream_window: 128 * 1024,
+        connection_window: 500 * 128 * 1024,
         ping_interval: Duration::from_secs(30),
     };
 }
@@ -193,7 +208,6 @@ impl<S> Listener<S> {
             let connection = Connection {
                 tls: self.tls.clone(),
                 limits: self.limits,
-                watcher: graceful.watcher(),
                 accepting: accepting.clone(),
                 protocol: self.protocol,
             };
@@ -227,8 +241,7 @@ impl<S> Listener<S> {
 struct Connection {
     tls: Option<Reloaded<Arc<rustls::ServerConfig>>>,
     limits: ConnectionLimits,
-    watcher: Watcher,
-    /// Its sender is there as long as connections are accepted.
+    /// Its sender is there as long as connections are accepted; then this one is to end.
     accepting: watch::Receiver<()>,
     protocol: Protocol,
 }
@@ -244,28 +257,30 @@ impl Connection {
         B::Data: Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        let first = tokio::select! {
+            first = stream.first_byte() => first,
+            () = tokio::time::sleep(self.limits.header_timeout) => {
+                Err(std::io::ErrorKind::TimedOut.into())
+            }
+            // It ends with an error: nothing is ever sent.
+            _ = self.accepting.changed() => return,
+        };
+        let first = match first {
+            Ok(first) => first,
+            Err(error) => {
+                tracing::debug!(%error, "a connection ended unused");
+                return;
+            }
+        };
         // Boxed, as a connection without TLS would take that much more memory, too.
         match self.tls.clone() {
-            None => {
-                let first = tokio::select! {
-                    first = stream.first_byte() => first,
-                    () = tokio::time::sleep(self.limits.header_timeout) => {
-                        Err(std::io::ErrorKind::TimedOut.into())
-                    }
-                    // It ends with an error: nothing is ever sent.
-                    _ = self.accepting.changed() => return,
-                };
-                match first {
-                    Ok(first) => self.serve_http(stream, Spoken::by(first), service).await,
-                    Err(error) => tracing::debug!(%error, "a connection ended unused"),
-                }
-            }
+            None => self.serve_http(stream, Spoken::by(first), service).await,
             Some(tls) => Box::pin(self.serve_https(&tls, stream, service)).await,
         }
     }
 
     async fn serve_https<G, S, B>(
-        self,
+        mut self,
         tls: &Reloaded<Arc<rustls::ServerConfig>>,
         stream: Counted<G>,
         service: S,
@@ -279,21 +294,35 @@ impl Connection {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let acceptor = tokio_rustls::TlsAcceptor::from(tls.now().as_ref().clone());
-        match tokio::time::timeout(self.limits.header_timeout, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => {
+        let accepting = &mut self.accepting;
+        let late = async {
+            let ending = async {
+                let _ = accepting.changed().await;
+                tokio::time::sleep(idle::LAST_WAIT).await;
+            };
+            let _ = tokio::time::timeout(self.limits.header_timeout, ending).await;
+        };
+        let accepted = tokio::select! {
+            accepted = acceptor.accept(stream) => accepted,
+            () = late => {
+                tracing::debug!("a TLS handshake took too long");
+                return;
+            }
+        };
+        match accepted {
+            Ok(stream) => {
                 let agreed = stream.get_ref().1.alpn_protocol();
                 let spoken = agreed.map_or(Spoken::Either, Spoken::agreed);
                 self.serve_http(stream, spoken, service).await;
             }
-            Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
-            Err(_) => tracing::debug!("a TLS handshake took too long"),
+            Err(error) => tracing::debug!(%error, "a TLS handshake failed"),
         }
     }
 
     /// Not an async function: what it needs before hyper has the connection would take memory for as long as that
     /// lasts.
     fn serve_http<I, S, B>(
-        self,
+        mut self,
         stream: I,
         spoken: Spoken,
         service: S,
@@ -308,25 +337,25 @@ impl Connection {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let protocol = self.protocol;
+        let idle = self.limits.header_timeout.max(protocol.idle);
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder
             .http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(self.limits.header_timeout.max(protocol.idle))
+            .header_read_timeout(idle)
             .max_buf_size(protocol.max_header_bytes as usize);
         builder
             .http2()
             .timer(TokioTimer::new())
             .max_header_list_size(protocol.max_header_bytes)
+            .max_frame_size(MAX_FRAME_BYTES)
             .max_concurrent_streams(protocol.max_streams)
+            .max_pending_accept_reset_streams(MAX_RESETS_UNSEEN)
+            .max_local_error_reset_streams(MAX_RESETS_FOR_ERRORS)
+            .initial_stream_window_size(protocol.stream_window)
+            .initial_connection_window_size(protocol.connection_window)
             .keep_alive_interval(protocol.ping_interval)
             .keep_alive_timeout(PING_TIMEOUT);
-        if let Some(window) = protocol.stream_window {
-            builder
-                .http2()
-                .initial_stream_window_size(window)
-                .initial_connection_window_size(window * protocol.max_streams);
-        }
         let builder = match spoken {
             Spoken::Http1 => builder.http1_only(),
             Spoken::Http2 => builder.http2_only(),
@@ -337,19 +366,38 @@ impl Connection {
         let congestion = Congestion::default();
         let stream = Patient::new(stream, limit, !protocol.upgrades, congestion.clone());
         let stream = TokioIo::new(stream);
-        let service = service_fn(move |request: Request<Incoming>| {
-            let streams = request.version() == Version::HTTP_2;
-            let congestion = (!streams).then(|| congestion.clone());
-            let watched = (streams && !protocol.upgrades).then_some(limit);
-            let answer = service.call(request);
-            async move { Ok::<_, Infallible>(taking::taken(answer.await?, watched, congestion)) }
-        });
+        let exchanges = Exchanges::new();
+        let service = {
+            let (exchanges, congestion) = (exchanges.clone(), congestion.clone());
+            service_fn(move |request: Request<Incoming>| {
+                let exchange = exchanges.begin();
+                let streams = request.version() == Version::HTTP_2;
+                let congestion = (!streams).then(|| congestion.clone());
+                let watched = (streams && !protocol.upgrades).then_some(limit);
+                let answer = service.call(request);
+                async move {
+                    let answer = answer.await?;
+                    Ok::<_, Infallible>(taking::taken(answer, watched, congestion, exchange))
+                }
+            })
+        };
+        // hyper sees to HTTP/1.1 itself.
+        let idle = (spoken != Spoken::Http1).then_some(idle);
+        let ending = async move {
+            let _ = self.accepting.changed().await;
+        };
         let connection = if protocol.upgrades {
             let connection = builder.serve_connection_with_upgrades(stream, service);
-            Either::Left(self.watcher.watch(connection.into_owned()))
+            let connection = connection.into_owned();
+            Either::Left(Bounded::new(
+                connection, ending, exchanges, congestion, idle,
+            ))
         } else {
             let connection = builder.serve_connection(stream, service);
-            Either::Right(self.watcher.watch(connection.into_owned()))
+            let connection = connection.into_owned();
+            Either::Right(Bounded::new(
+                connection, ending, exchanges, congestion, idle,
+            ))
         };
         connection.map(|ended| {
             if let Err(error) = ended {

@@ -10,12 +10,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use super::congestion::Congestion;
+use super::flood::Frames;
 
 /// So many bytes tell HTTP/2 from HTTP/1.1: the length of its preface. No request is shorter, but for one
 /// without a header.
 const FIRST_BYTES: usize = 24;
 
-/// A stream that fails when its other end does nothing for too long, and tells when it takes no more.
+/// A stream that fails when its other end does nothing for too long, or floods it, and tells when it takes no more.
 pub(super) struct Patient<I> {
     stream: I,
     limit: Duration,
@@ -23,6 +24,7 @@ pub(super) struct Patient<I> {
     first: Option<(usize, Pin<Box<Sleep>>)>,
     taking: Taking,
     congestion: Congestion,
+    frames: Frames,
 }
 
 /// Whether bytes wait to be taken.
@@ -49,6 +51,7 @@ impl<I> Patient<I> {
                 Taking::Whenever
             },
             congestion,
+            frames: Frames::new(),
         }
     }
 
@@ -90,11 +93,16 @@ impl<I: AsyncRead + Unpin> AsyncRead for Patient<I> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let came = &buffer.filled()[before..];
+        if !self.frames.came(came) {
+            let flood = "the caller sends frames that carry nothing";
+            return Poll::Ready(Err(io::Error::other(flood)));
+        }
         let Some((missing, timer)) = &mut self.first else {
             return read;
         };
         if read.is_ready() {
-            *missing = missing.saturating_sub(buffer.filled().len() - before);
+            *missing = missing.saturating_sub(came.len());
             if *missing == 0 {
                 self.first = None;
             }
@@ -116,6 +124,10 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Patient<I> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        if let Poll::Ready(Ok(bytes)) = &written {
+            self.frames.went(*bytes);
+            self.congestion.took(*bytes);
+        }
         self.taken(context, written)
     }
 
@@ -135,6 +147,10 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Patient<I> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        if let Poll::Ready(Ok(bytes)) = &written {
+            self.frames.went(*bytes);
+            self.congestion.took(*bytes);
+        }
         self.taken(context, written)
     }
 

@@ -16,9 +16,37 @@ use tokio::time::Instant;
 use tower::BoxError;
 
 use super::congestion::{Congestion, Spared};
+use super::idle::Exchange;
 
-/// A body, watched or not.
-pub(super) type Taken<B> = Either<Spared<B>, Watched<B>>;
+/// A body, watched or not, which is the last of its exchange.
+pub(super) struct Taken<B: Body> {
+    body: Either<Spared<B>, Watched<B>>,
+    _exchange: Exchange,
+}
+
+impl<B> Body for Taken<B>
+where
+    B: Body + Unpin,
+    B::Error: Into<BoxError>,
+{
+    type Data = B::Data;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
 
 /// Watches a response's body, if there is a `limit` to how long its caller may take nothing, and spares it while its
 /// connection has a `congestion`.
@@ -26,13 +54,17 @@ pub(super) fn taken<B>(
     response: Response<B>,
     limit: Option<Duration>,
     congestion: Option<Congestion>,
+    exchange: Exchange,
 ) -> Response<Taken<B>>
 where
     B: Body + Send + 'static,
 {
-    response.map(|body| match limit {
-        Some(limit) if !body.is_end_stream() => Either::Right(Watched::new(body, limit)),
-        _ => Either::Left(Spared::new(body, congestion)),
+    response.map(|body| Taken {
+        body: match limit {
+            Some(limit) if !body.is_end_stream() => Either::Right(Watched::new(body, limit)),
+            _ => Either::Left(Spared::new(body, congestion)),
+        },
+        _exchange: exchange,
     })
 }
 

@@ -212,3 +212,39 @@ fn h18_a_caller_who_closes_one_half_gets_the_answer_or_a_clean_end() {
         assert_eq!(again.status, http::StatusCode::OK);
     });
 }
+
+#[test]
+fn h31_idle_connections_that_answer_pings_give_their_places_back() {
+    run(async {
+        let places = ("LIMITS__MAX_CONNECTIONS", "50");
+        let cluster = Cluster::with(&[SHORT[0], places]).await;
+        let address = cluster.proxy.service();
+        let holding: Vec<_> = (0..50)
+            .map(|_| {
+                tokio::spawn(async move {
+                    let mut connection = Frames::connect(address, 65_535).await;
+                    let ping = frames::frame(frames::PING, 0, 0, &[1; 8]);
+                    let mut goaway = false;
+                    while connection.send(&ping).await {
+                        let limit = Duration::from_millis(100);
+                        while let Some(frame) = connection.next(limit).await {
+                            goaway |= frame.kind == frames::GOAWAY;
+                            if frame.kind == frames::PING && frame.flags & frames::ACK == 0 {
+                                let pong =
+                                    frames::frame(frames::PING, frames::ACK, 0, &frame.payload);
+                                connection.send(&pong).await;
+                            }
+                        }
+                    }
+                    goaway
+                })
+            })
+            .collect();
+        for connection in holding {
+            let ended = tokio::time::timeout(Duration::from_secs(10), connection).await;
+            assert!(ended.expect("ended in time").expect("no panic"), "GOAWAY");
+        }
+        let call = Call::get(cluster.proxy.url(&query("up"))).bearer(TEAM_A);
+        assert_eq!(call.send().await.status, http::StatusCode::OK);
+    });
+}

@@ -30,6 +30,10 @@ fn write(files: &[PathBuf; 2], issued: &Issued) {
 }
 
 async fn serve() -> Served {
+    serve_with(&[("LIMITS__HEADER_TIMEOUT", "700ms")]).await
+}
+
+async fn serve_with(environment: &[(&str, &str)]) -> Served {
     let authority = CertificateAuthority::new("test");
     let files = [scratch("tls.crt"), scratch("tls.key")];
     write(&files, &authority.issue(&["localhost", "127.0.0.1"]));
@@ -40,11 +44,11 @@ async fn serve() -> Served {
         .trim_start_matches("http://")
         .parse()
         .expect("an address");
-    let environment = [
+    let files_of_tls = [
         ("LISTENERS__SERVICE__TLS__CERT_FILE", certificate),
         ("LISTENERS__SERVICE__TLS__KEY_FILE", key),
-        ("LIMITS__HEADER_TIMEOUT", "700ms"),
     ];
+    let environment = [&files_of_tls, environment].concat();
     let (api, proxy) = Cluster::before(address, &environment).await;
     Served {
         _api: api,
@@ -238,4 +242,36 @@ fn h29_plain_http_beyond_this_machine_is_warned_of() {
     let warns = |output: Vec<u8>| String::from_utf8_lossy(&output).contains("plain HTTP");
     assert!(warns(check("0.0.0.0:9090")));
     assert!(!warns(check("127.0.0.1:9090")));
+}
+
+#[test]
+fn h32_silence_before_or_within_the_handshake_does_not_hold_up_the_end() {
+    run(async {
+        let served = serve_with(&[]).await;
+        let address = served.proxy.service();
+        let silent = TcpStream::connect(address).await.expect("connected");
+        let mut begun = TcpStream::connect(address).await.expect("connected");
+        // The head of a record with a ClientHello that does not follow.
+        begun
+            .write_all(&[22, 3, 1, 2, 0, 1])
+            .await
+            .expect("written");
+        // Answered, and so surely accepted after the other two.
+        let answer = ask(address, config(&served.authority), "localhost", None).await;
+        assert!(answer.expect("an answer").0.starts_with("HTTP/1.1 401"));
+        let asked = Instant::now();
+        served.proxy.signal("TERM");
+        assert!(served.proxy.ended().await.success());
+        // 2 s of notice, 2 s of draining; the machine may be busy.
+        assert!(
+            asked.elapsed() < Duration::from_secs(15),
+            "{:?}",
+            asked.elapsed()
+        );
+        let log = served.proxy.log();
+        let drained = log.lines().find(|line| line.contains("\"drained\""));
+        let drained = drained.expect("a line on the end");
+        assert!(drained.contains("\"complete\":true"), "{drained}");
+        drop((silent, begun));
+    });
 }

@@ -6,23 +6,32 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 
+mod floods;
+mod idling;
+
 const HOUR: Duration = Duration::from_secs(3600);
 
-fn connection(protocol: Protocol, graceful: &GracefulShutdown) -> Connection {
+fn connection(protocol: Protocol) -> Connection {
+    let (open, connection) = connection_until(protocol);
+    // For as long as the test.
+    std::mem::forget(open);
+    connection
+}
+
+/// A connection that is to end when what comes with it is dropped.
+fn connection_until(protocol: Protocol) -> (watch::Sender<()>, Connection) {
     let limits = ConnectionLimits {
         header_timeout: Duration::from_secs(10),
         connections: 1,
     };
     let (open, accepting) = watch::channel(());
-    // For as long as the test.
-    std::mem::forget(open);
-    Connection {
+    let connection = Connection {
         tls: None,
         limits,
-        watcher: graceful.watcher(),
         accepting,
         protocol,
-    }
+    };
+    (open, connection)
 }
 
 /// Serves one connection, and gives its other end.
@@ -40,8 +49,7 @@ where
     let client = client.await.expect("connected");
     let (stream, _) = listener.accept().await.expect("accepted");
     tokio::spawn(async move {
-        let graceful = GracefulShutdown::new();
-        let connection = connection(protocol, &graceful);
+        let connection = connection(protocol);
         connection.serve(Counted::new(stream, ()), service).await;
     });
     client
@@ -143,8 +151,7 @@ async fn what_a_caller_does_not_take_is_not_read_ahead() {
         });
         let (mut near, far) = tokio::io::duplex(PIECE);
         tokio::spawn(async move {
-            let graceful = GracefulShutdown::new();
-            let connection = connection(Protocol::REQUESTS, &graceful);
+            let connection = connection(Protocol::REQUESTS);
             connection.serve_http(far, Spoken::Http1, service).await;
         });
         let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
