@@ -1,6 +1,7 @@
 //! The form of a POST, read whole within its bounds. Everything that could make Prometheus or us read another is
 //! refused.
 
+use std::io::ErrorKind;
 use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -120,9 +121,20 @@ impl FormLayer {
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
                 Err(RequestError::BodyTooLarge { limit })
             }
+            Ok(Err(error)) if is_malformed(&*error) => Err(RequestError::BodyMalformed),
             Ok(Err(_)) | Err(_) => Err(RequestError::BodyBroken),
         }
     }
+}
+
+/// Whether a body came that cannot be read, other than one that did not come to its end. hyper tells it by the kind of
+/// the error below its own.
+fn is_malformed(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.any(|cause| {
+        let io = cause.downcast_ref::<std::io::Error>();
+        io.is_some_and(|io| matches!(io.kind(), ErrorKind::InvalidInput | ErrorKind::InvalidData))
+    })
 }
 
 fn is_form(headers: &HeaderMap) -> bool {

@@ -13,7 +13,7 @@ use super::answer::{self, Begun, Patience};
 use super::choice::choose::Wanted;
 use super::choice::failover::{Failover, Outcome};
 use super::configuration::Upstream;
-use super::connect::READY;
+use super::connect::{MAX_PROBE_BYTES, PROBE_BODY_WITHIN, READY};
 use super::{Affinity, Passed, UpstreamError};
 use crate::prometheus::filter::{
     AlertsFilter, Filter, Limits, MetadataFilter, MetricNamesReader, RulesFilter, WarningsFilter,
@@ -205,10 +205,15 @@ impl UpstreamClient {
             let request = (self.upstream).request(&authority, asked, [], Bytes::new());
             async move {
                 match self.client.send(&authority, &request).await {
-                    Ok(answer) if answer.head.status.is_server_error() => {
-                        Err(UpstreamError::Unusable("a server error"))
+                    Ok(answer) => {
+                        let failed = answer.head.status.is_server_error();
+                        answer
+                            .body
+                            .discard(MAX_PROBE_BYTES, PROBE_BODY_WITHIN)
+                            .await;
+                        let error = UpstreamError::Unusable("a server error");
+                        if failed { Err(error) } else { Ok(()) }
                     }
-                    Ok(_) => Ok(()),
                     Err(_) => Err(UpstreamError::Connect),
                 }
             }

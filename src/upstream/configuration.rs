@@ -272,3 +272,19 @@ fn bearer(content: &[u8]) -> Result<HeaderValue, TokenError> {
     value.set_sensitive(true);
     Ok(value)
 }
+
+/// The upstream at a URL, as it is without any other key.
+#[cfg(test)]
+pub(super) fn at(url: &str) -> Arc<Upstream> {
+    let document = format!("upstreams:\n  - url: {url}\n");
+    let config = config::Config::parse(&document, std::iter::empty()).expect("a configuration");
+    let nowhere = kube::Config::new("http://127.0.0.1:1".parse().expect("a URL"));
+    let cluster = kube::Client::try_from(nowhere).expect("a client");
+    Upstream::new(
+        &config.upstreams[0],
+        &Handle::current(),
+        &cluster,
+        &UpstreamsMetrics::default(),
+    )
+    .expect("an upstream")
+}

@@ -18,7 +18,7 @@ pub mod body;
 mod choice;
 mod client;
 mod configuration;
-mod connect;
+pub(crate) mod connect;
 mod discovery;
 mod headers;
 pub mod http1;

@@ -27,6 +27,7 @@ use tower::{BoxError, Service};
 use crate::cluster::goaway;
 use crate::gateway::body::GatewayBody;
 use crate::gateway::sent::Sent;
+use crate::upstream::connect::notice_loss;
 
 /// Streams that one HTTP/2 connection is given. A server says how many it takes, and one more would wait for
 /// another's end, which for watches means half an hour. 100 is the least that RFC 9113 recommends to allow, and
@@ -45,9 +46,10 @@ const MAX_HEADER_BYTES: u32 = 256 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Silence after which a connection is asked for a sign of life, and how long that may take. Watches and
-/// tunnels are silent for long; nothing else tells that a connection is gone.
-const PING_INTERVAL: Duration = Duration::from_secs(30);
-const PING_TIMEOUT: Duration = Duration::from_secs(15);
+/// tunnels are silent for long; nothing else tells that a connection is gone, through a load balancer too. A node that
+/// is lost is noticed within 30 s.
+const PING_INTERVAL: Duration = Duration::from_secs(15);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a connection that nobody uses is kept: less than the 2 minutes after which an API server ends it.
 const POOL_IDLE: Duration = Duration::from_secs(90);
@@ -286,9 +288,7 @@ impl Connector {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
-        http.set_keepalive(Some(PING_INTERVAL));
-        http.set_keepalive_interval(Some(PING_TIMEOUT));
-        http.set_keepalive_retries(Some(3));
+        notice_loss(&mut http);
         let builder = HttpsConnectorBuilder::new()
             .with_tls_config(server.tls.clone())
             .https_or_http();

@@ -130,6 +130,11 @@ pub enum RequestError {
     /// The body did not come, or not in time.
     #[error("the body did not arrive")]
     BodyBroken,
+    /// The body's chunks are none.
+    #[error(
+        "the body is malformed: send it with its Content-Length, or in chunks as HTTP/1.1 defines them"
+    )]
+    BodyMalformed,
     /// A body with GET or HEAD.
     #[error(
         "a request with this method has no body: send the parameters in the URL, or use POST with a form"
@@ -159,6 +164,7 @@ impl RequestError {
             | Self::Form(_)
             | Self::Duplicate { .. }
             | Self::NoQuery
+            | Self::BodyMalformed
             | Self::QueryTooLong { .. }
             | Self::TooLong { .. }
             | Self::TooManySelectors

@@ -154,6 +154,8 @@ where
             if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) {
                 this.timer = None;
                 return Poll::Ready(match frame {
+                    // Also for one that always has something, which no timer is made for.
+                    Some(Ok(_)) if Instant::now() >= this.deadline => Some(Err(BodyError::TooLong)),
                     Some(Ok(frame)) if frame.is_data() => Some(Ok(frame)),
                     Some(Ok(_trailers)) => continue,
                     Some(Err(error)) => Some(Err(BodyError::Broken(error))),

@@ -143,3 +143,31 @@ async fn h26_gzip_is_unfolded_piece_by_piece_before_a_filter() {
         Err(BodyError::Compression(_))
     ));
 }
+
+#[tokio::test(start_paused = true)]
+async fn h34_a_body_that_always_has_something_ends_at_its_deadline() {
+    /// Gives data for ever, a piece each second, and never says that it has none.
+    struct Endless;
+    impl Body for Endless {
+        type Data = Bytes;
+        type Error = http1::Error;
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, http1::Error>>> {
+            Poll::Ready(data("[").map(Ok))
+        }
+    }
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let mut body = Timed::new(Endless, Duration::from_secs(5), deadline);
+    let mut pieces = 0;
+    let error = loop {
+        match body.frame().await.expect("no end") {
+            Ok(_) => pieces += 1,
+            Err(error) => break error,
+        }
+        tokio::time::advance(Duration::from_secs(1)).await;
+    };
+    assert!(matches!(error, BodyError::TooLong), "{error}");
+    assert_eq!(pieces, 10);
+}

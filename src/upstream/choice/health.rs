@@ -15,7 +15,7 @@ use crate::upstream::choice::affinity::mix;
 use crate::upstream::choice::endpoint::{Endpoint, Found};
 use crate::upstream::choice::load::{Load, Reader};
 use crate::upstream::configuration::Upstream;
-use crate::upstream::connect::READY;
+use crate::upstream::connect::{MAX_PROBE_BYTES, PROBE_BODY_WITHIN, READY};
 use crate::upstream::http1::{self, Answer};
 
 /// How often each endpoint is probed, and by what part of that earlier or later by chance, so that the probes of
@@ -26,8 +26,13 @@ const JITTER: f64 = 0.2;
 /// How often while it is not well: its callers wait for it to come back.
 const INTERVAL_UNHEALTHY: Duration = Duration::from_secs(1);
 
-/// At least this long between two probes, however many requests ask for one.
-const PAUSE: Duration = Duration::from_millis(250);
+/// At least this long between two probes, however many requests ask for one. They ask most while it is slow, and so do
+/// those of the other replicas.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// At least this long between two readings of its metrics, which cost it more than a probe: what the earliest regular
+/// probe is away from the last.
+const BETWEEN_METRICS: Duration = Duration::from_millis(4_500);
 
 /// How long `/-/ready` may take. Prometheus answers it at once, whatever its queries do, unless it has no
 /// processor left or hangs.
@@ -57,8 +62,18 @@ impl Prober {
         for _ in endpoint.addresses() {
             let asked = self.ask(endpoint.authority(), READY);
             return match tokio::time::timeout(READY_WITHIN, asked).await {
-                Ok(Ok(answer)) if answer.head.status.is_server_error() => Found::NotReady,
-                Ok(Ok(_)) => Found::Ready,
+                Ok(Ok(answer)) => {
+                    let failed = answer.head.status.is_server_error();
+                    answer
+                        .body
+                        .discard(MAX_PROBE_BYTES, PROBE_BODY_WITHIN)
+                        .await;
+                    if failed {
+                        Found::NotReady
+                    } else {
+                        Found::Ready
+                    }
+                }
                 Ok(Err(http1::Error::Connect(_))) => {
                     endpoint.next_address();
                     continue;
@@ -73,6 +88,10 @@ impl Prober {
         let read = async {
             let answer = self.ask(endpoint.authority(), METRICS).await.ok()?;
             if answer.head.status != StatusCode::OK {
+                answer
+                    .body
+                    .discard(MAX_PROBE_BYTES, PROBE_BODY_WITHIN)
+                    .await;
                 return None;
             }
             let mut body = Limited::new(answer.body, MAX_METRICS_BYTES);
@@ -96,6 +115,7 @@ impl Prober {
     /// Probes one endpoint for ever.
     async fn watch(&self, endpoint: &Endpoint) {
         let mut chance = endpoint.hash();
+        let mut read = None;
         loop {
             let begun = Instant::now();
             let before = endpoint.found();
@@ -105,7 +125,9 @@ impl Prober {
                 let (upstream, name) = (self.upstream.name(), endpoint.name());
                 tracing::info!(upstream, endpoint = name, now = ?found, "an endpoint changed");
             }
-            if found == Found::Ready {
+            let is_due = |read: Instant| read.elapsed() >= BETWEEN_METRICS;
+            if found == Found::Ready && read.is_none_or(is_due) {
+                read = Some(Instant::now());
                 // One reading that fails is no reason to forget the last.
                 if let Some(load) = self.load(endpoint).await {
                     endpoint.observe_load(&load);
@@ -169,5 +191,43 @@ impl Probes {
 impl Drop for Probe {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use standins::prometheus::Scripted;
+
+    use super::*;
+    use crate::upstream::configuration;
+
+    #[tokio::test]
+    async fn d11_however_many_suspect_a_prometheus_it_is_probed_each_second_over_one_connection() {
+        let answer = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok\n";
+        let prometheus = Scripted::answering(answer).await.expect("an upstream");
+        let prober = Prober::new(configuration::at(&prometheus.url()));
+        let endpoint = prober.upstream.endpoints().now()[0].clone();
+        let begun = Instant::now();
+        let suspecting = async {
+            while begun.elapsed() < Duration::from_millis(3_500) {
+                endpoint.suspect();
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::select! {
+            () = prober.watch(&endpoint) => {}
+            () = suspecting => {}
+        }
+        let took = begun.elapsed();
+        let connections = prometheus.connections();
+        assert_eq!(connections.len(), 1);
+        let asked = String::from_utf8_lossy(&connections[0].received);
+        let count = |target: &str| asked.matches(&format!("GET {target} ")).count();
+        let most = |every: Duration| 1 + (took.as_millis() / every.as_millis()) as usize;
+        assert!(
+            (1..=most(BETWEEN_METRICS)).contains(&count(METRICS)),
+            "{took:?}"
+        );
+        assert!((2..=most(PAUSE)).contains(&count(READY)), "{took:?}");
     }
 }

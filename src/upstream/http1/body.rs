@@ -1,11 +1,13 @@
 //! The body of an answer. It holds the connection: who drops it early closes that, and so ends the query.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 
 use super::connection::Connection;
 use super::framing::{Framing, Next};
@@ -30,6 +32,22 @@ impl Body {
         };
         body.end_if_ended();
         body
+    }
+
+    /// Reads the rest, up to `limit` bytes and for as long as `patience`, so that the connection can be used again.
+    pub async fn discard(mut self, limit: usize, patience: Duration) {
+        let mut left = limit;
+        let reading = poll_fn(|context| {
+            while let Some(Ok(frame)) = ready!(Pin::new(&mut self).poll_frame(context)) {
+                let length = frame.data_ref().map_or(0, Bytes::len);
+                match left.checked_sub(length) {
+                    Some(rest) => left = rest,
+                    None => break,
+                }
+            }
+            Poll::Ready(())
+        });
+        let _ = tokio::time::timeout(patience, reading).await;
     }
 
     /// Lets go of the connection as soon as nothing more is to come on it.

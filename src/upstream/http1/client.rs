@@ -17,6 +17,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// For how many looks an unused connection is kept: 90 s. Below the five minutes of Prometheus itself.
 const KEPT_FOR: u32 = 6;
 
+/// How many unused connections a client keeps, to all of its endpoints together. One more takes the place of that which
+/// was unused for longest.
+const MAX_KEPT: usize = 512;
+
 /// Opens streams.
 pub trait Connect: Send + Sync {
     /// To this host and port.
@@ -149,6 +153,10 @@ impl Idle {
             };
             runtime.spawn(look_after(Arc::downgrade(&self)));
             state.looked_after = true;
+        }
+        if state.kept.len() >= MAX_KEPT {
+            let oldest = (0..state.kept.len()).max_by_key(|&index| state.kept[index].looks);
+            oldest.map(|oldest| state.kept.swap_remove(oldest));
         }
         state.kept.push(Kept {
             connection,

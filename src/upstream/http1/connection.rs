@@ -20,6 +20,9 @@ const READ_BYTES: usize = 10 * 1024;
 /// The longest head that is taken. Prometheus' have some hundred bytes.
 const MAX_HEAD_BYTES: usize = 10 * 1024;
 
+/// The most heads that may come before the answer's own, such as 103. Prometheus sends none.
+const MAX_INTERIM_HEADS: usize = 16;
+
 /// A stream, and what was read from it and not yet given out: nothing between two answers. It is boxed wherever it is
 /// kept, and so moved as a pointer.
 #[derive(Debug)]
@@ -77,6 +80,7 @@ impl Connection {
             begun: false,
         };
         let mut sent = false;
+        let mut interim = 0;
         poll_fn(|context| {
             if !sent {
                 match sending.poll(&mut self.stream, context) {
@@ -94,7 +98,7 @@ impl Connection {
                     let ended = io::ErrorKind::UnexpectedEof.into();
                     return Poll::Ready(Err(Error::Broken(ended).into()));
                 }
-                if let Some(mut begun) = self.head(request.bodiless)? {
+                if let Some(mut begun) = self.head(request.bodiless, &mut interim)? {
                     begun.lasting &= sent;
                     return Poll::Ready(Ok(begun));
                 }
@@ -103,8 +107,8 @@ impl Connection {
         .await
     }
 
-    /// The head of the answer, if all of it is there.
-    fn head(&mut self, bodiless: bool) -> Result<Option<Begun>, Error> {
+    /// The head of the answer, if all of it is there, behind `interim` others.
+    fn head(&mut self, bodiless: bool, interim: &mut usize) -> Result<Option<Begun>, Error> {
         while let Some((length, parsed)) = head::parse(&self.buffer, bodiless)? {
             self.buffer.advance(length);
             if let Parsed::Final {
@@ -118,6 +122,10 @@ impl Connection {
                     framing,
                     lasting,
                 }));
+            }
+            *interim += 1;
+            if *interim > MAX_INTERIM_HEADS {
+                return Err(Error::Malformed("too many heads before the answer's"));
             }
         }
         if self.buffer.len() >= MAX_HEAD_BYTES {

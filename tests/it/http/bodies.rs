@@ -148,3 +148,37 @@ fn h11_without_a_token_no_body_is_read() {
         assert!(cluster.proxy.memory_kib("VmHWM") < 60 * 1024);
     });
 }
+
+#[test]
+fn h06_malformed_chunks_are_a_400_that_says_so() {
+    run(async {
+        let cluster = Cluster::start().await;
+        let head = head(TEAM_A, "Transfer-Encoding: chunked");
+        for body in [
+            "zz\r\nquery=up\r\n0\r\n\r\n",
+            "8\r\nquery=upp\r\n0\r\n\r\n",
+            "-8\r\nquery=up\r\n0\r\n\r\n",
+            "8\nquery=up\n0\n\n",
+            " 8\r\nquery=up\r\n0\r\n\r\n",
+            "fffffffffffffffffff\r\nquery=up",
+            "8\r\nquery=up\r\n\r\n",
+        ] {
+            let mut stream = TcpStream::connect(cluster.proxy.service())
+                .await
+                .expect("connected");
+            let request = format!("{head}{body}");
+            stream.write_all(request.as_bytes()).await.expect("written");
+            let mut answer = String::new();
+            let reading = stream.read_to_string(&mut answer);
+            let read = tokio::time::timeout(Duration::from_secs(10), reading).await;
+            assert!(read.is_ok(), "{body:?}: closed after the answer");
+            assert!(answer.starts_with("HTTP/1.1 400"), "{body:?}: {answer}");
+            assert!(
+                answer.contains("the body is malformed"),
+                "{body:?}: {answer}"
+            );
+            assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{body:?}: {answer}");
+        }
+        assert_eq!(cluster.forwarded().len(), 0);
+    });
+}

@@ -381,3 +381,71 @@ async fn a_request_goes_out_anew_only_if_a_kept_connection_took_nothing_of_it() 
     };
     tokio::join!(serving, asking);
 }
+
+#[tokio::test]
+async fn h34_heads_before_the_answers_have_an_end() {
+    let early = "HTTP/1.1 103 Early Hints\r\n\r\n";
+    for (count, accepted) in [(16, true), (17, false), (1_000_000, false)] {
+        let (client, mut connections) = client();
+        let asking = tokio::spawn(async move { ask(&client).await.map(|_| ()) });
+        let mut stream = connections.recv().await.expect("opened");
+        serve(&mut stream, "").await;
+        for _ in 0..count {
+            if stream.write_all(early.as_bytes()).await.is_err() {
+                break;
+            }
+        }
+        let _ = stream.write_all(OK.as_bytes()).await;
+        let asked = asking.await.expect("no panic");
+        assert_eq!(asked.is_ok(), accepted, "{count}: {asked:?}");
+    }
+}
+
+#[tokio::test]
+async fn no_more_unused_connections_are_kept_than_the_bound() {
+    const KEPT: usize = 512;
+    let (client, mut connections) = client();
+    let mut streams = Vec::new();
+    let mut answers = Vec::new();
+    for _ in 0..KEPT + 10 {
+        let (answer, stream) = tokio::join!(ask(&client), async {
+            let mut stream = connections.recv().await.expect("opened");
+            serve(&mut stream, OK).await;
+            stream
+        });
+        answers.push(answer.expect("an answer"));
+        streams.push(stream);
+    }
+    for answer in answers {
+        text(answer).await.expect("whole");
+    }
+    let closed = |stream: &mut DuplexStream| {
+        let read = stream.read_u8().now_or_never();
+        matches!(read, Some(Err(_)))
+    };
+    let closed = streams
+        .iter_mut()
+        .filter_map(|stream| closed(stream).then_some(()));
+    assert_eq!(closed.count(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_discarded_gives_its_connection_back_unless_it_is_too_long_or_slow() {
+    for (answer, kept) in [
+        (OK, true),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nlong!", false),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no", false),
+    ] {
+        let (client, mut connections) = client();
+        let serving = async {
+            let mut stream = connections.recv().await.expect("opened");
+            serve(&mut stream, answer).await;
+            stream
+        };
+        let (mut stream, asked) = tokio::join!(serving, ask(&client));
+        let body = asked.expect("an answer").body;
+        body.discard(4, Duration::from_secs(1)).await;
+        let closed = matches!(stream.read_u8().now_or_never(), Some(Err(_)));
+        assert_eq!(closed, !kept, "{answer}");
+    }
+}
