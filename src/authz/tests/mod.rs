@@ -1,0 +1,383 @@
+use http::Method;
+
+use super::*;
+use crate::cluster::Unavailable;
+use crate::cluster::mock::MockCluster;
+use crate::prometheus::{RequestLimits, Target};
+use crate::upstream::request::restrict;
+
+mod reviews;
+
+const LIMITS: RequestLimits = RequestLimits {
+    max_query_bytes: 4096,
+    max_range: None,
+    max_points: None,
+};
+
+const LIFETIMES: Lifetimes = Lifetimes {
+    allowed: Duration::from_secs(60),
+    denied: Duration::from_secs(10),
+    stale: Duration::from_secs(600),
+    capacity: 10_000,
+};
+
+fn attributes(resource: &str) -> ResourceAttributes {
+    ResourceAttributes {
+        verb: "get".to_owned(),
+        group: "metrics.k8s.io".to_owned(),
+        resource: resource.to_owned(),
+        subresource: String::new(),
+    }
+}
+
+fn namespace(name: &str) -> Namespace {
+    Namespace::parse(name).expect(name)
+}
+
+fn policy() -> Policy {
+    Policy {
+        attributes: attributes("pods"),
+        namespace_label: "namespace".to_owned(),
+        metric_rules: vec![
+            MetricRule {
+                metrics: vec![MetricPattern::Prefix("keda_".to_owned())],
+                rule: MetricAccess::Label("exported_namespace".to_owned()),
+            },
+            MetricRule {
+                metrics: vec![MetricPattern::Exact("karpenter_nodes".to_owned())],
+                rule: MetricAccess::Cluster(attributes("nodes")),
+            },
+        ],
+        query_limits: promql::Limits::default(),
+        max_namespaces: 500,
+        patience: Duration::from_secs(10),
+    }
+}
+
+struct World {
+    cluster: Arc<MockCluster>,
+    namespaces: ClusterNamespaces,
+    authorizer: Authorizer,
+    alice: Caller,
+}
+
+/// Allows by the user's name and the namespace, "" standing for the whole cluster.
+fn world(allowed: impl Fn(&str, &str) -> bool + Send + Sync + 'static) -> World {
+    let names = ["team-a", "team-b", "victim"].map(str::to_owned);
+    world_of(MockCluster::allowing(allowed), names)
+}
+
+fn world_of(cluster: MockCluster, names: impl IntoIterator<Item = String>) -> World {
+    let cluster = Arc::new(cluster);
+    let namespaces = ClusterNamespaces::default();
+    namespaces.publish(names.into_iter().map(|name| namespace(&name)).collect());
+    let authorizer = Authorizer::new(
+        policy(),
+        LIFETIMES,
+        cluster.clone(),
+        namespaces.clone(),
+        &ReviewsMetrics::default(),
+    );
+    World {
+        cluster,
+        namespaces,
+        authorizer,
+        alice: alice(),
+    }
+}
+
+fn alice_in_team_a() -> World {
+    world(|user, namespace| user == "alice" && namespace == "team-a")
+}
+
+fn alice() -> Caller {
+    Caller::assumed("alice", &["system:authenticated".to_owned()])
+}
+
+fn request(path: &str, pairs: &[(&str, &str)]) -> PrometheusRequest {
+    let query = form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(pairs)
+        .finish();
+    let target = Target::find(path, &Method::GET).expect(path);
+    target.read(&query, b"", &[], &LIMITS).expect("a request")
+}
+
+impl World {
+    /// The parameters that would be sent, decoded.
+    async fn sent(
+        &self,
+        path: &str,
+        pairs: &[(&str, &str)],
+    ) -> Result<Vec<(String, String)>, AuthorizationError> {
+        let request = request(path, pairs);
+        let permit = self.authorizer.permit(&self.alice, &request).await?;
+        let sent = restrict(&permit, &Method::GET, None)?;
+        let query = sent.target().split_once('?').map_or("", |(_, query)| query);
+        Ok(form_urlencoded::parse(query.as_bytes())
+            .into_owned()
+            .collect())
+    }
+
+    /// The query that would be sent.
+    async fn query(&self, expression: &str) -> Result<String, AuthorizationError> {
+        let sent = self.sent("/api/v1/query", &[("query", expression)]).await?;
+        let query = sent.into_iter().find(|(name, _)| name == "query");
+        Ok(query.expect("a query").1)
+    }
+
+    fn asked(&self) -> Vec<String> {
+        let reviews = self.cluster.access_reviews.lock().expect("not poisoned");
+        let namespace = |spec: &k8s_openapi::api::authorization::v1::SubjectAccessReviewSpec| {
+            let attributes = spec.resource_attributes.clone().unwrap_or_default();
+            attributes.namespace.unwrap_or_default()
+        };
+        reviews.iter().map(namespace).collect()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_sees_everything_sends_the_query_as_it_is() {
+    let world = world(|_, namespace| namespace.is_empty());
+    let query = "sum(up)  # a comment";
+    assert_eq!(world.query(query).await.expect("a permit"), query);
+    assert_eq!(world.asked(), [""]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn q44_limits_hold_for_those_who_see_everything_too() {
+    let world = world(|_, _| true);
+    let deep = format!("{}up{}", "(".repeat(300), ")".repeat(300));
+    assert!(matches!(
+        world.query(&deep).await,
+        Err(AuthorizationError::Query { .. })
+    ));
+    let refused = world.sent("/api/v1/series", &[("match[]", &deep)]).await;
+    assert!(matches!(refused, Err(AuthorizationError::Query { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn k06_what_a_matcher_does_not_name_is_confined_to_what_is_readable() {
+    let world = alice_in_team_a();
+    for (query, sent) in [
+        ("up", r#"up{namespace="team-a"}"#),
+        (
+            r#"up{namespace!="x"}"#,
+            r#"up{namespace!="x", namespace="team-a"}"#,
+        ),
+        (
+            r#"up{namespace=~".*"}"#,
+            r#"up{namespace=~".*", namespace="team-a"}"#,
+        ),
+        (
+            r#"up{namespace=""}"#,
+            r#"up{namespace="", namespace="team-a"}"#,
+        ),
+        (
+            r#"{__name__=~".+"}"#,
+            r#"{__name__=~".+", namespace="team-a"}"#,
+        ),
+    ] {
+        assert_eq!(world.query(query).await.expect("a permit"), sent);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_named_and_denied_is_narrowed_or_refused_with_its_name() {
+    let world = alice_in_team_a();
+    let narrowed = world.query(r#"up{namespace=~"team-a|team-b"}"#).await;
+    let expected = r#"up{namespace=~"team-a|team-b", namespace="team-a"}"#;
+    assert_eq!(narrowed.expect("a permit"), expected);
+    let request = request(
+        "/api/v1/query",
+        &[("query", r#"up{namespace=~"team-a|team-b"}"#)],
+    );
+    let permit = world
+        .authorizer
+        .permit(&world.alice, &request)
+        .await
+        .expect("a permit");
+    assert!(
+        permit.warnings()[0].contains("namespace team-b"),
+        "{:?}",
+        permit.warnings()
+    );
+    let refused = world
+        .query(r#"up{namespace="team-b"}"#)
+        .await
+        .expect_err("no permit");
+    let message = refused.to_string();
+    assert!(
+        message.contains("namespace team-b") && message.contains("get pods.metrics.k8s.io"),
+        "{message}"
+    );
+    let half = world
+        .query(r#"up{namespace="team-a"} + up{namespace="team-b"}"#)
+        .await;
+    assert!(matches!(half, Err(AuthorizationError::Namespaces { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn q08_whoever_sees_nothing_gets_no_query_at_all() {
+    let world = world(|_, _| false);
+    for query in ["up", "vector(1)", r#"up{namespace=""}"#] {
+        let refused = world.query(query).await;
+        assert!(
+            matches!(refused, Err(AuthorizationError::Nothing { .. })),
+            "{query}: {refused:?}"
+        );
+    }
+    for path in [
+        "/api/v1/labels",
+        "/api/v1/rules",
+        "/api/v1/metadata",
+        "/-/healthy",
+        "/api/v1/status/buildinfo",
+    ] {
+        let refused = world.sent(path, &[]).await;
+        assert!(
+            matches!(refused, Err(AuthorizationError::Nothing { .. })),
+            "{path}: {refused:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rules_by_metric_choose_the_label_or_open_the_metric() {
+    let keda = alice_in_team_a();
+    let sent = keda.query("keda_scaler_active").await.expect("a permit");
+    assert_eq!(sent, r#"keda_scaler_active{exported_namespace="team-a"}"#);
+    let chosen = keda
+        .query(r#"{__name__=~"keda_scaler_active"}"#)
+        .await
+        .expect("a permit");
+    assert!(chosen.contains(r#", namespace="team-a""#), "{chosen}");
+    let closed = keda.query("karpenter_nodes").await.expect("a permit");
+    assert_eq!(closed, r#"karpenter_nodes{namespace="team-a"}"#);
+
+    let opened = MockCluster::new(
+        |_| Err(Unavailable::Malformed),
+        |spec| {
+            let attributes = spec.resource_attributes.clone().unwrap_or_default();
+            let nodes =
+                attributes.resource.as_deref() == Some("nodes") && attributes.namespace.is_none();
+            let allowed = nodes || attributes.namespace.as_deref() == Some("team-a");
+            Ok(
+                k8s_openapi::api::authorization::v1::SubjectAccessReviewStatus {
+                    allowed,
+                    ..Default::default()
+                },
+            )
+        },
+    );
+    let world = world_of(opened, ["team-a", "team-b", "victim"].map(str::to_owned));
+    assert_eq!(
+        world.query("karpenter_nodes").await.expect("a permit"),
+        "karpenter_nodes"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn q16_q17_every_selector_is_restricted_and_one_is_added_where_there_is_none() {
+    let world = alice_in_team_a();
+    let sent = world
+        .sent(
+            "/api/v1/series",
+            &[("match[]", "up"), ("match[]", r#"{job="x"}"#)],
+        )
+        .await;
+    let expected = [
+        r#"up{namespace="team-a"}"#,
+        r#"{job="x", namespace="team-a"}"#,
+    ];
+    let sent: Vec<_> = sent
+        .expect("a permit")
+        .into_iter()
+        .map(|(_, value)| value)
+        .collect();
+    assert_eq!(sent, expected);
+    for path in [
+        "/api/v1/labels",
+        "/api/v1/label/pod/values",
+        "/api/v1/series",
+        "/federate",
+    ] {
+        let sent = world.sent(path, &[]).await.expect("a permit");
+        assert_eq!(
+            sent,
+            [("match[]".to_owned(), r#"{namespace="team-a"}"#.to_owned())],
+            "{path}"
+        );
+    }
+    let one_is_bad = world
+        .sent(
+            "/api/v1/series",
+            &[("match[]", "up"), ("match[]", "up or up")],
+        )
+        .await;
+    assert!(matches!(one_is_bad, Err(AuthorizationError::Query { .. })));
+    let one_is_denied = world
+        .sent(
+            "/api/v1/series",
+            &[("match[]", "up"), ("match[]", r#"up{namespace="victim"}"#)],
+        )
+        .await;
+    assert!(matches!(
+        one_is_denied,
+        Err(AuthorizationError::Namespaces { .. })
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_names_no_namespace_is_for_those_who_see_everything() {
+    let world = alice_in_team_a();
+    for path in [
+        "/api/v1/targets",
+        "/api/v1/targets/metadata",
+        "/api/v1/status/tsdb",
+        "/api/v1/status/runtimeinfo",
+    ] {
+        let refused = world.sent(path, &[]).await.expect_err("no permit");
+        assert!(refused.to_string().contains("whole cluster"), "{refused}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn thousands_of_names_are_sent_with_post() {
+    let world = world(|_, namespace| !namespace.is_empty());
+    world.namespaces.publish(
+        (0..5000)
+            .map(|number| namespace(&format!("namespace-{number}")))
+            .collect(),
+    );
+    let request = request("/api/v1/query", &[("query", "up"), ("time", "1")]);
+    let permit = world
+        .authorizer
+        .permit(&world.alice, &request)
+        .await
+        .expect("a permit");
+    let sent = restrict(&permit, &Method::GET, None).expect("short enough");
+    assert_eq!(
+        (sent.method(), sent.target()),
+        (&Method::POST, "/api/v1/query")
+    );
+    let form: Vec<_> = form_urlencoded::parse(&sent.form()).into_owned().collect();
+    assert!(
+        form.iter()
+            .any(|(name, value)| name == "query" && value.contains("namespace-4999"))
+    );
+    assert!(form.contains(&("time".to_owned(), "1".to_owned())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_query_that_cannot_be_read_says_where() {
+    let world = alice_in_team_a();
+    let error = world
+        .query("sum(up")
+        .await
+        .expect_err("no permit")
+        .to_string();
+    assert!(
+        error.contains("sum(up\n") && error.ends_with('^'),
+        "{error}"
+    );
+}
