@@ -24,7 +24,7 @@ use tower_http::timeout::ResponseBodyTimeoutLayer;
 pub(super) const PING_INTERVAL: Duration = Duration::from_secs(5);
 pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The same for what speaks HTTP/1.1, by the kernel: probes of a silent connection, and how long sent bytes may go
+/// The same by the kernel, for what speaks HTTP/1.1 and is upgraded: probes of a silent connection, and how long sent bytes may go
 /// without an acknowledgement. Found after 5 s and 3 times 5 s.
 const TCP_PROBES: u32 = 3;
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -32,7 +32,7 @@ const TCP_USER_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long opening a connection may take, and with the handshake of TLS. A review's own deadline does not end what
 /// has begun, so that the next one finds it open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a connection that nobody uses is kept: less than the 2 minutes after which an API server ends it.
 const POOL_IDLE: Duration = Duration::from_secs(90);
@@ -151,7 +151,8 @@ pub(super) fn connections(
     let tls = config.rustls_client_config().map_err(ConfigError::Client)?;
     let name = config.tls_server_name.clone();
     let name = name.map(ServerName::try_from).transpose();
-    let connector = Connector::new(tls, name.map_err(ConfigError::ServerName)?);
+    let name = name.map_err(ConfigError::ServerName)?;
+    let connector = Connector::new(tls, name, CONNECT_TIMEOUT, Versions::All);
     Ok(Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
@@ -164,16 +165,31 @@ pub(super) fn connections(
         .build(connector))
 }
 
-/// Opens connections to the API server.
+/// Opens connections to the API server. Nothing of it is bounded in time but the opening.
 #[derive(Clone, Debug)]
-pub(super) struct Connector(hyper_rustls::HttpsConnector<HttpConnector>);
+pub(crate) struct Connector(hyper_rustls::HttpsConnector<HttpConnector>);
+
+/// What a connection may speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Versions {
+    /// HTTP/2 where the API server speaks it.
+    All,
+    /// HTTP/1.1, for upgrades.
+    Http1,
+}
 
 impl Connector {
-    fn new(tls: ClientConfig, server_name: Option<ServerName<'static>>) -> Self {
+    /// Each address may take `connect_timeout`.
+    pub(crate) fn new(
+        tls: ClientConfig,
+        server_name: Option<ServerName<'static>>,
+        connect_timeout: Duration,
+        versions: Versions,
+    ) -> Self {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
-        http.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        http.set_connect_timeout(Some(connect_timeout));
         http.set_keepalive(Some(PING_INTERVAL));
         http.set_keepalive_interval(Some(PING_TIMEOUT));
         http.set_keepalive_retries(Some(TCP_PROBES));
@@ -186,7 +202,10 @@ impl Connector {
             Some(name) => builder.with_server_name_resolver(FixedServerNameResolver::new(name)),
             None => builder,
         };
-        Self(builder.enable_all_versions().wrap_connector(http))
+        Self(match versions {
+            Versions::All => builder.enable_all_versions().wrap_connector(http),
+            Versions::Http1 => builder.enable_http1().wrap_connector(http),
+        })
     }
 }
 

@@ -21,6 +21,7 @@ mod reviews;
 pub(crate) mod scripted;
 
 pub use self::connection::{ConfigError, client_config, watch_client};
+pub(crate) use self::connection::{Connector, HANDSHAKE_TIMEOUT, Versions};
 pub use self::limiter::{Flow, Priority, ReviewClass};
 pub use self::namespaces::{ClusterNamespaces, watch_namespaces};
 pub(crate) use self::pauses::Pauses;

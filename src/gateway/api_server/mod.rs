@@ -5,29 +5,22 @@
 
 use std::error::Error as _;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, Response, Uri, Version};
 use hyper::body::Incoming;
-use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder, MaybeHttpsStream};
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{self, Client};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::client::ConfigExt;
 use kube::config::AuthInfo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
-use tower::{BoxError, Service};
 
-use crate::cluster::goaway;
+use crate::cluster::{Connector, HANDSHAKE_TIMEOUT, Versions, goaway};
 use crate::gateway::body::GatewayBody;
 use crate::gateway::sent::Sent;
-use crate::upstream::connect::notice_loss;
 
 /// Streams that one HTTP/2 connection is given. A server says how many it takes, and one more would wait for
 /// another's end, which for watches means half an hour. 100 is the least that RFC 9113 recommends to allow, and
@@ -41,9 +34,6 @@ const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS_PER_CONNECTION as u32;
 
 /// Room for the headers of an answer.
 const MAX_HEADER_BYTES: u32 = 256 * 1024;
-
-/// How long opening a connection may take, TLS included, in all its attempts.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Silence after which a connection is asked for a sign of life, and how long that may take. Watches and
 /// tunnels are silent for long; nothing else tells that a connection is gone, through a load balancer too. A node that
@@ -161,7 +151,7 @@ impl Connections {
     pub(super) fn new(server: Arc<ApiServer>) -> Self {
         let mut builder = Client::builder(TokioExecutor::new());
         builder.pool_max_idle_per_host(0);
-        let upgrades = builder.build(Connector::new(&server, false));
+        let upgrades = builder.build(connector(&server, Versions::Http1));
         Self {
             server,
             lanes: Mutex::default(),
@@ -245,7 +235,12 @@ fn client(server: &ApiServer) -> Client<Connector, Sent> {
         .http2_max_header_list_size(MAX_HEADER_BYTES)
         .http2_keep_alive_interval(PING_INTERVAL)
         .http2_keep_alive_timeout(PING_TIMEOUT)
-        .build(Connector::new(server, true))
+        .build(connector(server, Versions::All))
+}
+
+fn connector(server: &ApiServer, versions: Versions) -> Connector {
+    let (tls, name) = (server.tls.clone(), server.server_name.clone());
+    Connector::new(tls, name, HANDSHAKE_TIMEOUT, versions)
 }
 
 /// Without extensions: they are about the connection that the request came on.
@@ -277,48 +272,6 @@ fn failure(error: &legacy::Error) -> PassError {
 fn log(error: &legacy::Error) {
     let cause = error.source();
     tracing::debug!(%error, cause, "the API server did not answer");
-}
-
-/// Opens connections. Nothing of it is bounded in time but the opening.
-#[derive(Clone)]
-struct Connector(hyper_rustls::HttpsConnector<HttpConnector>);
-
-impl Connector {
-    fn new(server: &ApiServer, http2: bool) -> Self {
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        notice_loss(&mut http);
-        let builder = HttpsConnectorBuilder::new()
-            .with_tls_config(server.tls.clone())
-            .https_or_http();
-        let builder = match &server.server_name {
-            Some(name) => {
-                builder.with_server_name_resolver(FixedServerNameResolver::new(name.clone()))
-            }
-            None => builder,
-        };
-        Self(if http2 {
-            builder.enable_all_versions().wrap_connector(http)
-        } else {
-            builder.enable_http1().wrap_connector(http)
-        })
-    }
-}
-
-impl Service<Uri> for Connector {
-    type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
-    type Error = BoxError;
-    type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.0.poll_ready(context)
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let connecting = self.0.call(uri);
-        Box::pin(async move { tokio::time::timeout(CONNECT_TIMEOUT, connecting).await? })
-    }
 }
 
 #[cfg(test)]
