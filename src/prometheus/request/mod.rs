@@ -46,7 +46,9 @@ pub enum RequestError {
     #[error(transparent)]
     Path(#[from] PathError),
     /// There is no such endpoint.
-    #[error("there is no such path here; served are {}", Endpoint::paths().collect::<Vec<_>>().join(", "))]
+    #[error(
+        "there is no such path here; a part of Prometheus' API is served, such as /api/v1/query: docs/endpoints.md of prom-rbac-proxy has the list"
+    )]
     UnknownEndpoint,
     /// The endpoint does not know the method.
     #[error("the endpoint {endpoint} takes {allow} only")]
@@ -284,7 +286,12 @@ impl PrometheusRequest {
         let (name, kind) = match self.endpoint.parameter(name) {
             Some((name, kind)) => (Cow::Borrowed(name), kind),
             None if extra.iter().any(|other| other == name) => {
-                (Cow::Owned(name.to_owned()), Kind::Text)
+                let kind = if name.ends_with("[]") {
+                    Kind::Texts
+                } else {
+                    Kind::Text
+                };
+                (Cow::Owned(name.to_owned()), kind)
             }
             None => return Ok(()),
         };

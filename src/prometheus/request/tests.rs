@@ -68,6 +68,32 @@ fn e08_unknown_parameters_are_dropped_unless_configured() {
 }
 
 #[test]
+fn configured_parameters_whose_names_say_so_may_repeat() {
+    let read = |query: &str| {
+        let target = Target::find("/api/v1/query", &Method::GET)?;
+        let extra = ["storeMatch[]".to_owned(), "dedup".to_owned()];
+        target.read(query, b"", &extra, &LIMITS)
+    };
+    let request = read("query=up&storeMatch[]=a&storeMatch%5B%5D=b").expect("a request");
+    assert_eq!(
+        others(&request),
+        [("storeMatch[]", "a"), ("storeMatch[]", "b")]
+    );
+    assert!(read("query=up&dedup=true&dedup=true").is_err());
+}
+
+#[test]
+fn the_boundaries_of_time_that_clients_send_are_times() {
+    let all = "start=-292273086-05-16T16%3A47%3A06Z&end=292277025-08-18T07%3A12%3A54.999999999Z";
+    let limits = RequestLimits {
+        max_range: None,
+        ..LIMITS
+    };
+    let target = Target::find("/api/v1/series", &Method::GET).expect("an endpoint");
+    assert!(target.read(all, b"", &[], &limits).is_ok());
+}
+
+#[test]
 fn e03_selectors_of_url_and_form_are_all_kept() {
     let request =
         read("/api/v1/series", "match[]=a", "match[]=b&match%5B%5D=c").expect("a request");
