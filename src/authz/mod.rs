@@ -22,7 +22,7 @@ use crate::cluster::metrics::{Review, ReviewsMetrics};
 use crate::cluster::{Cluster, ClusterNamespaces};
 use crate::config::{MetricAccess, MetricPattern, MetricRule, ResourceAttributes};
 use crate::namespace::{Namespace, NamespaceSet};
-use crate::prometheus::{PrometheusRequest, Reads};
+use crate::prometheus::{Endpoint, PrometheusRequest, Reads};
 use crate::promql::{self, Query, Selector};
 
 #[cfg(test)]
@@ -150,10 +150,17 @@ impl Authorizer {
                     .review_named(caller, named, &mut permit.decisions)
                     .await?;
                 let (decisions, warnings) = (&mut permit.decisions, &mut permit.warnings);
-                let selections = self.selections(caller, queries, &reviewed, decisions, warnings);
+                // A Prometheus that federates asks once for all that it wants: what is denied of it is left out.
+                let partly = request.endpoint() == Endpoint::Federate && queries.len() > 1;
+                let selections =
+                    self.selections(caller, queries, partly, &reviewed, decisions, warnings);
                 Scope::Series(selections.await?)
             }
-            Reads::Rules | Reads::Alerts | Reads::Metadata => {
+            Reads::Rules
+            | Reads::Alerts
+            | Reads::Metadata
+            | Reads::Targets
+            | Reads::Alertmanagers => {
                 // Selectors of /rules are about the rules' own labels; what they let pass is filtered still.
                 self.measure(request)?;
                 Scope::Answer {
@@ -252,12 +259,14 @@ impl Authorizer {
         &self,
         caller: &Caller,
         queries: Vec<Option<Query<'r>>>,
+        partly: bool,
         reviewed: &[(Namespace, bool)],
         decisions: &mut Vec<Decision>,
         warnings: &mut Vec<String>,
     ) -> Result<Vec<Selection<'r>>, AuthorizationError> {
+        let mut denied = Vec::new();
         let mut selections = Vec::with_capacity(queries.len());
-        for query in queries {
+        'queries: for query in queries {
             let Some(query) = query else {
                 let namespaces = self.readable(caller).await?;
                 selections.push(Selection::All {
@@ -268,16 +277,31 @@ impl Authorizer {
             };
             let mut grants = Vec::with_capacity(query.selectors().len());
             for selector in query.selectors() {
-                grants.push(
-                    self.grant(caller, selector, reviewed, decisions, warnings)
-                        .await?,
-                );
+                let grant = self.grant(caller, selector, reviewed, decisions, warnings);
+                match grant.await {
+                    Err(AuthorizationError::Namespaces { namespaces, .. }) if partly => {
+                        denied.extend(namespaces);
+                        continue 'queries;
+                    }
+                    grant => grants.push(grant?),
+                }
             }
             // A query without any selector reads nothing, but is answered for callers only.
             if grants.is_empty() {
                 self.readable(caller).await?;
             }
             selections.push(Selection::Written { query, grants });
+        }
+        denied.sort_unstable();
+        denied.dedup();
+        if selections.is_empty() {
+            return Err(AuthorizationError::Namespaces {
+                attributes: self.access.attributes.clone(),
+                namespaces: denied,
+            });
+        }
+        if !denied.is_empty() {
+            remember(warnings, self.left_out(&denied));
         }
         Ok(selections)
     }
@@ -349,11 +373,7 @@ impl Authorizer {
             }),
             Some(namespaces) => {
                 if !denied.is_empty() {
-                    let (names, needed) = (Names(&denied), attributes());
-                    remember(
-                        warnings,
-                        format!("series of {names} are left out: they need {needed} there"),
-                    );
+                    remember(warnings, self.left_out(&denied));
                 }
                 Ok(Grant::Namespaces {
                     label: label.clone(),
@@ -361,6 +381,11 @@ impl Authorizer {
                 })
             }
         }
+    }
+
+    fn left_out(&self, denied: &[Namespace]) -> String {
+        let (names, needed) = (Names(denied), &self.access.attributes);
+        format!("series of {names} are left out: they need {needed} there")
     }
 
     async fn readable(&self, caller: &Caller) -> Result<NamespaceSet, AuthorizationError> {

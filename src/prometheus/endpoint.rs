@@ -16,6 +16,10 @@ pub enum Reads {
     Alerts,
     /// Types and help texts by metric name.
     Metadata,
+    /// Scrape targets.
+    Targets,
+    /// Alertmanagers, which are the cluster's: others are told of none.
+    Alertmanagers,
     /// Nothing of any series.
     NoSeries,
     /// Things of the whole cluster that name no namespace.
@@ -152,7 +156,9 @@ endpoints! {
     Metadata = "metadata", "/api/v1/metadata", Get, Metadata,
         [("metric", Text), LIMIT, ("limit_per_metric", Text)];
     /// Scrape targets.
-    Targets = "targets", "/api/v1/targets", Get, Cluster, [("state", Text), ("scrapePool", Text)];
+    Targets = "targets", "/api/v1/targets", Get, Targets, [("state", Text), ("scrapePool", Text)];
+    /// Alertmanagers.
+    Alertmanagers = "alertmanagers", "/api/v1/alertmanagers", Get, Alertmanagers, [];
     /// Metadata of scrape targets.
     TargetsMetadata = "targets_metadata", "/api/v1/targets/metadata", Get, Cluster,
         [("match_target", Text), ("metric", Text), LIMIT];
@@ -160,6 +166,10 @@ endpoints! {
     BuildInfo = "status_buildinfo", "/api/v1/status/buildinfo", Get, NoSeries, [];
     /// The state of the process.
     RuntimeInfo = "status_runtimeinfo", "/api/v1/status/runtimeinfo", Get, Cluster, [];
+    /// The configuration, without its secrets.
+    ConfigStatus = "status_config", "/api/v1/status/config", Get, Cluster, [];
+    /// The flags that it was started with.
+    FlagsStatus = "status_flags", "/api/v1/status/flags", Get, Cluster, [];
     /// Statistics of the storage.
     TsdbStatus = "status_tsdb", "/api/v1/status/tsdb", Get, Cluster, [LIMIT];
     /// A query, formatted.
@@ -225,11 +235,6 @@ impl Endpoint {
         }
     }
 
-    /// The paths of all endpoints, for messages.
-    pub fn paths() -> impl Iterator<Item = &'static str> {
-        Self::ROWS.iter().map(|row| row.path)
-    }
-
     fn row(self) -> &'static Row {
         &Self::ROWS[self as usize]
     }
@@ -262,9 +267,8 @@ mod tests {
             "/-/quit",
             "/-/reload",
             "/debug/pprof/heap",
-            "/api/v1/status/config",
-            "/api/v1/status/flags",
-            "/api/v1/alertmanagers",
+            "/api/v1/status/walreplay",
+            "/api/v1/notifications",
             "/api/v1/query/",
             "/api/v1/QUERY",
             "/api/v1/%71uery",

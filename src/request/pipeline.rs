@@ -79,7 +79,7 @@ impl Pipeline {
 
 /// What goes on of the caller's headers, and which trace the request belongs to.
 fn passed(request: &UpstreamRequest, headers: &HeaderMap, record: &mut Record) -> Passed {
-    let mut passed = Passed::from_caller(headers);
+    let mut passed = Passed::from_caller(request.endpoint(), headers);
     if let Some(span) = record.span() {
         passed.within(&span.sends(request.method()), span.is_of_caller());
     }

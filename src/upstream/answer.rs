@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::UpstreamError;
 use super::choice::failover::Outcome;
-use super::headers;
+use super::{headers, media};
 use crate::prometheus::filter::{self, Filter};
 use crate::prometheus::{Endpoint, envelope};
 use crate::upstream::body::{Filtered, ResponseBody, Timed};
@@ -37,14 +37,15 @@ pub(super) fn judge(endpoint: Endpoint, answer: Answer) -> Outcome<Answer> {
     if answer.head.encoding == Encoding::Unknown {
         unusable("an unknown compression")
     } else if status.is_success() {
-        if is_expected(endpoint, content_type) {
+        let empty = status == StatusCode::NO_CONTENT;
+        if empty || media::of_answer(endpoint, content_type).is_some() {
             Outcome::Answered(answer)
         } else {
             unusable("a content type that this endpoint does not have")
         }
     } else if !status.is_client_error() && !status.is_server_error() {
         unusable("a redirect or an upgrade")
-    } else if is_absence(status) && !is_type(content_type, "application/json") {
+    } else if is_absence(status) && !media::is(content_type, "application/json") {
         Outcome::Elsewhere(Ok(answer))
     } else {
         Outcome::Answered(answer)
@@ -148,7 +149,15 @@ pub(super) async fn response(
         *response.headers_mut() = headers;
         response
     };
+    if head.status == StatusCode::NO_CONTENT {
+        // Prometheus' where there is nothing to tell, as of exemplars of a query without a selector.
+        to_caller.remove(CONTENT_ENCODING);
+        return Ok(respond(to_caller, ResponseBody::whole(Bytes::new())));
+    }
     if head.status.is_success() {
+        if let Some(content_type) = media::of_answer(endpoint, head.content_type.as_ref()) {
+            to_caller.insert(CONTENT_TYPE, content_type.clone());
+        }
         let body = match filter {
             None => ResponseBody::streamed(body),
             Some(filter) => {
@@ -158,7 +167,8 @@ pub(super) async fn response(
         };
         return Ok(respond(to_caller, body));
     }
-    if endpoint.is_plain() && is_text(head.content_type.as_ref()) {
+    if endpoint.is_plain() && media::is(head.content_type.as_ref(), "text/plain") {
+        to_caller.insert(CONTENT_TYPE, media::text());
         return Ok(respond(to_caller, ResponseBody::streamed(body)));
     }
     to_caller.remove(CONTENT_ENCODING);
@@ -182,41 +192,17 @@ pub(super) async fn read_all(
     let (head, body) = answer.into_parts(patience);
     if head.status != StatusCode::OK || head.encoding != Encoding::Identity {
         return Err(UpstreamError::Unusable(
-            "an error, where the names of metrics were asked for",
+            "an error, where what it is filtered by was asked for",
         ));
     }
     let mut body = Limited::new(body, limit);
     while let Some(frame) = body.frame().await {
-        let frame = frame
-            .map_err(|_| UpstreamError::Unusable("a list of names that is cut or too long"))?;
+        let frame = frame.map_err(|_| UpstreamError::Unusable("a list that is cut or too long"))?;
         if let Ok(data) = frame.into_data() {
-            take(&data).map_err(|_| UpstreamError::Unusable("a list of names that is none"))?;
+            take(&data).map_err(|_| UpstreamError::Unusable("a list of another shape"))?;
         }
     }
     Ok(())
-}
-
-fn is_expected(endpoint: Endpoint, content_type: Option<&HeaderValue>) -> bool {
-    if endpoint.is_plain() {
-        is_text(content_type)
-    } else {
-        is_type(content_type, "application/json")
-    }
-}
-
-fn is_text(content_type: Option<&HeaderValue>) -> bool {
-    is_type(content_type, "text/plain")
-}
-
-fn is_type(content_type: Option<&HeaderValue>, expected: &str) -> bool {
-    let text = content_type
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    text.split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .eq_ignore_ascii_case(expected)
 }
 
 /// The text of an error, bounded, without its compression.

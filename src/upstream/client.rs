@@ -14,16 +14,20 @@ use super::choice::choose::Wanted;
 use super::choice::failover::{Failover, Outcome};
 use super::configuration::Upstream;
 use super::connect::{MAX_PROBE_BYTES, PROBE_BODY_WITHIN, READY};
-use super::{Affinity, Passed, UpstreamError};
+use super::{Affinity, Passed, UpstreamError, headers};
 use crate::prometheus::filter::{
-    AlertsFilter, Filter, Limits, MetadataFilter, MetricNamesReader, RulesFilter, WarningsFilter,
+    Filter, Limits, ListFilter, MetadataFilter, MetricNames, MetricNamesReader, OwnTexts,
+    OwnTextsReader, RulesFilter, WarningsFilter,
 };
 use crate::upstream::body::ResponseBody;
 use crate::upstream::http1;
-use crate::upstream::request::{Treatment, UpstreamRequest};
+use crate::upstream::request::{MetadataTreatment, Treatment, UpstreamRequest};
 
 /// The names of all metrics of a caller's namespaces, in bytes: a million names of 64 bytes.
 const MAX_NAMES_BYTES: usize = 64 * 1024 * 1024;
+
+/// What targets of a caller's namespaces say of their metrics, each text once, in bytes.
+const MAX_TEXTS_BYTES: usize = 16 * 1024 * 1024;
 
 /// The connections of one worker to an upstream. No worker uses another's.
 pub struct UpstreamClient {
@@ -88,7 +92,13 @@ impl UpstreamClient {
         let answer = self.exchange(request, asked, filter.is_some()).await?;
         let head = begun.elapsed();
         let response = answer::response(answer, request.endpoint(), filter, self.patience(begun));
-        Ok((response.await?, head))
+        let mut response = response.await?;
+        if let Treatment::Headers(warnings) = request.treatment()
+            && response.status().is_success()
+        {
+            headers::warn(response.headers_mut(), warnings);
+        }
+        Ok((response, head))
     }
 
     fn patience(&self, begun: Instant) -> Patience {
@@ -156,11 +166,13 @@ impl UpstreamClient {
     ) -> Result<Option<Box<dyn Filter + Send + Sync>>, UpstreamError> {
         let limits = Limits::default();
         Ok(Some(match treatment {
-            Treatment::None => return Ok(None),
+            Treatment::None | Treatment::Headers(_) => return Ok(None),
             Treatment::Warnings(warnings) => Box::new(WarningsFilter::new(warnings)),
-            Treatment::Alerts { label, namespaces } => {
-                Box::new(AlertsFilter::new(namespaces.clone(), label, limits))
-            }
+            Treatment::List {
+                list,
+                label,
+                namespaces,
+            } => Box::new(ListFilter::new(*list, namespaces.clone(), label, limits)),
             Treatment::Rules {
                 label,
                 namespaces,
@@ -173,24 +185,55 @@ impl UpstreamClient {
                     filter
                 })
             }
-            Treatment::Metadata { names, limit } => {
-                let begun = Instant::now();
-                let answer = self.exchange(names, asked, true).await?;
-                let mut reader = MetricNamesReader::new(MAX_NAMES_BYTES, limits);
-                let patience = self.patience(begun);
-                answer::read_all(answer, MAX_NAMES_BYTES, patience, |data| reader.push(data))
-                    .await?;
-                let names = reader
-                    .finish()
-                    .map_err(|_| UpstreamError::Unusable("a list of names that is none"))?;
-                let filter = MetadataFilter::new(Arc::new(names), limits);
-                Box::new(if let Some(limit) = limit {
-                    filter.with_limit(*limit)
-                } else {
-                    filter
-                })
+            Treatment::Metadata(treatment) => {
+                let (names, texts) = tokio::try_join!(
+                    self.names(&treatment.names, asked),
+                    self.texts(treatment, asked)
+                )?;
+                let filter = MetadataFilter::new(Arc::new(names), texts, limits);
+                Box::new(filter.with_limits(treatment.families, treatment.entries))
             }
         }))
+    }
+
+    async fn names(
+        &self,
+        request: &UpstreamRequest,
+        asked: Asked<'_>,
+    ) -> Result<MetricNames, UpstreamError> {
+        let begun = Instant::now();
+        let answer = self.exchange(request, asked, true).await?;
+        let mut reader = MetricNamesReader::new(MAX_NAMES_BYTES, Limits::default());
+        let patience = self.patience(begun);
+        answer::read_all(answer, MAX_NAMES_BYTES, patience, |data| reader.push(data)).await?;
+        let names = reader.finish();
+        names.map_err(|_| UpstreamError::Unusable("a list of another shape"))
+    }
+
+    /// What the caller's targets say. A store without the endpoint, and an answer that cannot be read, say nothing.
+    async fn texts(
+        &self,
+        treatment: &MetadataTreatment,
+        asked: Asked<'_>,
+    ) -> Result<OwnTexts, UpstreamError> {
+        let begun = Instant::now();
+        let answer = match self.exchange(&treatment.texts, asked, true).await {
+            Err(UpstreamError::Unusable(_)) => return Ok(OwnTexts::default()),
+            answer => answer?,
+        };
+        let mut reader = OwnTextsReader::new(
+            treatment.namespaces.clone(),
+            &treatment.label,
+            treatment.metric.as_deref(),
+            MAX_TEXTS_BYTES,
+            Limits::default(),
+        );
+        let patience = self.patience(begun);
+        let read = answer::read_all(answer, usize::MAX, patience, |data| reader.push(data));
+        match read.await {
+            Ok(()) => Ok(reader.finish().unwrap_or_default()),
+            Err(_) => Ok(OwnTexts::default()),
+        }
     }
 
     /// Whether one of its endpoints answers at all, whatever it answers.

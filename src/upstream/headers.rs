@@ -1,10 +1,11 @@
 //! The headers that pass, in either direction. Both lists name what passes; everything else stays behind.
 
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
-    RETRY_AFTER, USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+    USER_AGENT, WARNING,
 };
 
+use super::media::Exposition;
 use crate::prometheus::Endpoint;
 use crate::telemetry::trace::TraceContext;
 use crate::upstream::http1::{Encoding, Head};
@@ -17,7 +18,6 @@ static FROM_CALLER: [HeaderName; 3] = [USER_AGENT, TRACEPARENT, TRACESTATE];
 
 static JSON: HeaderValue = HeaderValue::from_static("application/json");
 static TEXT: HeaderValue = HeaderValue::from_static("text/plain");
-static TEXT_METRICS: HeaderValue = HeaderValue::from_static("text/plain;version=0.0.4");
 static GZIP: HeaderValue = HeaderValue::from_static("gzip");
 static IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 
@@ -27,6 +27,7 @@ pub struct Passed {
     /// In the order of [`FROM_CALLER`].
     values: [Option<HeaderValue>; 3],
     gzip: bool,
+    exposition: Exposition,
 }
 
 /// Room for the headers of most responses: type and encoding, and the four that every response of ours has. hyper
@@ -34,13 +35,17 @@ pub struct Passed {
 const RESPONSE_HEADERS: usize = 6;
 
 impl Passed {
-    /// Takes what may pass.
-    pub fn from_caller(headers: &HeaderMap) -> Self {
+    /// Takes what may pass to `endpoint`.
+    pub fn from_caller(endpoint: Endpoint, headers: &HeaderMap) -> Self {
         Self {
             values: FROM_CALLER
                 .each_ref()
                 .map(|name| headers.get(name).cloned()),
             gzip: accepts_gzip(headers),
+            exposition: match endpoint {
+                Endpoint::Federate => Exposition::accepted(headers),
+                _ => Exposition::default(),
+            },
         }
     }
 
@@ -60,9 +65,9 @@ impl Passed {
         endpoint: Endpoint,
         plain: bool,
     ) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
-        // One type for each endpoint: what a caller asks for beyond it would not be passed on.
+        // One type for each endpoint but one: what a caller asks for beyond it would not be passed on.
         let accept = match endpoint {
-            Endpoint::Federate => &TEXT_METRICS,
+            Endpoint::Federate => self.exposition.wanted(),
             Endpoint::Healthy | Endpoint::Ready => &TEXT,
             _ => &JSON,
         };
@@ -78,12 +83,9 @@ impl Passed {
     }
 }
 
-/// The headers of an answer that pass to the caller.
+/// The headers of an answer that pass to the caller. Its type is not one of them: see [`media`](super::media).
 pub(super) fn to_caller(head: &Head) -> HeaderMap {
     let mut passed = HeaderMap::with_capacity(RESPONSE_HEADERS);
-    if let Some(content_type) = &head.content_type {
-        passed.insert(CONTENT_TYPE, content_type.clone());
-    }
     if let Some(retry_after) = &head.retry_after {
         passed.insert(RETRY_AFTER, retry_after.clone());
     }
@@ -91,6 +93,28 @@ pub(super) fn to_caller(head: &Head) -> HeaderMap {
         passed.insert(CONTENT_ENCODING, GZIP.clone());
     }
     passed
+}
+
+/// Warnings that are headers, so that they stay below what clients commonly accept.
+const MAX_WARNINGS: usize = 8;
+
+/// Adds warnings to an answer that has no other place for them (RFC 7234, 5.5).
+pub(super) fn warn(headers: &mut HeaderMap, warnings: &[String]) {
+    let more = warnings.len().saturating_sub(MAX_WARNINGS);
+    let more = (more > 0).then(|| format!("and {more} warnings more"));
+    for warning in warnings.iter().take(MAX_WARNINGS).chain(&more) {
+        let text: String = warning
+            .chars()
+            .map(|c| match c {
+                '"' | '\\' => '\'',
+                ' '..='~' => c,
+                _ => '?',
+            })
+            .collect();
+        if let Ok(value) = HeaderValue::try_from(format!("299 prom-rbac-proxy \"{text}\"")) {
+            headers.append(WARNING, value);
+        }
+    }
 }
 
 /// Whether the caller takes gzip: named (or `*`), and not with `q=0`.
@@ -185,7 +209,11 @@ mod tests {
                 HeaderValue::from_static("evil"),
             );
         }
-        let passed = to_upstream(&Passed::from_caller(&sent), Endpoint::Query, false);
+        let passed = to_upstream(
+            &Passed::from_caller(Endpoint::Query, &sent),
+            Endpoint::Query,
+            false,
+        );
         let expected = headers(&[
             ("user-agent", "curl"),
             ("traceparent", "00-1"),
@@ -201,7 +229,7 @@ mod tests {
         let sent = headers(&[("traceparent", "00-1"), ("tracestate", "a=b")]);
         let ours = TraceContext::begun([1; 16], [2; 8]);
         for (of_caller, state) in [(true, Some("a=b")), (false, None)] {
-            let mut passed = Passed::from_caller(&sent);
+            let mut passed = Passed::from_caller(Endpoint::Query, &sent);
             passed.within(&ours, of_caller);
             let passed = to_upstream(&passed, Endpoint::Query, false);
             assert_eq!(passed[TRACEPARENT], ours.header());
@@ -219,11 +247,19 @@ mod tests {
             encoding: Encoding::Gzip,
             retry_after: None,
         };
-        let expected = headers(&[
-            ("content-type", "application/json"),
-            ("content-encoding", "gzip"),
-        ]);
-        assert_eq!(to_caller(&answer), expected);
+        assert_eq!(to_caller(&answer), headers(&[("content-encoding", "gzip")]));
+    }
+
+    #[test]
+    fn e28_warnings_in_headers_are_visible_text_and_bounded() {
+        let mut passed = HeaderMap::new();
+        warn(&mut passed, &["series of \"é\"\r\n".to_owned()]);
+        assert_eq!(
+            passed["warning"],
+            r#"299 prom-rbac-proxy "series of '?'??""#
+        );
+        warn(&mut passed, &vec!["x".to_owned(); 100]);
+        assert_eq!(passed.get_all("warning").iter().count(), 2 + MAX_WARNINGS);
     }
 
     #[test]
@@ -241,14 +277,18 @@ mod tests {
         ] {
             let mut sent = HeaderMap::new();
             sent.insert(ACCEPT_ENCODING, HeaderValue::from_static(value));
-            assert_eq!(Passed::from_caller(&sent).gzip, gzip, "{value}");
+            assert_eq!(
+                Passed::from_caller(Endpoint::Query, &sent).gzip,
+                gzip,
+                "{value}"
+            );
         }
-        assert!(!Passed::from_caller(&HeaderMap::new()).gzip);
+        assert!(!Passed::from_caller(Endpoint::Query, &HeaderMap::new()).gzip);
     }
 
     #[test]
     fn h26_a_filtered_answer_is_asked_for_plain() {
-        let passed = Passed::from_caller(&headers(&[("accept-encoding", "gzip")]));
+        let passed = Passed::from_caller(Endpoint::Rules, &headers(&[("accept-encoding", "gzip")]));
         assert_eq!(
             to_upstream(&passed, Endpoint::Rules, true)[ACCEPT_ENCODING],
             IDENTITY

@@ -22,6 +22,7 @@ pub(crate) mod connect;
 mod discovery;
 mod headers;
 pub mod http1;
+mod media;
 pub mod metrics;
 pub mod request;
 mod tls;

@@ -11,6 +11,7 @@ use http::Method;
 
 use crate::authz::{AuthorizationError, Grant, Permit, Scope, Selection};
 use crate::namespace::NamespaceSet;
+use crate::prometheus::filter::List;
 use crate::prometheus::{Endpoint, LabelName, Methods, PrometheusRequest, form};
 use crate::promql::Constraint;
 
@@ -40,6 +41,8 @@ pub enum Treatment {
     None,
     /// These are added to its `warnings`.
     Warnings(Vec<String>),
+    /// These stand in headers, as what is no JSON has no `warnings`.
+    Headers(Vec<String>),
     /// Only rules and alerts of these namespaces are kept.
     Rules {
         /// The label that tells.
@@ -49,20 +52,36 @@ pub enum Treatment {
         /// Whether the caller wants the rules alone.
         without_alerts: bool,
     },
-    /// Only alerts of these namespaces are kept.
-    Alerts {
+    /// Only what is of these namespaces is kept of a list.
+    List {
+        /// Which.
+        list: List,
         /// The label that tells.
         label: Arc<str>,
         /// Its values.
         namespaces: NamespaceSet,
     },
-    /// Only the metrics that this other request names are kept.
-    Metadata {
-        /// The request for the names.
-        names: Box<UpstreamRequest>,
-        /// How many are kept; all if `None`.
-        limit: Option<usize>,
-    },
+    /// Only families of these namespaces' series are kept, and texts of their targets.
+    Metadata(Box<MetadataTreatment>),
+}
+
+/// What must be known to filter metadata, and what is kept.
+#[derive(Clone, Debug)]
+pub struct MetadataTreatment {
+    /// The request for the names of the series.
+    pub names: UpstreamRequest,
+    /// The request for what the targets say.
+    pub texts: UpstreamRequest,
+    /// The metric that was asked for.
+    pub metric: Option<String>,
+    /// The label that tells whose a target is.
+    pub label: Arc<str>,
+    /// Its values.
+    pub namespaces: NamespaceSet,
+    /// How many families are kept; all if `None`.
+    pub families: Option<usize>,
+    /// How many entries of each are kept; all if `None`.
+    pub entries: Option<usize>,
 }
 
 impl UpstreamRequest {
@@ -111,6 +130,7 @@ pub fn restrict(
     let mut parameters = Parameters::new(request.endpoint(), request.label());
     let mut treatment = match permit.warnings() {
         [] => Treatment::None,
+        warnings if request.endpoint().is_plain() => Treatment::Headers(warnings.to_vec()),
         warnings => Treatment::Warnings(warnings.to_vec()),
     };
     match permit.scope() {
@@ -131,11 +151,12 @@ pub fn restrict(
         Scope::Answer { label, namespaces } => {
             let (label, namespaces) = (label.clone(), namespaces.clone());
             treatment = match request.endpoint() {
-                Endpoint::Alerts => Treatment::Alerts { label, namespaces },
-                Endpoint::Metadata => Treatment::Metadata {
-                    names: Box::new(metric_names(&label, &namespaces)),
-                    limit: request.other("limit").and_then(|limit| limit.parse().ok()),
-                },
+                Endpoint::Alerts => own(List::Alerts, label, namespaces),
+                Endpoint::Targets => own(List::Targets, label, namespaces),
+                Endpoint::Alertmanagers => own(List::Alertmanagers, label, namespaces),
+                Endpoint::Metadata => {
+                    Treatment::Metadata(Box::new(metadata(request, label, namespaces)))
+                }
                 _ => Treatment::Rules {
                     label,
                     namespaces,
@@ -147,10 +168,11 @@ pub fn restrict(
             };
             // Pages and limits count what the caller may not see, the alerts tell what it may, and the files
             // of others are nobody's business: the whole answer comes instead, filtered.
-            const OURS: [&str; 5] = [
+            const OURS: [&str; 6] = [
                 "group_limit",
                 "group_next_token",
                 "limit",
+                "limit_per_metric",
                 "exclude_alerts",
                 "file[]",
             ];
@@ -223,6 +245,38 @@ fn metric_names(label: &str, namespaces: &NamespaceSet) -> UpstreamRequest {
     let mut parameters = Parameters::new(Endpoint::LabelValues, Some(&name));
     parameters.push("match[]", &selector(label, namespaces));
     parameters.request(Endpoint::LabelValues, &Method::GET, Treatment::None)
+}
+
+fn own(list: List, label: Arc<str>, namespaces: NamespaceSet) -> Treatment {
+    Treatment::List {
+        list,
+        label,
+        namespaces,
+    }
+}
+
+/// What is done to an answer of metadata. Prometheus takes a limit of 0 entries for each family as none.
+fn metadata(
+    request: &PrometheusRequest,
+    label: Arc<str>,
+    namespaces: NamespaceSet,
+) -> MetadataTreatment {
+    let number = |name| -> Option<usize> { request.other(name)?.parse().ok() };
+    let metric = request.other("metric");
+    let mut parameters = Parameters::new(Endpoint::TargetsMetadata, None);
+    parameters.push("match_target", &selector(&label, &namespaces));
+    if let Some(metric) = metric {
+        parameters.push("metric", metric);
+    }
+    MetadataTreatment {
+        names: metric_names(&label, &namespaces),
+        texts: parameters.request(Endpoint::TargetsMetadata, &Method::GET, Treatment::None),
+        metric: metric.map(str::to_owned),
+        label,
+        namespaces,
+        families: number("limit"),
+        entries: number("limit_per_metric").filter(|limit| *limit > 0),
+    }
 }
 
 /// A path, and parameters behind it, encoded.

@@ -42,6 +42,10 @@ async fn world() -> &'static World {
             );
             let (full, own) = (full.expect("Prometheus"), own.expect("Prometheus"));
             let own_with_keda = own_with_keda.expect("Prometheus");
+            for prometheus in [&full, &own] {
+                let limit = std::time::Duration::from_secs(20);
+                assert!(prometheus.wait_for_targets(1, limit).await, "scraped");
+            }
             let (api, kubeconfig) = api_server().await;
             let proxy = Proxy::start(&configuration(&kubeconfig, &full.url()), &[]);
             World {
@@ -334,7 +338,9 @@ fn metadata_names_the_metrics_of_team_a() {
                 .cloned()
                 .collect::<BTreeSet<_>>()
         };
-        assert!(names(&answer.json()).is_subset(&names(&own)));
+        let seen = names(&answer.json());
+        assert!(seen.is_subset(&names(&own)));
+        assert!(seen.contains("request_seconds"), "{seen:?}");
     });
 }
 
@@ -350,8 +356,8 @@ fn queries_are_formatted_and_clusters_stay_closed() {
             .await;
         assert_eq!(formatted.json()["data"], "sum(up)");
         for path in [
-            "/api/v1/targets",
             "/api/v1/targets/metadata",
+            "/api/v1/status/config",
             "/api/v1/status/tsdb",
             "/api/v1/status/runtimeinfo",
         ] {

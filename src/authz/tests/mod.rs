@@ -331,8 +331,9 @@ async fn q16_q17_every_selector_is_restricted_and_one_is_added_where_there_is_no
 async fn what_names_no_namespace_is_for_those_who_see_everything() {
     let world = alice_in_team_a();
     for path in [
-        "/api/v1/targets",
         "/api/v1/targets/metadata",
+        "/api/v1/status/config",
+        "/api/v1/status/flags",
         "/api/v1/status/tsdb",
         "/api/v1/status/runtimeinfo",
     ] {

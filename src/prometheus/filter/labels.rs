@@ -1,6 +1,6 @@
-//! Whom an alert or a rule belongs to: reads the namespace label of label sets and alerts.
+//! Whom an alert, a rule or a target belongs to: reads the namespace label of label sets and alerts.
 //!
-//! Alerts' labels come from rules, which are the cluster's configuration. Nothing here may be used for the
+//! Their labels are the cluster's configuration. Nothing here may be used for the
 //! results of a query, whose labels the caller can make up (`label_replace`).
 
 use std::borrow::Cow;
@@ -48,13 +48,35 @@ impl Ownership {
             return Err(SHAPE);
         }
         let alert: Alert<'_> = serde_json::from_slice(alert).map_err(|_| SHAPE)?;
-        let value = self.value(alert.labels.get().as_bytes())?;
-        let owned = value.is_some_and(|value| self.namespaces.contains(&value));
+        let owned = self.owns(alert.labels.get().as_bytes())?;
         Ok(owned.then_some(match &*alert.state {
             "firing" => AlertState::Firing,
             "pending" => AlertState::Pending,
             _ => AlertState::Inactive,
         }))
+    }
+
+    /// Whether a target is the caller's, by its label and by where it was found.
+    pub(super) fn target(&self, target: &[u8]) -> Result<bool, FilterError> {
+        const SHAPE: FilterError = FilterError::Shape {
+            expected: "a target is an object with labels",
+        };
+        if target.first() != Some(&b'{') {
+            return Err(SHAPE);
+        }
+        let target: Target<'_> = serde_json::from_slice(target).map_err(|_| SHAPE)?;
+        let found = match target.discovered_labels {
+            Some(labels) => value(FOUND_IN, labels.get().as_bytes())?,
+            None => None,
+        };
+        let is_found_here = found.is_none_or(|namespace| self.namespaces.contains(&namespace));
+        Ok(is_found_here && self.owns(target.labels.get().as_bytes())?)
+    }
+
+    /// Whether what has these labels is the caller's.
+    pub(super) fn owns(&self, labels: &[u8]) -> Result<bool, FilterError> {
+        let value = self.value(labels)?;
+        Ok(value.is_some_and(|value| self.namespaces.contains(&value)))
     }
 
     /// Whose a rule with these labels is.
@@ -69,11 +91,16 @@ impl Ownership {
     }
 
     fn value(&self, labels: &[u8]) -> Result<Option<String>, FilterError> {
-        let mut reader = serde_json::Deserializer::from_slice(labels);
-        match LabelValue(&self.label).deserialize(&mut reader) {
-            Ok(value) => Ok(value),
-            Err(_) => shape("labels are an object of strings that has each name once"),
-        }
+        value(&self.label, labels)
+    }
+}
+
+/// The value of a label.
+fn value(label: &str, labels: &[u8]) -> Result<Option<String>, FilterError> {
+    let mut reader = serde_json::Deserializer::from_slice(labels);
+    match LabelValue(label).deserialize(&mut reader) {
+        Ok(value) => Ok(value),
+        Err(_) => shape("labels are an object of strings that has each name once"),
     }
 }
 
@@ -86,6 +113,17 @@ impl AlertState {
             Self::Firing => br#""firing""#,
         }
     }
+}
+
+/// The namespace of what Kubernetes was asked for, before any relabelling.
+const FOUND_IN: &str = "__meta_kubernetes_namespace";
+
+#[derive(Deserialize)]
+struct Target<'a> {
+    #[serde(borrow)]
+    labels: &'a RawValue,
+    #[serde(borrow, rename = "discoveredLabels")]
+    discovered_labels: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]

@@ -9,20 +9,22 @@
 //! - Fail closed. What is not strict JSON, not of the expected shape, or says twice what must be said once
 //!   is an error, and so is an answer that ends early: it never becomes a document that looks complete.
 //! - Bounded memory. At most one element is held (see [`Limits`]), however large the answer is.
-//! - Fidelity. What is kept is copied byte for byte, so that unknown fields and the texts of numbers stay.
+//! - Fidelity. What is kept is copied byte for byte, so that the texts of numbers stay, and unknown members of what is
+//!   wholly the caller's.
 //!
 //! ```text
 //! bytes -> scanner   strict JSON, cut into pieces
 //!       -> walk      follows the pieces through the containers that a filter looks into
 //!       -> envelope  {"status":"success","data":...}
-//!       -> rules | alerts | metadata | names
+//!       -> rules | list | metadata | names | texts
 //! bytes -> scanner -> warnings
 //! ```
 
-mod alerts;
 mod envelope;
+mod family;
 mod labels;
 mod lexeme;
+mod list;
 mod message;
 mod metadata;
 mod names;
@@ -31,22 +33,24 @@ mod rules;
 mod scanner;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod walk;
 mod warnings;
 
-pub use alerts::AlertsFilter;
+pub use list::{List, ListFilter};
 pub use message::with_message;
 pub use metadata::MetadataFilter;
 pub use names::{MetricNames, MetricNamesReader};
 pub use rules::RulesFilter;
 pub use scanner::MAX_DEPTH;
+pub use texts::{OwnTexts, OwnTextsReader};
 pub use warnings::WarningsFilter;
 
 /// What a filter holds of an answer at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The largest single element, in bytes: an alert, a rule without its alerts, the head of a group, a
-    /// name. The default is 4 MiB. Past it is [`FilterError::TooLarge`].
+    /// The largest single element, in bytes: an alert, a target, a rule without its alerts, the head of a group, a
+    /// name, what is said of a metric. The default is 4 MiB. Past it is [`FilterError::TooLarge`].
     pub element_bytes: usize,
 }
 

@@ -40,11 +40,13 @@ impl Members {
 #[derive(Debug, Default)]
 pub(super) struct Group {
     pub(super) members: Members,
+    /// Members of which it is not known what they tell.
+    pub(super) unknown: Members,
     pub(super) file: Option<Vec<u8>>,
     pub(super) has_rules: bool,
     /// Whether a rule has been kept, and with it the group.
     begun: bool,
-    /// Whether a rule was kept that is not the caller's own.
+    /// Whether there is a rule in it, kept or not, that is not the caller's own.
     shared: bool,
     /// Whether no member has been written.
     first: bool,
@@ -54,13 +56,18 @@ impl Group {
     /// Forgets the last group; keeps the allocations.
     pub(super) fn reset(&mut self) {
         self.members.clear();
+        self.unknown.clear();
         self.file = None;
         (self.has_rules, self.begun, self.shared, self.first) = (false, false, false, true);
     }
 
+    /// How many bytes of the group are held.
+    pub(super) fn held(&self) -> usize {
+        self.members.len() + self.unknown.len()
+    }
+
     /// Writes what must stand before a rule that is kept.
-    fn begin_rule(&mut self, first_group: &mut bool, owner: RuleOwner, out: &mut Vec<u8>) {
-        self.shared |= owner != RuleOwner::Caller;
+    fn begin_rule(&mut self, first_group: &mut bool, out: &mut Vec<u8>) {
         if std::mem::replace(&mut self.begun, true) {
             out.push(b',');
             return;
@@ -83,7 +90,7 @@ impl Group {
         }
     }
 
-    /// The group has ended. A file's path may name whom the other rules in it are for.
+    /// The group has ended. A file's path may name whom the other rules in it are for, and so may what is not known.
     pub(super) fn end(&mut self, out: &mut Vec<u8>) -> Result<(), FilterError> {
         if !self.has_rules {
             return shape("a group has rules");
@@ -94,6 +101,9 @@ impl Group {
         if let Some(file) = self.file.take() {
             let file = if self.shared { br#""""# } else { &file[..] };
             self.members.add(br#""file""#, file);
+        }
+        if !self.shared {
+            self.members.0.extend_from_slice(&self.unknown.0);
         }
         self.members.flush(&mut self.first, out);
         out.push(b'}');
@@ -107,6 +117,7 @@ pub(super) enum Private {
     Query,
     Annotations,
     LastError,
+    Unknown,
 }
 
 impl Private {
@@ -115,7 +126,7 @@ impl Private {
         match self {
             Self::Query => Some((br#""query""#, br#""""#)),
             Self::Annotations => Some((br#""annotations""#, b"{}")),
-            Self::LastError => None,
+            Self::LastError | Self::Unknown => None,
         }
     }
 }
@@ -257,8 +268,7 @@ impl Rule {
 
     fn begin(&mut self, place: &mut Position<'_>, out: &mut Vec<u8>) {
         if !std::mem::replace(&mut self.begun, true) {
-            let owner = self.owner.unwrap_or(RuleOwner::EachAlert);
-            place.group.begin_rule(place.first_group, owner, out);
+            place.group.begin_rule(place.first_group, out);
             out.push(b'{');
         }
     }
@@ -266,6 +276,7 @@ impl Rule {
     /// The rule has ended. `with_alerts` says whether its alerts are written.
     pub(super) fn end(&mut self, with_alerts: bool, place: &mut Position<'_>, out: &mut Vec<u8>) {
         let owner = self.owner.unwrap_or(RuleOwner::EachAlert);
+        place.group.shared |= owner != RuleOwner::Caller;
         let kept = match owner {
             RuleOwner::Caller => true,
             RuleOwner::EachAlert => self.furthest.is_some(),

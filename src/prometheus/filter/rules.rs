@@ -5,6 +5,7 @@
 //! annotations, last error, the group's file) is left out, since that may be about others. A recording rule
 //! that names no namespace is left out.
 //!
+//! What is not wholly the caller's has the members that are known here, and no others: a later release may say more.
 //! The order of members changes where something must be known before it can be written.
 
 use super::envelope::Envelope;
@@ -94,8 +95,32 @@ enum Field {
     Private(Private),
     /// What is looked into: groups, rules or alerts.
     List,
+    /// Not known to tell of the group's or rule's owner alone.
+    Unknown,
     Other,
 }
+
+/// Further members of a group that tell nothing of its rules. `partialResponseStrategy` is Thanos'.
+const OF_GROUPS: &[&str] = &[
+    "name",
+    "interval",
+    "limit",
+    "evaluationTime",
+    "lastEvaluation",
+    "queryOffset",
+    "partialResponseStrategy",
+];
+
+/// Further members of a rule that tell nothing of its alerts, or are the rule's name.
+const OF_RULES: &[&str] = &[
+    "name",
+    "type",
+    "duration",
+    "keepFiringFor",
+    "health",
+    "evaluationTime",
+    "lastEvaluation",
+];
 
 impl Rules {
     fn group_field(&mut self, name: &str) -> Result<Field, FilterError> {
@@ -105,7 +130,8 @@ impl Rules {
                 std::mem::replace(&mut self.group.has_rules, true),
             ),
             "file" => (Field::File, self.group.file.is_some()),
-            _ => (Field::Other, false),
+            _ if OF_GROUPS.contains(&name) => (Field::Other, false),
+            _ => (Field::Unknown, false),
         };
         if repeated {
             return shape("a group has one file and one list of rules");
@@ -121,7 +147,8 @@ impl Rules {
             "query" => (Field::Private(Private::Query), false),
             "annotations" => (Field::Private(Private::Annotations), false),
             "lastError" => (Field::Private(Private::LastError), false),
-            _ => (Field::Other, false),
+            _ if OF_RULES.contains(&name) => (Field::Other, false),
+            _ => (Field::Private(Private::Unknown), false),
         };
         if repeated {
             return shape("a rule has one state, one set of labels and one list of alerts");
@@ -134,9 +161,10 @@ impl Rules {
             Field::File => self.group.file = Some(value.to_vec()),
             Field::List if value == b"null" => {}
             Field::List => return shape("the rules of a group are a list"),
+            Field::Unknown => self.group.unknown.add(&self.key, value),
             _ => self.group.members.add(&self.key, value),
         }
-        self.bounded(self.group.members.len())
+        self.bounded(self.group.held())
     }
 
     fn rule_member(&mut self, value: &[u8]) -> Result<(), FilterError> {

@@ -2,6 +2,7 @@
 //! parameters, what of an answer passes, and what a query may cost.
 
 mod answers;
+mod boundary;
 mod load;
 mod parameters;
 mod queries;

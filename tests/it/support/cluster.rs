@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use standins::headlamp::{self, Headlamp};
 use standins::kubernetes::{ApiServer, Options, Subject, User};
-use standins::prometheus::{Recorder, Seen};
+use standins::prometheus::{Prometheus, Recorder, Seen};
 
 use super::proxy::{Proxy, configuration};
 use super::scratch;
@@ -85,7 +85,15 @@ impl Cluster {
 
     /// The same, with overrides of the proxy's configuration.
     pub async fn with(environment: &[(&str, &str)]) -> Self {
-        let prometheus = super::prometheus().await;
+        Self::over(super::prometheus().await, environment).await
+    }
+
+    /// The same, with a Prometheus that scrapes targets, of team-a and of victim among them.
+    pub async fn with_exporter() -> Self {
+        Self::over(super::scraping().await, &[]).await
+    }
+
+    async fn over(prometheus: &Prometheus, environment: &[(&str, &str)]) -> Self {
         let (api, kubeconfig) = api_server().await;
         let upstream = Recorder::start(&prometheus.url())
             .await

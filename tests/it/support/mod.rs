@@ -74,6 +74,21 @@ pub async fn prometheus() -> &'static Prometheus {
         .await
 }
 
+/// One that scrapes; one for all tests, once it has scraped all its targets.
+pub async fn scraping() -> &'static Prometheus {
+    static PROMETHEUS: OnceCell<Prometheus> = OnceCell::const_new();
+    PROMETHEUS
+        .get_or_init(|| async {
+            let data = Data::nothing().scraping(["team-a", "victim"]);
+            let options = Options::new(data, folder());
+            let prometheus = Prometheus::start(options).await.expect("Prometheus");
+            let limit = std::time::Duration::from_secs(20);
+            assert!(prometheus.wait_for_targets(3, limit).await, "scraped");
+            prometheus
+        })
+        .await
+}
+
 /// All queries of Headlamp's Prometheus plugin, as its examples have them.
 pub fn headlamp_queries() -> Vec<(String, String)> {
     let text = include_str!("../../corpus/headlamp-queries.json");

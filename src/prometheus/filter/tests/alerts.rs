@@ -16,7 +16,14 @@ fn e14_recorded_alerts_are_the_callers_own_byte_for_byte() {
 
 #[test]
 fn another_label_may_carry_the_namespace() {
-    let filter = || AlertsFilter::new(namespaces(&["team-b"]), "ns", Limits::default());
+    let filter = || {
+        ListFilter::new(
+            List::Alerts,
+            namespaces(&["team-b"]),
+            "ns",
+            Limits::default(),
+        )
+    };
     let answer = json(&filtered(filter, ALERTS).expect("alerts"));
     assert_eq!(answer["data"]["alerts"].as_array().map(Vec::len), Some(1));
 }

@@ -12,6 +12,7 @@ mod metadata;
 mod properties;
 mod rules;
 mod scanner;
+mod targets;
 mod warnings;
 
 const RULES: &str = include_str!("../../../../tests/corpus/prometheus/rules-2.42.json");
@@ -30,8 +31,17 @@ fn rules() -> RulesFilter {
     RulesFilter::new(namespaces(&["team-a"]), "namespace", Limits::default())
 }
 
-fn alerts() -> AlertsFilter {
-    AlertsFilter::new(namespaces(&["team-a"]), "namespace", Limits::default())
+fn alerts() -> ListFilter {
+    list(List::Alerts)
+}
+
+fn list(list: List) -> ListFilter {
+    ListFilter::new(
+        list,
+        namespaces(&["team-a"]),
+        "namespace",
+        Limits::default(),
+    )
 }
 
 /// Everything that a filter gives for these chunks, and how it ended.

@@ -72,7 +72,7 @@ fn rule() -> impl Strategy<Value = Value> {
 
 fn rules_answer() -> impl Strategy<Value = Value> {
     let group = (proptest::collection::vec(rule(), 0..4), any_json()).prop_map(
-        |(rules, any)| json!({"name": "g", "file": "f", "rules": rules, "interval": any}),
+        |(rules, any)| json!({"name": "g", "file": "f", "rules": rules, "interval": any, "unknown": any}),
     );
     (proptest::collection::vec(group, 0..4), any_json()).prop_map(|(groups, any)| {
         json!({"status": "success", "data": {"groups": groups, "groupNextToken": any}})
@@ -94,6 +94,7 @@ fn expected_rules(mut answer: Value) -> Value {
         for mut rule in group["rules"].as_array().expect("rules").clone() {
             let label = rule["labels"]["namespace"].as_str().unwrap_or_default();
             let is_static = !label.is_empty() && !label.contains("{{");
+            shared |= !(is_static && own(&rule["labels"]));
             if is_static && !own(&rule["labels"]) {
                 continue;
             }
@@ -104,9 +105,9 @@ fn expected_rules(mut answer: Value) -> Value {
                 if kept.is_empty() {
                     continue;
                 }
-                shared = true;
                 let members = rule.as_object_mut().expect("a rule");
                 members.remove("lastError");
+                members.remove("unknown");
                 members.insert("query".into(), "".into());
                 members.insert("annotations".into(), json!({}));
             }
@@ -123,6 +124,7 @@ fn expected_rules(mut answer: Value) -> Value {
         }
         if shared {
             group["file"] = "".into();
+            group.as_object_mut().expect("a group").remove("unknown");
         }
         if !kept_rules.is_empty() {
             group["rules"] = kept_rules.into();
@@ -218,12 +220,25 @@ fn run_all(document: &[u8], seed: u64) {
     let mut reader = MetricNamesReader::new(1 << 20, Limits::default());
     let read = cut.iter().try_for_each(|chunk| reader.push(chunk));
     assert!(read.is_ok() || reader.finish().is_err());
+    let mut texts = OwnTextsReader::new(
+        namespaces(&["team-a"]),
+        "namespace",
+        None,
+        1 << 20,
+        Limits::default(),
+    );
+    let read = cut.iter().try_for_each(|chunk| texts.push(chunk));
+    assert!(read.is_ok() || texts.finish().is_err());
+    let texts = OwnTexts::default();
     with_message(document);
     for out in [
         run(rules(), &cut),
         run(rules().without_alerts(), &cut),
         run(alerts(), &cut),
-        run(MetadataFilter::new(names.into(), Limits::default()), &cut),
+        run(
+            MetadataFilter::new(names.into(), texts, Limits::default()),
+            &cut,
+        ),
         run(WarningsFilter::new(["w"]), &cut),
     ]
     .into_iter()

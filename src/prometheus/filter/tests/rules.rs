@@ -108,9 +108,62 @@ fn e14_answers_of_prometheus_3_are_filtered_and_unknown_fields_kept() {
             r#"{"name":"a:up","labels":{"namespace":"team-a"},"query":"up{namespace=\"team-a\"}","#,
             r#""health":"ok","evaluationTime":0,"lastEvaluation":"0001-01-01T00:00:00Z","type":"recording"}],"#,
             r#""interval":30,"limit":0,"evaluationTime":0,"lastEvaluation":"0001-01-01T00:00:00Z","#,
-            r#""file":"/etc/prometheus/rules/team-a.yaml"}]},"warnings":["a warning"],"infos":["an info"]}"#,
+            r#""file":""}]},"warnings":["a warning"],"infos":["an info"]}"#,
         )
     );
+}
+
+#[test]
+fn e25_the_file_of_a_group_is_shown_only_if_all_its_rules_are_the_callers() {
+    let own = r#"{"name":"mine","labels":{"namespace":"team-a"}}"#;
+    let others = r#"{"name":"theirs","labels":{"namespace":"team-b"}}"#;
+    let nobodys = r#"{"name":"cluster:up","labels":{}}"#;
+    for (rules_of, file) in [
+        (own.to_owned(), "f"),
+        (format!("{own},{others}"), ""),
+        (format!("{others},{own}"), ""),
+        (format!("{own},{nobodys}"), ""),
+    ] {
+        let answer = json(&filtered(rules, &document(&rules_of)).expect("rules"));
+        assert_eq!(
+            group(&answer, "g").expect("kept")["file"],
+            file,
+            "{rules_of}"
+        );
+        assert!(rule(&answer, "mine").is_some());
+    }
+}
+
+#[test]
+fn e30_what_is_not_known_is_shown_only_of_what_is_wholly_the_callers() {
+    let alert = r#"{"labels":{"namespace":"team-a"},"state":"firing","unknown":1}"#;
+    let shared =
+        format!(r#"{{"name":"shared","unknown":"victim","labels":{{}},"alerts":[{alert}]}}"#);
+    let late =
+        format!(r#"{{"name":"shared","labels":{{}},"alerts":[{alert}],"unknown":"victim"}}"#);
+    let own = r#"{"name":"mine","labels":{"namespace":"team-a"},"unknown":"mine"}"#;
+    let group_of = |rules_of: &str| {
+        let group = format!(
+            r#"{{"name":"g","sourceTenants":["victim"],"rules":[{rules_of}],"later":"victim"}}"#
+        );
+        format!(r#"{{"status":"success","data":{{"groups":[{group}]}}}}"#)
+    };
+    for rules_of in [
+        &*shared,
+        &late,
+        &format!("{own},{shared}"),
+        &format!("{late},{own}"),
+    ] {
+        let text = filtered(rules, &group_of(rules_of)).expect("rules");
+        assert!(!text.contains("victim"), "{text}");
+        assert!(
+            text.contains(r#""unknown":1"#),
+            "the alert is the caller's: {text}"
+        );
+        assert_eq!(text.contains(r#""unknown":"mine""#), rules_of.contains(own));
+    }
+    let whole = json(&filtered(rules, &group_of(own)).expect("rules"));
+    assert_eq!(whole, json(&group_of(own)));
 }
 
 #[test]
@@ -311,9 +364,11 @@ fn nothing_of_a_rule_that_is_dropped_shows_in_the_next_one() {
             r#"{"labels":{"namespace":"team-a"},"query":"own"}"#,
             &format!(r#"{{"labels":{{}},"alerts":[{alert}]}}"#),
         ] {
+            // But for the file, which is that of both.
+            let alone = filtered(rules, &document(kept)).expect("rules");
             assert_eq!(
                 filtered(rules, &document(&format!("{dropped},{kept}"))),
-                filtered(rules, &document(kept))
+                Ok(alone.replace(r#""file":"f""#, r#""file":"""#))
             );
         }
     }

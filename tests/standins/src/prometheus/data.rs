@@ -27,6 +27,8 @@ pub struct Data {
     labels: Vec<(String, String)>,
     pub(crate) rules: bool,
     pub(crate) exporter: bool,
+    /// Namespaces that have a target.
+    pub(crate) targets: Vec<String>,
 }
 
 impl Data {
@@ -37,6 +39,7 @@ impl Data {
             labels: Vec::new(),
             rules: true,
             exporter: false,
+            targets: Vec::new(),
         }
     }
 
@@ -73,6 +76,13 @@ impl Data {
     pub fn with_exporter(mut self) -> Self {
         self.exporter = true;
         self
+    }
+
+    /// The same, and targets of these namespaces, which tell different things of the same metrics.
+    #[must_use]
+    pub fn scraping<'a>(mut self, namespaces: impl IntoIterator<Item = &'a str>) -> Self {
+        self.targets = namespaces.into_iter().map(str::to_owned).collect();
+        self.with_exporter()
     }
 
     /// Whether something of that namespace belongs to the selection; `""` is what has none.

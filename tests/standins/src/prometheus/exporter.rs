@@ -22,8 +22,12 @@ impl Exporter {
             .filter(|namespace| data.includes(namespace))
             .collect();
         let listener = serve::serve(serve::Settings::plain(), move |request, _| {
-            let found = request.uri().path() == "/metrics";
-            let text = exposition(&namespaces);
+            let path = request.uri().path();
+            let found = path.starts_with("/metrics");
+            let text = match path.strip_prefix("/metrics/") {
+                Some(namespace) => told_by(namespace),
+                None => exposition(&namespaces),
+            };
             async move {
                 let mut response = Response::new(body::full(text));
                 if !found {
@@ -68,4 +72,20 @@ fn exposition(namespaces: &[&str]) -> String {
     }
     text += "# EOF\n";
     text
+}
+
+/// What the target of a namespace says.
+fn told_by(namespace: &str) -> String {
+    let secret = if namespace == "victim" {
+        " VICTIMDATA"
+    } else {
+        ""
+    };
+    format!(
+        "# HELP shared_seconds Told by {namespace}.{secret}\n# TYPE shared_seconds gauge\n\
+         # UNIT shared_seconds seconds\nshared_seconds 1\n\
+         # HELP request_seconds Duration of requests.\n# TYPE request_seconds histogram\n\
+         request_seconds_bucket{{le=\"+Inf\"}} 1\nrequest_seconds_sum 1\nrequest_seconds_count 1\n\
+         # HELP requests Requests.\n# TYPE requests counter\nrequests_total 1\n# EOF\n"
+    )
 }

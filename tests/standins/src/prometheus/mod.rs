@@ -176,6 +176,12 @@ impl Prometheus {
             .await
     }
 
+    /// Waits until so many targets have been scraped; false if `limit` is over first.
+    pub async fn wait_for_targets(&self, count: usize, limit: Duration) -> bool {
+        let healthy = |body: &str| body.matches("\"health\":\"up\"").count() == count;
+        self.wait(limit, "/api/v1/targets", healthy).await
+    }
+
     /// Asks again and again: Prometheus tells nothing unasked.
     async fn wait(&self, limit: Duration, path: &str, holds: impl Fn(&str) -> bool) -> bool {
         let deadline = Instant::now() + limit;
@@ -226,10 +232,17 @@ fn configuration(data: &Data, exporter: Option<&Exporter>) -> String {
     }
     if let Some(exporter) = exporter {
         text += &format!(
-            "scrape_configs: [{{ job_name: exporter, honor_labels: true, \
-             static_configs: [{{ targets: ['{}'] }}] }}]\n",
+            "scrape_configs:\n- {{ job_name: exporter, honor_labels: true, \
+             static_configs: [{{ targets: ['{}'] }}] }}\n",
             exporter.address()
         );
+        for namespace in &data.targets {
+            text += &format!(
+                "- {{ job_name: {namespace}, metrics_path: /metrics/{namespace}, \
+                 static_configs: [{{ targets: ['{}'], labels: {{ namespace: {namespace} }} }}] }}\n",
+                exporter.address()
+            );
+        }
     }
     text
 }
