@@ -1,5 +1,7 @@
 //! Reads the arguments, starts the log and the runtime, runs the command, and ends with its exit code.
 
+mod version;
+
 use std::error::Error;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
@@ -63,10 +65,7 @@ fn execute(command: Command) -> Outcome {
         Command::Schema => print(format_args!("{:#}\n", Config::schema())),
         Command::Completions { shell } => print(format_args!("{}", manual::completions(shell))),
         Command::Man => print(format_args!("{}", manual::page())),
-        Command::Version => print(format_args!(
-            "prom-rbac-proxy {}\n",
-            env!("CARGO_PKG_VERSION")
-        )),
+        Command::Version => print(format_args!("{}", version::text())),
     }
 }
 

@@ -1,9 +1,12 @@
 #!/bin/sh
 # Builds the statically linked binary for one architecture: build.sh {amd64|arm64} OUTPUT_FILE
-# Run by the Dockerfile and, for this machine's architecture, by the tests. It installs nothing: another
-# architecture than the machine's needs that target's C compiler (gcc-aarch64-linux-gnu or
-# gcc-x86-64-linux-gnu) and its Rust standard library (rustup target add).
-# CARGO_PROFILE picks another profile than release.
+# Run by the Dockerfile, by scripts/release and by the tests. It installs nothing: another architecture than the
+# machine's needs that target's C compiler (gcc-aarch64-linux-gnu or gcc-x86-64-linux-gnu) and its Rust standard library
+# (rustup target add).
+#
+#   CARGO_PROFILE           another profile than release. With "dev" the binary is linked from what the tests have
+#                           compiled, where that is for the same architecture.
+#   PROM_RBAC_PROXY_COMMIT  what `prom-rbac-proxy version` names; asked of git otherwise
 set -eu
 
 architecture=$1
@@ -15,23 +18,49 @@ case $architecture in
 esac
 target=$machine-unknown-linux-gnu
 profile=${CARGO_PROFILE:-release}
+built=${CARGO_TARGET_DIR:-target}
 
-# An explicit --target keeps the flags away from build scripts and procedural macros, which cannot be static.
+if [ -z "${PROM_RBAC_PROXY_COMMIT:-}" ]; then
+  PROM_RBAC_PROXY_COMMIT=$(git rev-parse HEAD 2>/dev/null || true)
+  if [ -n "$PROM_RBAC_PROXY_COMMIT" ] && [ -n "$(git status --porcelain --untracked-files=no)" ]; then
+    PROM_RBAC_PROXY_COMMIT=$PROM_RBAC_PROXY_COMMIT-changed
+  fi
+fi
+PROM_RBAC_PROXY_BUILD="$(rustc --version), $target, static, $profile"
+export PROM_RBAC_PROXY_COMMIT PROM_RBAC_PROXY_BUILD
+
 # glibc's resolver is in the static library since 2.34, so names resolve on an empty base; older ones need
 # shared objects at run time and are not supported.
-export RUSTFLAGS="${RUSTFLAGS:-} -C target-feature=+crt-static"
-if [ "$(uname -m)" != "$machine" ]; then
+static='-Ctarget-feature=+crt-static'
+if [ "$profile" = dev ] && [ "$(uname -m)" = "$machine" ]; then
+  cargo rustc --locked --bin prom-rbac-proxy -- "$static" -Cstrip=debuginfo
+  binary=$built/debug/prom-rbac-proxy
+else
+  # The same bytes wherever it is built: no folder of this machine in them.
+  sysroot=$(rustc --print sysroot)
+  commit=$(rustc -vV | sed -n 's/^commit-hash: //p')
+  cargo_home=${CARGO_HOME:-$HOME/.cargo}
+  mkdir -p "$built"
+  built=$(cd "$built" && pwd)
+  CARGO_ENCODED_RUSTFLAGS=$(printf '%s\037' "$static" "--remap-path-prefix=$PWD=/src" \
+    "--remap-path-prefix=$built=/target" "--remap-path-prefix=$cargo_home=/cargo")
+  CARGO_ENCODED_RUSTFLAGS=$CARGO_ENCODED_RUSTFLAGS--remap-path-prefix=$sysroot/lib/rustlib/src/rust=/rustc/$commit
+  export CARGO_ENCODED_RUSTFLAGS
   underscored=$(echo "$target" | tr - _)
-  upper=$(echo "$underscored" | tr '[:lower:]' '[:upper:]')
-  export "CC_$underscored=$machine-linux-gnu-gcc"
-  export "CARGO_TARGET_${upper}_LINKER=$machine-linux-gnu-gcc"
+  export "CFLAGS_$underscored=-ffile-prefix-map=$built=/target -ffile-prefix-map=$cargo_home=/cargo"
+  if [ "$(uname -m)" != "$machine" ]; then
+    upper=$(echo "$underscored" | tr '[:lower:]' '[:upper:]')
+    export "CC_$underscored=$machine-linux-gnu-gcc"
+    export "CARGO_TARGET_${upper}_LINKER=$machine-linux-gnu-gcc"
+  fi
+  # An explicit --target keeps the flags away from build scripts and procedural macros, which cannot be static.
+  cargo build --locked --profile "$profile" --target "$target" --bin prom-rbac-proxy
+  directory=$profile
+  [ "$profile" = dev ] && directory=debug
+  binary=$built/$target/$directory/prom-rbac-proxy
 fi
-cargo build --locked --profile "$profile" --target "$target" --bin prom-rbac-proxy
-
-directory=$profile
-[ "$profile" = dev ] && directory=debug
 mkdir -p "$(dirname "$output")"
-cp "${CARGO_TARGET_DIR:-target}/$target/$directory/prom-rbac-proxy" "$output"
+cp "$binary" "$output"
 
 # A program interpreter in the headers means a dynamic loader, which the empty base does not have.
 if readelf -l "$output" | grep -q INTERP; then

@@ -54,7 +54,7 @@ pub enum Command {
     },
     /// Print the manual page, in roff.
     Man,
-    /// Print the version.
+    /// Print the version, the commit and the build.
     Version,
 }
 

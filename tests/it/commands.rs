@@ -155,8 +155,12 @@ fn the_schema_that_is_shipped_is_the_programs() {
 fn wrong_arguments_end_with_two_and_the_version_is_told() {
     assert_eq!(execute(&["serve"]).status.code(), Some(2));
     let version = execute(&["version"]);
+    let lines: Vec<_> = text(&version.stdout).lines().collect();
     assert_eq!(
-        text(&version.stdout).trim(),
+        lines[0],
         format!("prom-rbac-proxy {}", env!("CARGO_PKG_VERSION"))
     );
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert!(lines[1].starts_with("commit: "), "{lines:?}");
+    assert!(lines[2].starts_with("build: "), "{lines:?}");
 }
