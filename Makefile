@@ -23,14 +23,15 @@ demo: tools ## Runs everything together on this machine, and prints what to try
 	exec $(TARGET)/debug/demo --proxy $(TARGET)/release/prom-rbac-proxy
 
 .PHONY: test
-test: tools lint unit deploy-check bench-smoke e2e-if-possible ## All that CI runs
+test: tools lint unit deploy-check release-check-short bench-smoke e2e-if-possible ## All that CI runs
 	@echo "make test: all passed"
 
 .PHONY: lint
-lint: ## Formatting, clippy and documentation, warnings denied
+lint: ## Formatting, clippy, documentation and workflows, warnings denied
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
+	scripts/lint-workflows
 
 .PHONY: unit
 unit: ## All Rust tests: units, properties, suites over the binary
@@ -48,12 +49,17 @@ ARCHITECTURES ?= $(if $(filter aarch64,$(shell uname -m)),arm64,amd64)
 image-check: ## Builds the image's static binary and runs it on an empty root; ARCHITECTURES="amd64 arm64" for both
 	STATIC_BUILD="$(ARCHITECTURES)" tests/deploy/check.sh
 
+.PHONY: release-check
+release-check: ## A whole release into target/release-check, pushed to a registry on this machine and taken from there
+	scripts/release-check
+
+.PHONY: release-check-short
+release-check-short: ## The same for this architecture, with the binary as the tests build it
+	scripts/release-check --short
+
 .PHONY: sbom
-sbom: ## Lists the crates of the binary in target/sbom/prom-rbac-proxy.cdx.json, CycloneDX (needs cargo-cyclonedx)
-	@command -v cargo-cyclonedx >/dev/null || { echo "missing: cargo install cargo-cyclonedx --locked" >&2; exit 1; }
-	cargo cyclonedx --quiet --format json --spec-version 1.5 --describe binaries --no-build-deps --target x86_64-unknown-linux-gnu
-	@rm tests/standins/demo_bin.cdx.json
-	@mkdir -p "$(TARGET)/sbom" && mv prom-rbac-proxy_bin.cdx.json "$(TARGET)/sbom/prom-rbac-proxy.cdx.json"
+sbom: ## Lists the crates of the binary in target/sbom/prom-rbac-proxy.cdx.json, CycloneDX
+	RELEASE_DIR="$(TARGET)/sbom" scripts/release sbom
 
 .PHONY: chaos
 chaos: tools ## Failures of every kind under load, in their long form (below 10 minutes)

@@ -17,41 +17,15 @@
 set -u
 
 directory=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/prom-rbac-proxy
-helm_version=v3.20.2
-mkdir -p "$cache/bin"
+scripts=$directory/../../scripts
 
-if ! command -v python3 >/dev/null; then
-  echo "skip  everything: python3 is not installed"
+if ! python=$("$scripts/python"); then
+  echo "skip  everything: no Python environment"
   echo "0 passed, 0 failed, 1 skipped"
   exit 0
 fi
-
-venv=$cache/venv-$(cksum < "$directory/requirements.txt" | tr ' ' -)
-if [ ! -e "$venv/complete" ]; then
-  if ! { rm -rf "$venv" && python3 -m venv "$venv" \
-      && "$venv/bin/pip" --quiet --disable-pip-version-check install -r "$directory/requirements.txt" \
-      && touch "$venv/complete"; } >"$cache/venv.log" 2>&1; then
-    echo "skip  everything: no Python environment (see $cache/venv.log; Debian: apt install python3-venv)"
-    echo "0 passed, 0 failed, 1 skipped"
-    exit 0
-  fi
-fi
-
-if [ -z "${HELM:-}" ]; then
-  if command -v helm >/dev/null; then
-    HELM=$(command -v helm)
-  else
-    HELM=$cache/bin/helm-$helm_version
-    if [ ! -x "$HELM" ] && command -v go >/dev/null; then
-      echo "      building Helm $helm_version once, a few minutes"
-      if GOBIN=$cache/bin GOFLAGS=-trimpath go install "helm.sh/helm/v3/cmd/helm@$helm_version" >"$cache/helm.log" 2>&1; then
-        mv "$cache/bin/helm" "$HELM"
-      fi
-    fi
-  fi
-fi
-[ -x "$HELM" ] || HELM=
+HELM=$("$scripts/helm") || HELM=
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/prom-rbac-proxy
 
 export HELM RENDERED_DIR="${RENDERED_DIR:-$cache/rendered}"
-exec "$venv/bin/python" -B "$directory/check.py"
+exec "$python" -B "$directory/check.py"

@@ -1,6 +1,8 @@
 """Runs the static binary on an empty root, as the empty base image is one: it starts, and it resolves names by DNS.
 
-    unshare --map-root-user --net python empty_root.py BINARY [EMULATOR]
+    unshare --map-root-user --net python empty_root.py BINARY|ROOT [EMULATOR]
+
+BINARY is put on an empty root; ROOT is the unpacked image.
 
 The network namespace has a loopback device alone, so that the DNS server here can have port 53. A shell makes neither.
 """
@@ -52,14 +54,17 @@ def main(binary, emulator=None):
     threading.Thread(target=resolve, args=[names], daemon=True).start()
     with tempfile.TemporaryDirectory() as directory, Server(VIEW, metrics_server=True) as server:
         root = Path(directory)
-        shutil.copy(binary, root / "prom-rbac-proxy")
+        if Path(binary).is_dir():
+            shutil.copytree(binary, root, dirs_exist_ok=True)
+        else:
+            shutil.copy(binary, root / "prom-rbac-proxy")
         program = ["/prom-rbac-proxy"]
         if emulator:
             shutil.copy(emulator, root / "emulator")
             program = ["/emulator", *program]
         # The image has this file and no other.
         authorities = root / "etc/ssl/certs/ca-certificates.crt"
-        authorities.parent.mkdir(parents=True)
+        authorities.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy("/" / authorities.relative_to(root), authorities)
         (root / "etc/resolv.conf").write_text("nameserver 127.0.0.1\n")
         port = server.url.rsplit(":", 1)[1]

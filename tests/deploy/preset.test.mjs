@@ -4,7 +4,8 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 
-const source = readFileSync(new URL('../../deploy/headlamp/preset/main.js', import.meta.url), 'utf8');
+// PRESET: the one of a released archive.
+const source = readFileSync(process.env.PRESET ?? new URL('../../deploy/headlamp/preset/main.js', import.meta.url), 'utf8');
 const ADDRESS = 'monitoring/prom-rbac-proxy:9090';
 
 function deepFreeze(value) {
