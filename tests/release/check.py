@@ -251,12 +251,14 @@ def same_image_again(folder):
 
 
 def same_binary_elsewhere(folder):
-    """From a clone in another folder, compiled anew."""
+    """From a clone in another folder, compiled anew: for the last architecture, which also a quick try compiles as a
+    release does."""
+    architecture = ARCHITECTURES[-1]
     clone = folder / "a clone elsewhere"
     run("git", "clone", "--quiet", "--no-hardlinks", ROOT, clone)
     environment = {**os.environ, "CARGO_TARGET_DIR": str(folder / "another target")}
-    run(clone / "deploy/image/build.sh", OWN, folder / "again.bin", env=environment, cwd=clone, timeout=3600)
-    if sha256(folder / "again.bin") != sha256(OUT / f"bin/{OWN}/prom-rbac-proxy"):
+    run(clone / "deploy/image/build.sh", architecture, folder / "again", env=environment, cwd=clone, timeout=3600)
+    if sha256(folder / "again") != sha256(OUT / f"bin/{architecture}/prom-rbac-proxy"):
         yield "the same commit gave another binary"
 
 
@@ -331,13 +333,7 @@ def workflow():
 
 def one_publisher(folder):
     """`scripts/release publisher` reaches every place, so that a release of another owner has no fault."""
-    copy = folder / "copy"
-    files = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
-    for file in filter(None, files):
-        source, target = ROOT / file, copy / file
-        if source.is_file():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, target)
+    copy = copy_of_the_tree(folder / "copy")
     environment = {name: value for name, value in os.environ.items() if name not in ("REGISTRY", "OWNER", "SOURCE")}
     run(copy / "scripts/release", "publisher", "registry.example.com", "acme", env=environment)
     run(copy / "scripts/release", "version", env=environment)
@@ -347,6 +343,39 @@ def one_publisher(folder):
     text = (copy / "README.md").read_text()
     if "oci://registry.example.com/acme/charts/prom-rbac-proxy" not in text:
         yield "README.md does not have the new registry"
+
+
+def disagreement(folder):
+    """In a copy: a number or a tag that is not the version, wherever it is."""
+    copy = copy_of_the_tree(folder / "copy")
+
+    def refused(*tag):
+        return subprocess.run([copy / "scripts/release", "version", *tag], capture_output=True, text=True, timeout=60).stderr
+
+    if refused():
+        yield f"the tree as it is: {refused()}"
+    if "the tag is v9.9.9" not in refused("v9.9.9"):
+        yield f"a tag of another version: {refused('v9.9.9')}"
+    for file in ("README.md", "docs/releases.md", "deploy/helm/prom-rbac-proxy/Chart.yaml", "deploy/kustomize/deployment.yaml", "tests/standins/Cargo.toml"):
+        text = (copy / file).read_text()
+        (copy / file).write_text(text.replace(VERSION, "9.9.9"))
+        if not re.search(rf"^{file} (has|does not have) ", refused(), re.M):
+            yield f"another version in {file} is not found: {refused()}"
+        (copy / file).write_text(text)
+    text = (copy / "CHANGELOG.md").read_text()
+    (copy / "CHANGELOG.md").write_text(text.replace(f"## {VERSION} - ", "## 9.9.9 - "))
+    if "CHANGELOG.md has no section" not in refused():
+        yield f"no section in CHANGELOG.md: {refused()}"
+
+
+def copy_of_the_tree(copy):
+    files = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
+    for file in filter(None, files):
+        source, target = ROOT / file, copy / file
+        if source.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target)
+    return copy
 
 
 def main():
@@ -368,6 +397,7 @@ def main():
                 check("the preset plugin loads from its archive", lambda: plugin(place("plugin")))
                 check("the notes say what to do", notes)
                 check("there is one place for the publisher", lambda: one_publisher(place("publisher")))
+                check("another version anywhere is found", lambda: disagreement(place("versions")))
                 if not SHORT:
                     check("the SBOM lists what Cargo.lock has", sbom)
                     check("Headlamp's own tool packs the plugin alike", lambda: as_headlamps_own_tool_packs_it(place("npm")))
