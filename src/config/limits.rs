@@ -33,7 +33,7 @@ pub struct Limits {
     /// Longest wait for a request's head, counted from the last answer, for a TLS handshake, and for a caller to
     /// take more of an answer. Default 60 s.
     pub header_timeout: Duration,
-    /// Most connections of callers, all listeners together, at least 1. Default 20,000.
+    /// Most connections of callers, all listeners together, at least 1. Default 3,000.
     pub max_connections: u32,
     /// How long open answers may go on after SIGTERM. Default 30 s.
     pub drain_timeout: Duration,
@@ -116,7 +116,7 @@ impl Limits {
             ),
             max_connections: section.number(
                 "maxConnections",
-                20_000,
+                3_000,
                 1..=MOST,
                 "Most connections of callers, all listeners together",
             ),

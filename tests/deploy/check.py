@@ -16,6 +16,7 @@ import yaml
 import browser
 import headlamp
 import invariants
+import memory
 import observability
 import permissions
 import signals
@@ -316,6 +317,7 @@ def deployment():
     check("numbers of the configuration stay whole", numbers_stay_whole, ["helm"])
     check("another configuration rolls the pods", configuration_rolls_pods, ["helm"])
     check("view gets the right that is reviewed", view_follows_attributes, ["helm"])
+    check("h33: the memory limits hold as many connections as are taken", memory.faults)
     check("one version everywhere", chart_and_image_versions, ["kubectl"])
 
     check("docs/permissions.md is true", permissions.document_faults, ["kubectl"])

@@ -114,7 +114,7 @@ fn defaults() -> Config {
             queue_timeout: 10 * SECOND,
             max_duration: 300 * SECOND,
             header_timeout: 60 * SECOND,
-            max_connections: 20_000,
+            max_connections: 3_000,
             drain_timeout: 30 * SECOND,
         },
         logging: Logging {
