@@ -90,7 +90,7 @@ pub(crate) fn launch_ours(
   service: {{ address: "127.0.0.1:0"{tls} }}
   admin: {{ address: "{admin}" }}{gateway}
 kubernetes: {{ kubeconfig: {:?} }}
-limits: {{ concurrentPerCaller: 4096 }}
+limits: {{ concurrentPerCaller: 4096, maxConnections: 20000 }}
 upstreams:
   - {{ name: default, url: "http://{}" }}
 "#,

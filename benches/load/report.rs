@@ -39,7 +39,7 @@ const METHOD: &str = "\
 - Answers of 10 MB are counted by bytes, so that those on their way at the end of a round count in part.
 - nginx and the upstream are not set up to lose: connections are kept, no answer goes to disk. Each nginx worker has room
   for 16,384 connections, which takes memory at rest.
-- prom-rbac-proxy has its default configuration but for `limits.concurrentPerCaller`, as one caller stands for many here.
+- prom-rbac-proxy has its default configuration but for `limits.concurrentPerCaller` and `limits.maxConnections`, as one caller stands for many here.
 - kube-rbac-proxy may ask Kubernetes as often as it likes; its default is five times in a second.
 - A contender of which more than one answer in a hundred failed has no ratio: failures are quick.
 - Tokens have the length of a ServiceAccount's. *Warm*: every caller was answered once right before the round; `(cold)`
