@@ -33,10 +33,13 @@ pub(super) fn scan(text: &str) -> Result<(Kind, usize), &'static str> {
 
 /// Appends the number `text`, which was scanned before or is the word `inf` or `nan`.
 pub(super) fn rewrite(out: &mut String, text: &str) {
+    if is_plain(text) {
+        return out.push_str(text);
+    }
     match value(text) {
-        Ok(value) if !is_plain(text) => write(out, value),
-        // A word is no value to `value()`, and one token everywhere.
-        _ => out.push_str(text),
+        Ok(value) => write(out, value),
+        // A word, which is one token everywhere.
+        Err(_) => out.push_str(text),
     }
 }
 
@@ -71,6 +74,9 @@ fn is_plain(text: &str) -> bool {
 
 /// What Go's `strconv.ParseInt(text, 0, 64)` makes of it, and `strconv.ParseFloat` where that fails.
 fn value(text: &str) -> Result<f64, &'static str> {
+    if is_plain(text) {
+        return decimal(text);
+    }
     let hexadecimal = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
     let is_digit =
         |byte: u8| byte.is_ascii_digit() || hexadecimal.is_some() && byte.is_ascii_hexdigit();
@@ -102,7 +108,11 @@ fn value(text: &str) -> Result<f64, &'static str> {
     if !digits.starts_with(|first: char| first.is_ascii_digit() || first == '.') {
         return Err(NEITHER);
     }
-    match digits.parse::<f64>() {
+    decimal(&digits)
+}
+
+fn decimal(text: &str) -> Result<f64, &'static str> {
+    match text.parse::<f64>() {
         Ok(value) if value.is_finite() => Ok(value),
         Ok(_) => Err(TOO_LARGE),
         Err(_) => Err(NEITHER),

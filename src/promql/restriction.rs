@@ -21,14 +21,14 @@ pub enum Constraint<'a> {
 
 impl<'t> Query<'t> {
     /// Writes the query with each selector confined to the constraint that `constrain` gives for it, called once for
-    /// each in order. The tokens and their order stay; matchers are added behind the caller's own.
+    /// each in order. The tokens and their order stay; matchers are added behind the caller's own, or before them where
+    /// that matters.
     ///
     /// No matcher is added where one of the caller's own on that label is `=` or `=~` and allows members of the set
     /// only. So restricting the result with the same constraints leaves it as it is.
     ///
-    /// In the arguments of `absent()` and `absent_over_time()`, which make labels of `=` matchers, an added matcher is
-    /// always a `=~`. A caller's `=` on another namespace would lose its label there; whoever names only what it may
-    /// not see should be refused instead.
+    /// `absent()` and `absent_over_time()` make a label of the first `=` matcher on a name, and any other behind it takes
+    /// the label away. In their arguments an added matcher is a `=~` and comes first, so that it does neither.
     ///
     /// # Errors
     ///
@@ -98,7 +98,7 @@ impl Writer {
 
         self.out.push_str(match selector.insertion.form {
             Form::Bare => "{",
-            Form::Empty => "",
+            Form::Empty | Form::First => "",
             Form::Matcher => ", ",
             Form::Comma => " ",
         });
@@ -116,9 +116,14 @@ impl Writer {
             self.out.push_str(name);
         }
         self.out.push('"');
-        if selector.insertion.form == Form::Bare {
-            self.out.push('}');
-            self.before = Some(Kind::RightBrace);
+        match selector.insertion.form {
+            Form::Bare => {
+                self.out.push('}');
+                self.before = Some(Kind::RightBrace);
+            }
+            // As the brace before it, it needs no blank behind it.
+            Form::First => self.out.push_str(", "),
+            Form::Empty | Form::Matcher | Form::Comma => {}
         }
         self.check(0)
     }

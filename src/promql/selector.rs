@@ -74,7 +74,7 @@ pub struct Selector<'t> {
     pub(super) matchers: Vec<Matcher<'t>>,
     pub(super) position: usize,
     pub(super) insertion: Insertion,
-    /// Whether an `=` matcher would become a label of the result.
+    /// Whether `=` matchers become labels of the result, and others take such labels away.
     pub(super) copied: bool,
 }
 
@@ -91,6 +91,8 @@ pub(super) enum Form {
     Bare,
     /// Behind the opening brace of an empty pair.
     Empty,
+    /// Behind the opening brace, before a matcher.
+    First,
     /// Behind a matcher.
     Matcher,
     /// Behind a comma that the caller left before the closing brace.

@@ -49,6 +49,7 @@ impl<'t> Parser<'t, '_> {
 
     /// Reads the matchers of a selector and the closing brace.
     fn matchers(&mut self, matchers: &mut Vec<Matcher<'t>>) -> Result<Insertion, QueryError> {
+        let opening = self.at - 1;
         let mut form = Form::Empty;
         while self.peek() != Kind::RightBrace {
             matchers.push(self.matcher()?);
@@ -70,6 +71,12 @@ impl<'t> Parser<'t, '_> {
         }
         let token = self.at - 1;
         self.advance();
+        if self.copying > 0 && form != Form::Empty {
+            return Ok(Insertion {
+                token: opening,
+                form: Form::First,
+            });
+        }
         Ok(Insertion { token, form })
     }
 

@@ -241,8 +241,12 @@ impl<'t, 'l> Parser<'t, 'l> {
     fn operator(&mut self) -> Result<(), QueryError> {
         self.gauge.operator(self.position())?;
         self.gauge.settle();
+        // Refused behind any other operator, so that with unquoted names `bool.5` can be one there.
+        let compares = self.peek() == Kind::Comparison;
         self.advance();
-        self.accept(Kind::Bool);
+        if compares {
+            self.accept(Kind::Bool);
+        }
         if self.accept(Kind::Matching) {
             self.labels()?;
             // A parenthesis behind `group_left` is always its list of labels, never the operand.

@@ -92,7 +92,7 @@ fn q31_all_that_prometheus_reads_is_read() {
 fn q32_the_order_of_matchers_is_kept() {
     assert_eq!(
         restricted(r#"absent(n{a=~"x",a="y"})"#),
-        r#"absent(n{a=~"x", a="y", namespace=~"team-a"})"#
+        r#"absent(n{namespace=~"team-a", a=~"x", a="y"})"#
     );
 }
 

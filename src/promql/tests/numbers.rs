@@ -91,6 +91,21 @@ fn q46_numbers_are_written_in_a_spelling_that_all_releases_read_alike() {
 }
 
 #[test]
+fn q46_bool_stands_behind_a_comparison_only() {
+    for query in ["up + bool 1", "up or bool up", "up + bool.5 - 0x1e+a"] {
+        refused(query);
+    }
+    assert_eq!(
+        restricted("up - bool.5 > bool.x"),
+        r#"up{namespace="team-a"} - bool.5{namespace="team-a"} > bool.x{namespace="team-a"}"#
+    );
+    assert_eq!(
+        restricted("up > bool.5"),
+        r#"up{namespace="team-a"} > bool 0.5"#
+    );
+}
+
+#[test]
 fn q46_what_is_neither_a_number_nor_a_duration_is_refused() {
     for text in [
         "0x",

@@ -157,3 +157,29 @@ fn absent_gets_no_label_from_an_added_matcher() {
         assert_eq!(restricted(query), expected);
     }
 }
+
+#[test]
+fn q47_absent_keeps_the_callers_own_label() {
+    for (query, expected) in [
+        (
+            r#"absent_over_time(b{namespace="(?i)X"}[10m])"#,
+            r#"absent_over_time(b{namespace=~"team-a", namespace="(?i)X"}[10m])"#,
+        ),
+        (
+            r#"absent(b{namespace=~".*", namespace="X",})"#,
+            r#"absent(b{namespace=~"team-a", namespace=~".*", namespace="X",})"#,
+        ),
+        (
+            r#"absent({"b", namespace="X", namespace="Y"})"#,
+            r#"absent({namespace=~"team-a", "b", namespace="X", namespace="Y"})"#,
+        ),
+        // These let nothing else through, and stay as they are.
+        (
+            r#"absent(b{namespace="team-a", namespace="X"})"#,
+            r#"absent(b{namespace="team-a", namespace="X"})"#,
+        ),
+        ("absent(b{})", r#"absent(b{namespace=~"team-a"})"#),
+    ] {
+        assert_eq!(restricted(query), expected);
+    }
+}
