@@ -37,6 +37,10 @@ lint: ## Formatting, clippy, documentation and workflows, warnings denied
 unit: ## All Rust tests: units, properties, suites over the binary
 	cargo test --workspace --locked -- --show-output
 
+.PHONY: soup
+soup: ## 200,000 texts without grammar through the parsers of seven releases of Prometheus (needs Go)
+	PROMQL_SOUP=200000 cargo test --locked --test promql_differential soup -- --nocapture
+
 .PHONY: deploy-check
 deploy-check: ## Checks everything under deploy/ with the tools of its users
 	scripts/tools kubectl promtool chromium

@@ -4,10 +4,12 @@
 //! original's but for the added matchers, and every selector of the tree is confined. What Prometheus refuses is never
 //! turned into something that it accepts.
 //!
-//! The oracle is a Go program beside this file. Where Go is missing, the `format_query` endpoint of the Prometheus on
-//! the PATH takes its place; it knows the grammar of its own version only.
+//! The oracle is a Go program beside this file, built with the parser of the newest Prometheus and with those of older
+//! release lines: see `releases`, and `soup` for the texts without grammar. Where Go is missing, the `format_query`
+//! endpoint of the Prometheus on the PATH takes its place; it knows the grammar of its own version only.
 //!
-//! `PROMQL_SEED` sets the seed of the generated queries, `PROMQL_GENERATED` their number.
+//! `PROMQL_SEED` sets the seed of the generated queries, `PROMQL_GENERATED` their number, `PROMQL_SOUP` that of the texts
+//! without grammar.
 
 #![allow(unreachable_pub, reason = "a test is a crate that nobody reaches into")]
 
@@ -17,15 +19,21 @@ mod formatter;
 mod generator;
 #[path = "promql/oracle.rs"]
 mod oracle;
+#[path = "promql/releases.rs"]
+mod releases;
+#[path = "promql/soup.rs"]
+mod soup;
 
 use generator::{Dialect, Generator, Vocabulary};
 use oracle::{Oracle, Question};
 use prom_rbac_proxy::namespace::{Namespace, NamespaceSet};
 use prom_rbac_proxy::promql::{Constraint, Limits, Query, QueryError, measure};
 use serde_json::Value;
+use soup::Soup;
 
 const DEFAULT_SEED: u64 = 20_240_607;
 const DEFAULT_GENERATED: usize = 4000;
+const DEFAULT_SOUP: usize = 20_000;
 
 #[test]
 fn q40_corpus_keeps_its_trees_and_is_confined() {
@@ -53,6 +61,65 @@ fn q40_generated_queries_keep_their_trees_and_are_confined() {
             queries.len()
         );
     }
+}
+
+#[test]
+fn q45_q46_all_releases_read_what_goes_out_alike() {
+    let releases = Oracle::releases();
+    let (seed, count) = generated();
+    let mut queries = corpus::headlamp();
+    queries.extend(corpus::grammar());
+    println!("corpus: {}", releases::compare(&releases, &queries));
+
+    let mut generator = Generator::new(seed, vocabulary(), Dialect::Everything);
+    let mut queries: Vec<_> = (0..count).map(|_| generator.expression()).collect();
+    let mut mutation = Mutation(seed | 1);
+    let mutated: Vec<_> = queries.iter().map(|query| mutation.apply(query)).collect();
+    queries.extend(mutated);
+    println!("generated: {}", releases::compare(&releases, &queries));
+}
+
+/// The texts of the leak, which all go through the restriction in `src/promql/tests/numbers.rs`: who reads a selector in
+/// them.
+#[test]
+fn q45_releases_before_2_54_end_a_hexadecimal_number_before_a_sign() {
+    for release in Oracle::releases() {
+        let name = release.to_string();
+        let is_old = ["2.42", "2.45", "2.53"]
+            .iter()
+            .any(|old| name.ends_with(old));
+        let texts = [
+            "0x1e+decade",
+            "sum by (namespace) (0x1e+b)",
+            "0x1e+or or{a=\"b\"}",
+        ];
+        for reading in release.ask(texts.iter().map(|text| Question::Query(text))) {
+            assert_eq!(reading.default.is_ok(), is_old, "{release}: {reading:?}");
+            let leaks = reading
+                .default
+                .is_ok_and(|tree| !releases::is_confined(&tree));
+            assert_eq!(leaks, is_old, "{release}");
+        }
+    }
+}
+
+#[test]
+fn q46_a_soup_of_tokens_is_read_alike_by_all_releases() {
+    let releases = Oracle::releases();
+    let count = number("PROMQL_SOUP").unwrap_or(DEFAULT_SOUP);
+    let mut soup = Soup::new(number("PROMQL_SEED").unwrap_or(DEFAULT_SEED));
+    let mut tally = releases::Tally::default();
+    let mut left = count;
+    while left > 0 {
+        let part = left.min(20_000);
+        let texts: Vec<_> = (0..part).map(|_| soup.text()).collect();
+        tally += releases::compare(&releases, &texts);
+        left -= part;
+    }
+    println!("soup: {tally}");
+    assert!(tally.let_out * 3 > tally.texts, "too few texts are queries");
+    // As `0x1e+b`: what this test is for does occur.
+    assert!(releases.is_empty() || tally.only_old * 1000 > tally.texts);
 }
 
 #[test]
@@ -258,7 +325,7 @@ fn is_added_to_selector(before: &Value, after: &Value, label: &str, set: &Namesp
     let matchers = |tree: &Value| {
         let mut all = tree["matchers"].as_array().cloned().unwrap_or_default();
         // The name of the metric comes last if it stands before the braces.
-        if tree["name"] != "\"\"" {
+        if tree.get("Name").is_some() {
             all.pop();
         }
         all
@@ -289,13 +356,13 @@ fn is_added_to_label(before: &[Value], after: &[Value], label: &str, set: &Names
                 _ => false,
             }
     };
-    match after.split_last() {
-        _ if before == after => after.iter().any(is_confined),
-        Some((added, rest)) => {
-            rest == before && is_confined(added) && !before.iter().any(is_confined)
-        }
-        None => false,
-    }
+    // In the arguments of `absent()` it comes first.
+    let is_added = |(added, rest): (&Value, &[Value])| {
+        rest == before && is_confined(added) && !before.iter().any(is_confined)
+    };
+    before == after && after.iter().any(is_confined)
+        || after.split_last().is_some_and(is_added)
+        || after.split_first().is_some_and(is_added)
 }
 
 fn vocabulary() -> Vocabulary {
@@ -334,13 +401,14 @@ fn names(names: &[&str]) -> NamespaceSet {
 }
 
 fn generated() -> (u64, usize) {
-    let number = |name: &str| std::env::var(name).ok()?.parse().ok();
     (
         number("PROMQL_SEED").unwrap_or(DEFAULT_SEED),
-        number("PROMQL_GENERATED").map_or(DEFAULT_GENERATED, |count| {
-            usize::try_from(count).unwrap_or(DEFAULT_GENERATED)
-        }),
+        number("PROMQL_GENERATED").unwrap_or(DEFAULT_GENERATED),
     )
+}
+
+fn number<T: std::str::FromStr>(name: &str) -> Option<T> {
+    std::env::var(name).ok()?.parse().ok()
 }
 
 /// Breaks a query in one or two places.

@@ -90,6 +90,36 @@ fn q01_to_q14_no_query_of_team_a_sees_what_is_of_others() {
 }
 
 #[test]
+fn q45_a_number_that_older_releases_cut_in_two_opens_nothing() {
+    run(async {
+        let cluster = Cluster::start().await;
+        for expression in [
+            "0x1e+decade",
+            "sum by (namespace, pod) (0x1e+decade)",
+            "0x1e+decade or up",
+            "0xfe-decade == bool 0",
+            "count(0x1E+decade) > 0x1e",
+        ] {
+            let answer = ask(&cluster, TEAM_A, expression).await;
+            assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{expression}");
+            assert_no_leak(&answer, expression);
+        }
+        assert_eq!(cluster.forwarded().len(), 0);
+        // With a space it is a sum, for all of them.
+        let answer = ask(&cluster, TEAM_A, "0x1e +decade").await;
+        assert_eq!(answer.status, StatusCode::OK);
+        assert_no_leak(&answer, "a sum");
+        // Before Prometheus 2.54 there is something to see, without the space too.
+        let everything = ask(&cluster, VIEWER, "0x1e+decade").await;
+        assert!(
+            !everything.status.is_success() || everything.text().contains("\"72\""),
+            "{}",
+            everything.text()
+        );
+    });
+}
+
+#[test]
 fn q03_exemplars_of_others_do_not_come_along() {
     run(async {
         let cluster = Cluster::start().await;

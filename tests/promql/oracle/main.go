@@ -1,9 +1,13 @@
 // The second reader: prints what Prometheus' own parser makes of a query.
 //
 // Each line of the input is a JSON object, {"query": "..."} or {"selector": "..."} or {"functions": true}; each
-// line of the output answers one of them. A query is parsed twice, without and with the feature flag
-// `promql-unquoted-utf8-names`; all other experimental features are on. Strings of a tree are quoted in ASCII, so
-// that bytes which are no UTF-8 stay apart.
+// line of the output answers one of them. A query is parsed twice where the release has the feature flag
+// `promql-unquoted-utf8-names`, without and with it; all other experimental features are on, as they only let more
+// pass. Strings of a tree are quoted in ASCII, so that bytes which are no UTF-8 stay apart.
+//
+// It is built once for each release that is proven: releases/ has a go.mod for each, and a parser_*.go for each way
+// to call the parser. Trees are read by reflection, as releases differ in what their nodes have: what is zero is left
+// out, so that a tree looks alike in all releases that know what is in it.
 package main
 
 import (
@@ -11,6 +15,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"reflect"
 	"sort"
 	"strconv"
 
@@ -31,23 +36,19 @@ type reading struct {
 
 type answer struct {
 	Default   reading  `json:"default"`
-	Unquoted  reading  `json:"unquoted"`
+	Unquoted  *reading `json:"unquoted,omitempty"`
 	Functions []string `json:"functions,omitempty"`
+}
+
+// How a release is called. Each parser_*.go has its own `plain` and `unquoted`, which may be nil.
+type reader struct {
+	expression func(string) (parser.Expr, error)
+	selector   func(string) ([]*labels.Matcher, error)
 }
 
 type node = map[string]any
 
 func quoted(text string) string { return strconv.QuoteToASCII(text) }
-
-func quotedAll(texts []string) []string {
-	out := make([]string, 0, len(texts))
-	for _, text := range texts {
-		out = append(out, quoted(text))
-	}
-	return out
-}
-
-func number(value float64) string { return strconv.FormatFloat(value, 'g', -1, 64) }
 
 func matchers(list []*labels.Matcher) []any {
 	out := make([]any, 0, len(list))
@@ -57,131 +58,137 @@ func matchers(list []*labels.Matcher) []any {
 	return out
 }
 
-func duration(expr *parser.DurationExpr) any {
-	if expr == nil {
-		return nil
-	}
-	return tree(expr)
-}
+// What says where something stands, or comes from other fields.
+var left = map[string]bool{"PosRange": true, "StartPos": true, "EndPos": true, "Pos": true}
 
-func fill(value *float64) any {
-	if value == nil {
-		return nil
-	}
-	return number(*value)
-}
-
-func timestamp(value *int64) any {
-	if value == nil {
-		return nil
-	}
-	return *value
-}
-
-func tree(expr parser.Expr) any {
-	switch e := expr.(type) {
-	case nil:
-		return nil
-	case *parser.AggregateExpr:
-		return node{
-			"node": "aggregation", "op": e.Op.String(), "grouping": quotedAll(e.Grouping), "without": e.Without,
-			"parameter": tree(e.Param), "expr": tree(e.Expr),
+// tree returns nil for what is zero.
+func tree(v reflect.Value) any {
+	switch v.Kind() {
+	case reflect.Interface:
+		return tree(v.Elem())
+	case reflect.Pointer:
+		if v.IsNil() {
+			return nil
 		}
-	case *parser.BinaryExpr:
-		out := node{
-			"node": "binary", "op": e.Op.String(), "bool": e.ReturnBool, "left": tree(e.LHS), "right": tree(e.RHS),
+		if f, ok := v.Interface().(*parser.Function); ok {
+			return f.Name
 		}
-		if m := e.VectorMatching; m != nil {
-			out["matching"] = node{
-				"card": m.Card.String(), "labels": quotedAll(m.MatchingLabels), "on": m.On,
-				"include": quotedAll(m.Include), "fill": []any{fill(m.FillValues.LHS), fill(m.FillValues.RHS)},
+		value := tree(v.Elem())
+		switch {
+		case v.Elem().Kind() != reflect.Struct:
+			// A value that is there, if it is zero too.
+			return []any{value}
+		case value == nil:
+			return node{"node": v.Elem().Type().Name()}
+		}
+		return value
+	case reflect.Struct:
+		out := node{"node": v.Type().Name()}
+		for i := range v.NumField() {
+			field := v.Type().Field(i)
+			if !field.IsExported() || left[field.Name] {
+				continue
+			}
+			if list, ok := v.Field(i).Interface().([]*labels.Matcher); ok {
+				out["matchers"] = matchers(list)
+			} else if value := tree(v.Field(i)); value != nil {
+				out[field.Name] = value
 			}
 		}
+		if len(out) == 1 {
+			return nil
+		}
 		return out
-	case *parser.Call:
-		arguments := make([]any, 0, len(e.Args))
-		for _, argument := range e.Args {
-			arguments = append(arguments, tree(argument))
+	case reflect.Slice:
+		if v.Len() == 0 {
+			return nil
 		}
-		return node{"node": "call", "function": e.Func.Name, "arguments": arguments}
-	case *parser.DurationExpr:
-		return node{
-			"node": "duration", "op": e.Op.String(), "wrapped": e.Wrapped, "left": tree(e.LHS), "right": tree(e.RHS),
+		out := make([]any, 0, v.Len())
+		for i := range v.Len() {
+			out = append(out, tree(v.Index(i)))
 		}
-	case *parser.MatrixSelector:
-		return node{
-			"node": "matrix", "range": int64(e.Range), "range_expr": duration(e.RangeExpr), "selector": tree(e.VectorSelector),
+		return out
+	case reflect.String:
+		if v.Len() == 0 {
+			return nil
 		}
-	case *parser.SubqueryExpr:
-		return node{
-			"node": "subquery", "expr": tree(e.Expr), "range": int64(e.Range), "range_expr": duration(e.RangeExpr),
-			"step": int64(e.Step), "step_expr": duration(e.StepExpr), "offset": int64(e.OriginalOffset),
-			"offset_expr": duration(e.OriginalOffsetExpr), "at": timestamp(e.Timestamp), "start_or_end": int(e.StartOrEnd),
+		return quoted(v.String())
+	case reflect.Float64:
+		return strconv.FormatFloat(v.Float(), 'g', -1, 64)
+	case reflect.Bool:
+		if !v.Bool() {
+			return nil
 		}
-	case *parser.VectorSelector:
-		return node{
-			"node": "selector", "name": quoted(e.Name), "matchers": matchers(e.LabelMatchers),
-			"offset": int64(e.OriginalOffset), "offset_expr": duration(e.OriginalOffsetExpr), "at": timestamp(e.Timestamp),
-			"start_or_end": int(e.StartOrEnd), "anchored": e.Anchored, "smoothed": e.Smoothed,
+		return true
+	case reflect.Int, reflect.Int64:
+		// The numbers of operators differ between releases.
+		if op, ok := v.Interface().(parser.ItemType); ok {
+			if op == 0 {
+				return nil
+			}
+			return op.String()
 		}
-	case *parser.NumberLiteral:
-		return node{"node": "number", "value": number(e.Val), "duration": e.Duration}
-	case *parser.StringLiteral:
-		return node{"node": "string", "value": quoted(e.Val)}
-	case *parser.ParenExpr:
-		return node{"node": "paren", "expr": tree(e.Expr)}
-	case *parser.UnaryExpr:
-		return node{"node": "unary", "op": e.Op.String(), "expr": tree(e.Expr)}
+		if v.Int() == 0 {
+			return nil
+		}
+		return v.Int()
+	case reflect.Invalid:
+		return nil
 	default:
-		panic(fmt.Sprintf("a node that this program does not know: %T", expr))
+		panic(fmt.Sprintf("a field that this program does not know: %s", v.Type()))
 	}
 }
 
-func read(p parser.Parser, r request) (out reading) {
-	if r.Selector != nil {
-		list, err := p.ParseMetricSelector(*r.Selector)
+func read(r *reader, q request) (out reading) {
+	defer func() {
+		// A panic of one text must not end the others.
+		if panicked := recover(); panicked != nil {
+			out = reading{Error: fmt.Sprint(panicked)}
+		}
+	}()
+	if q.Selector != nil {
+		list, err := r.selector(*q.Selector)
 		if err != nil {
 			return reading{Error: err.Error()}
 		}
 		// The API refuses these after the parser, see parseMatchersParam in web/api/v1.
 		for _, m := range list {
 			if !m.Matches("") {
-				return reading{Tree: node{"node": "selector", "matchers": matchers(list)}}
+				return reading{Tree: node{"node": "VectorSelector", "matchers": matchers(list)}}
 			}
 		}
 		return reading{Error: "no matcher that refuses the empty string"}
 	}
-	expr, err := p.ParseExpr(*r.Query)
+	expr, err := r.expression(*q.Query)
 	if err != nil {
 		return reading{Error: err.Error()}
 	}
-	return reading{Tree: tree(expr)}
+	return reading{Tree: tree(reflect.ValueOf(expr))}
 }
 
 func main() {
-	options := parser.Options{EnableExperimentalFunctions: true, EnableBinopFillModifiers: true}
-	plain := parser.NewParser(options)
-	options.EnableUnquotedUTF8Names = true
-	unquoted := parser.NewParser(options)
-
 	input := bufio.NewScanner(os.Stdin)
 	input.Buffer(make([]byte, 1<<20), 64<<20)
 	output := bufio.NewWriter(os.Stdout)
 	encoder := json.NewEncoder(output)
 	for input.Scan() {
-		var r request
-		if err := json.Unmarshal(input.Bytes(), &r); err != nil {
+		var q request
+		if err := json.Unmarshal(input.Bytes(), &q); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
 		var a answer
-		if r.Functions {
+		if q.Functions {
 			for name := range parser.Functions {
 				a.Functions = append(a.Functions, name)
 			}
 			sort.Strings(a.Functions)
 		} else {
-			a.Default, a.Unquoted = read(plain, r), read(unquoted, r)
+			a.Default = read(plain, q)
+			if unquoted != nil {
+				second := read(unquoted, q)
+				a.Unquoted = &second
+			}
 		}
 		if err := encoder.Encode(a); err != nil {
 			os.Exit(1)

@@ -295,6 +295,8 @@ fn traps(collector: &mut Collector) {
     let other = [("namespace", "team-b"), ("pod", "web-6f8d7c5b4-qwert")];
     collector.dense("secret", &other, Shape::Constant(8.0));
     collector.dense("secret", &[("pod", "nons")], Shape::Constant(99.0));
+    // Spelled with hexadecimal digits only, so that it can be taken for a part of a number.
+    collector.dense("decade", &victim, Shape::Constant(42.0));
     collector.dense("phi", &[("namespace", "victim")], Shape::Constant(0.4242));
     let target = [
         ("namespace", "victim"),
