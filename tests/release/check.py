@@ -335,7 +335,7 @@ def one_publisher(folder):
     """`scripts/release publisher` reaches every place, so that a release of another owner has no fault."""
     copy = copy_of_the_tree(folder / "copy")
     environment = {name: value for name, value in os.environ.items() if name not in ("REGISTRY", "OWNER", "SOURCE")}
-    run(copy / "scripts/release", "publisher", "registry.example.com", "acme", env=environment)
+    run(copy / "scripts/release", "publisher", "registry.example.com", "Acme", env=environment)
     run(copy / "scripts/release", "version", env=environment)
     for path in [copy / "README.md", copy / "deploy/helm/prom-rbac-proxy/Chart.yaml", *sorted((copy / "docs").glob("*.md"))]:
         if found := re.search(r"\S*[/@]OWNER\b\S*|\bOWNER/\S*", path.read_text()):
@@ -354,6 +354,8 @@ def disagreement(folder):
 
     if refused():
         yield f"the tree as it is: {refused()}"
+    if "the documents name" not in refused(f"v{VERSION}"):
+        yield f"a publisher that the documents do not name: {refused(f'v{VERSION}')}"
     if "the tag is v9.9.9" not in refused("v9.9.9"):
         yield f"a tag of another version: {refused('v9.9.9')}"
     for file in ("README.md", "docs/releases.md", "deploy/helm/prom-rbac-proxy/Chart.yaml", "deploy/kustomize/deployment.yaml", "tests/standins/Cargo.toml"):
