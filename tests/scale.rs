@@ -156,6 +156,7 @@ fn request(query: &str) -> PrometheusRequest {
         max_query_bytes: 32_768,
         max_range: None,
         max_points: None,
+        namespace_parameters: Vec::new(),
     };
     target.read(&encoded, &[], &[], &limits).expect("a request")
 }

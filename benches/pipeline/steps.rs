@@ -45,6 +45,7 @@ const LIMITS: RequestLimits = RequestLimits {
     max_query_bytes: 32_768,
     max_range: None,
     max_points: Some(11_000),
+    namespace_parameters: Vec::new(),
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

@@ -139,13 +139,19 @@ impl Authorizer {
         permit
             .decisions
             .push(self.access.decision(None, everything));
-        if everything {
+        let narrowed = self.narrowed(caller, request, everything, &mut permit.decisions);
+        let narrowed = narrowed.await?;
+        if everything && narrowed.is_none() {
             self.measure(request)?;
             return Ok(permit);
         }
         permit.scope = match request.endpoint().reads() {
             Reads::Expression | Reads::Selectors => {
                 let (queries, named) = self.queries(request)?;
+                if let Some(narrowed) = &narrowed {
+                    permit.scope = Scope::Series(self.narrowed_selections(queries, narrowed));
+                    return Ok(permit);
+                }
                 let reviewed = self
                     .review_named(caller, named, &mut permit.decisions)
                     .await?;
@@ -165,7 +171,10 @@ impl Authorizer {
                 self.measure(request)?;
                 Scope::Answer {
                     label: self.label.clone(),
-                    namespaces: self.readable(caller).await?,
+                    namespaces: match narrowed {
+                        Some(narrowed) => narrowed,
+                        None => self.readable(caller).await?,
+                    },
                 }
             }
             Reads::NoSeries => {
@@ -253,6 +262,58 @@ impl Authorizer {
                 .map_err(|error| AuthorizationError::query(error, text))?;
         }
         Ok(())
+    }
+
+    /// The namespaces that a request is narrowed to: all of them must be the caller's.
+    async fn narrowed(
+        &self,
+        caller: &Caller,
+        request: &PrometheusRequest,
+        everything: bool,
+        decisions: &mut Vec<Decision>,
+    ) -> Result<Option<NamespaceSet>, AuthorizationError> {
+        let Some(set) = request.narrowed() else {
+            return Ok(None);
+        };
+        if everything {
+            return Ok(Some(set.clone()));
+        }
+        let named = set.iter().cloned().collect();
+        let reviewed = self.review_named(caller, named, decisions).await?;
+        let denied: Vec<_> = reviewed
+            .into_iter()
+            .filter_map(|(name, allowed)| (!allowed).then_some(name))
+            .collect();
+        if denied.is_empty() {
+            return Ok(Some(set.clone()));
+        }
+        Err(AuthorizationError::Namespaces {
+            attributes: self.access.attributes.clone(),
+            namespaces: denied,
+        })
+    }
+
+    /// Nothing but these namespaces in each selector, whatever it names by itself: both must hold.
+    fn narrowed_selections<'r>(
+        &self,
+        queries: Vec<Option<Query<'r>>>,
+        namespaces: &NamespaceSet,
+    ) -> Vec<Selection<'r>> {
+        let selection = |query: Option<Query<'r>>| {
+            let Some(query) = query else {
+                return Selection::All {
+                    label: self.label.clone(),
+                    namespaces: namespaces.clone(),
+                };
+            };
+            let grant = |selector| Grant::Namespaces {
+                label: self.label_of(selector).clone(),
+                namespaces: namespaces.clone(),
+            };
+            let grants = query.selectors().iter().map(grant).collect();
+            Selection::Written { query, grants }
+        };
+        queries.into_iter().map(selection).collect()
     }
 
     async fn selections<'r>(

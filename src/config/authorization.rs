@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::authentication::stale_for;
 use super::fault::{Wrong, wrong};
-use super::format::{ATTRIBUTE, Format, LABEL, OPTIONAL_ATTRIBUTE};
+use super::format::{ATTRIBUTE, Format, LABEL, OPTIONAL_ATTRIBUTE, PARAMETER};
 use super::section::Section;
+use super::upstreams::refuse_reserved;
 use super::{DAY, MILLISECOND};
 
 /// Which access opens which series.
@@ -16,6 +17,8 @@ pub struct Authorization {
     pub attributes: ResourceAttributes,
     /// The label that holds a series' namespace. Default `namespace`.
     pub namespace_label: String,
+    /// Query parameters that narrow an answer to the namespaces that they name. Default none.
+    pub namespace_parameters: Vec<String>,
     /// Metrics whose namespace is elsewhere or nowhere, in the document's order. Default none.
     pub metric_rules: Vec<MetricRule>,
     /// How long an answer about access serves.
@@ -96,6 +99,13 @@ impl Authorization {
             "The label that holds a series' namespace",
             &LABEL,
         );
+        let namespace_parameters = section.texts(
+            "namespaceParameters",
+            &[],
+            "Query parameters that narrow an answer to the namespaces that they name, such as namespace",
+            &PARAMETER,
+        );
+        refuse_reserved(section, "namespaceParameters", &namespace_parameters);
         let metric_rules = section.list(
             "metricRules",
             "Metrics whose namespace is in another label, or that have none",
@@ -139,6 +149,7 @@ impl Authorization {
         Self {
             attributes,
             namespace_label,
+            namespace_parameters,
             metric_rules: metric_rules.into_iter().flatten().collect(),
             cache,
         }

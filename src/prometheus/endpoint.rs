@@ -26,6 +26,22 @@ pub enum Reads {
     Cluster,
 }
 
+impl Reads {
+    /// Whether an answer can be narrowed to some namespaces.
+    pub fn can_be_narrowed(self) -> bool {
+        match self {
+            Self::Expression
+            | Self::Selectors
+            | Self::Rules
+            | Self::Alerts
+            | Self::Metadata
+            | Self::Targets
+            | Self::Alertmanagers => true,
+            Self::NoSeries | Self::Cluster => false,
+        }
+    }
+}
+
 /// The methods of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Methods {

@@ -12,6 +12,7 @@ const LIMITS: RequestLimits = RequestLimits {
     max_query_bytes: 4096,
     max_range: None,
     max_points: None,
+    namespace_parameters: Vec::new(),
 };
 
 const LIFETIMES: Lifetimes = Lifetimes {
@@ -99,7 +100,11 @@ fn request(path: &str, pairs: &[(&str, &str)]) -> PrometheusRequest {
         .extend_pairs(pairs)
         .finish();
     let target = Target::find(path, &Method::GET).expect(path);
-    target.read(&query, b"", &[], &LIMITS).expect("a request")
+    let limits = RequestLimits {
+        namespace_parameters: vec!["namespace".to_owned()],
+        ..LIMITS
+    };
+    target.read(&query, b"", &[], &limits).expect("a request")
 }
 
 impl World {
@@ -381,4 +386,44 @@ async fn a_query_that_cannot_be_read_says_where() {
         error.contains("sum(up\n") && error.ends_with('^'),
         "{error}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parameter_narrows_the_answer_of_every_caller() {
+    let everything = world(|user, namespace| user == "alice" && namespace.is_empty());
+    for world in [everything, alice_in_team_a()] {
+        let query = |expression| [("query", expression), ("namespace", "team-a")];
+        for (expression, expected) in [
+            ("up", r#"up{namespace="team-a"}"#),
+            (
+                r#"up{namespace=~"victim|team-a"}"#,
+                r#"up{namespace=~"victim|team-a", namespace="team-a"}"#,
+            ),
+            (
+                r#"up{namespace="victim"}"#,
+                r#"up{namespace="victim", namespace="team-a"}"#,
+            ),
+            ("vector(1)", "vector(1)"),
+        ] {
+            let sent = world.sent("/api/v1/query", &query(expression)).await;
+            let sent = sent.expect("a permit");
+            assert_eq!(sent, [("query".to_owned(), expected.to_owned())]);
+        }
+        let sent = world.sent("/api/v1/labels", &[("namespace", "team-a")]);
+        let own = ("match[]".to_owned(), r#"{namespace="team-a"}"#.to_owned());
+        assert_eq!(sent.await.expect("a permit"), [own]);
+        let request = request("/api/v1/rules", &[("namespace", "team-a")]);
+        let permit = world.authorizer.permit(&world.alice, &request).await;
+        let permit = permit.expect("a permit");
+        assert_eq!(permit.namespaces(), [&namespace("team-a")]);
+    }
+    let world = alice_in_team_a();
+    for named in [&["victim"][..], &["team-a", "victim"]] {
+        let named = named.iter().map(|name| ("namespace", *name));
+        let pairs: Vec<_> = [("query", "up")].into_iter().chain(named).collect();
+        assert!(matches!(
+            world.sent("/api/v1/query", &pairs).await,
+            Err(AuthorizationError::Namespaces { namespaces, .. }) if namespaces == [namespace("victim")]
+        ));
+    }
 }

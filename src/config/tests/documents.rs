@@ -82,6 +82,7 @@ fn defaults() -> Config {
         authorization: Authorization {
             attributes: attributes("pods"),
             namespace_label: "namespace".into(),
+            namespace_parameters: vec![],
             metric_rules: vec![],
             cache: AuthorizationCache {
                 allowed_ttl: 60 * SECOND,

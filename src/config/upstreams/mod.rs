@@ -2,7 +2,7 @@
 
 mod read;
 
-pub(super) use self::read::upstreams as read;
+pub(super) use self::read::{refuse_reserved, upstreams as read};
 
 use std::fmt;
 use std::path::PathBuf;

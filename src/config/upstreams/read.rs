@@ -272,23 +272,28 @@ fn parameters(section: &mut Section) -> Vec<String> {
         "Further query parameters that callers may pass on, such as dedup",
         &PARAMETER,
     );
+    refuse_reserved(section, "parameters", &parameters);
+    parameters
+}
+
+/// The names under `key` must be none of Prometheus' own parameters, and each there once.
+pub(in crate::config) fn refuse_reserved(section: &mut Section, key: &str, parameters: &[String]) {
     for (index, name) in parameters.iter().enumerate() {
-        let key = format!("parameters[{index}]");
+        let place = format!("{key}[{index}]");
         let bare = name.trim_end_matches("[]").to_ascii_lowercase();
         if RESERVED_PARAMETERS.contains(&bare.as_str()) {
             let problem = format!("\"{name}\" is a parameter of Prometheus' API");
             section.fault(
-                &key,
+                &place,
                 wrong(problem, "remove it: the proxy sends it where it belongs"),
             );
         } else if parameters[..index].contains(name) {
             section.fault(
-                &key,
+                &place,
                 wrong(format!("\"{name}\" is there twice"), "remove one"),
             );
         }
     }
-    parameters
 }
 
 fn timeout(section: &mut Section, key: &'static str, default: &str, doc: &str) -> Duration {

@@ -11,6 +11,7 @@ use super::endpoint::{Endpoint, Kind};
 use super::form::{self, FormError};
 use super::path::{LabelName, PathError};
 use super::time;
+use crate::namespace::{Namespace, NamespaceSet};
 
 /// Selectors in one request. Prometheus answers them one after the other.
 const MAX_SELECTORS: usize = 32;
@@ -27,6 +28,8 @@ pub struct RequestLimits {
     pub max_range: Option<Duration>,
     /// Most points of one series, as Prometheus counts them. `None`: no limit.
     pub max_points: Option<u32>,
+    /// Names of parameters that narrow an answer to the namespaces that they name.
+    pub namespace_parameters: Vec<String>,
 }
 
 /// What is asked of Prometheus, as the caller wrote it, every part of it read and bounded.
@@ -37,6 +40,7 @@ pub struct PrometheusRequest {
     expression: Option<String>,
     selectors: Vec<String>,
     others: Vec<(Cow<'static, str>, String)>,
+    narrowed: Option<NamespaceSet>,
 }
 
 /// A request that is not one to Prometheus as this program serves it.
@@ -100,6 +104,24 @@ pub enum RequestError {
     NotADuration {
         /// Its name.
         name: &'static str,
+    },
+    /// No name of a namespace.
+    #[error(
+        "the parameter {name} is not the name of a namespace: send one name, and the parameter again for each further one"
+    )]
+    NotANamespace {
+        /// Its name.
+        name: String,
+    },
+    /// An answer that cannot be narrowed.
+    #[error(
+        "the parameter {name} cannot narrow the answer of the endpoint {endpoint}: leave it out there"
+    )]
+    NotNarrowed {
+        /// Its name.
+        name: String,
+        /// The endpoint's.
+        endpoint: &'static str,
     },
     /// The range is too long.
     #[error(
@@ -172,6 +194,8 @@ impl RequestError {
             | Self::TooManySelectors
             | Self::NotATime { .. }
             | Self::NotADuration { .. }
+            | Self::NotANamespace { .. }
+            | Self::NotNarrowed { .. }
             | Self::Range { .. }
             | Self::Points { .. }
             | Self::BodyNotExpected
@@ -229,7 +253,9 @@ impl Target {
             expression: None,
             selectors: Vec::new(),
             others: Vec::new(),
+            narrowed: None,
         };
+        let mut narrowed = Vec::new();
         for (count, pair) in form::pairs(query.as_bytes())
             .chain(form::pairs(body))
             .enumerate()
@@ -238,8 +264,13 @@ impl Target {
                 return Err(FormError::TooMany.into());
             }
             let (name, value) = pair?;
+            if limits.namespace_parameters.iter().any(|one| *one == name) {
+                narrowed.push(namespace(endpoint, &name, &value)?);
+                continue;
+            }
             request.take(&name, value, extra, limits)?;
         }
+        request.narrowed = NamespaceSet::new(narrowed);
         if endpoint.parameter("query").is_some() && request.expression.is_none() {
             return Err(RequestError::NoQuery);
         }
@@ -267,6 +298,11 @@ impl PrometheusRequest {
     /// The selectors of `match[]`.
     pub fn selectors(&self) -> &[String] {
         &self.selectors
+    }
+
+    /// The namespaces that the answer is to be narrowed to, whoever the caller is.
+    pub fn narrowed(&self) -> Option<&NamespaceSet> {
+        self.narrowed.as_ref()
     }
 
     /// All other parameters.
@@ -396,6 +432,19 @@ impl PrometheusRequest {
             .find(|(other, value)| *other == name && !value.is_empty())
             .map(|(_, value)| value)
     }
+}
+
+/// The namespace that a parameter narrows the answer of an endpoint to.
+fn namespace(endpoint: Endpoint, name: &str, value: &str) -> Result<Namespace, RequestError> {
+    if !endpoint.reads().can_be_narrowed() {
+        return Err(RequestError::NotNarrowed {
+            name: name.to_owned(),
+            endpoint: endpoint.name(),
+        });
+    }
+    Namespace::parse(value).ok_or_else(|| RequestError::NotANamespace {
+        name: name.to_owned(),
+    })
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ const LIMITS: RequestLimits = RequestLimits {
     max_query_bytes: 100,
     max_range: Some(Duration::from_secs(86_400)),
     max_points: Some(11_000),
+    namespace_parameters: Vec::new(),
 };
 
 fn read(path: &str, query: &str, body: &str) -> Result<PrometheusRequest, RequestError> {
@@ -80,6 +81,56 @@ fn configured_parameters_whose_names_say_so_may_repeat() {
         [("storeMatch[]", "a"), ("storeMatch[]", "b")]
     );
     assert!(read("query=up&dedup=true&dedup=true").is_err());
+}
+
+#[test]
+fn parameters_that_are_configured_narrow_the_answer() {
+    let limits = RequestLimits {
+        namespace_parameters: vec!["namespace".to_owned()],
+        ..LIMITS
+    };
+    let narrowing = |path: &str, query: &str, form: &str| {
+        let target = Target::find(path, &Method::GET)?;
+        target.read(query, form.as_bytes(), &[], &limits)
+    };
+    let names = |request: &PrometheusRequest| {
+        let set = request.narrowed()?;
+        Some(
+            set.iter()
+                .map(|name| name.as_str().to_owned())
+                .collect::<Vec<_>>(),
+        )
+    };
+    let request = narrowing(
+        "/api/v1/query",
+        "query=up&namespace=b",
+        "namespace=a&namespace=b",
+    );
+    let request = request.expect("a request");
+    assert_eq!(names(&request), Some(vec!["a".to_owned(), "b".to_owned()]));
+    assert_eq!(others(&request), []);
+    let request = narrowing("/api/v1/rules", "", "").expect("a request");
+    assert_eq!(names(&request), None);
+    for value in ["", "a,b", "a|b", ".*", "A", "a%0A"] {
+        let error = narrowing("/api/v1/query", &format!("query=up&namespace={value}"), "");
+        let name = "namespace".to_owned();
+        assert_eq!(
+            error.unwrap_err(),
+            RequestError::NotANamespace { name },
+            "{value}"
+        );
+    }
+    for path in [
+        "/api/v1/status/tsdb",
+        "/api/v1/targets/metadata",
+        "/-/ready",
+    ] {
+        let error = narrowing(path, "namespace=a", "").unwrap_err();
+        assert!(matches!(error, RequestError::NotNarrowed { .. }), "{path}");
+    }
+    // Where nothing is configured it is any unknown parameter.
+    let request = read("/api/v1/query", "query=up&namespace=.*", "");
+    assert_eq!(names(&request.expect("a request")), None);
 }
 
 #[test]

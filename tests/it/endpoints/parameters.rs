@@ -348,3 +348,35 @@ fn e18_times_and_durations_are_read_bounded_and_their_errors_are_clear() {
         }
     });
 }
+
+#[test]
+fn a_parameter_that_is_configured_narrows_the_answer_for_everybody() {
+    run(async {
+        let option = ("AUTHORIZATION__NAMESPACE_PARAMETERS", "[namespace]");
+        let cluster = Cluster::with(&[option]).await;
+        let ask = |token: &str, path: &str, pairs: &[(&str, &str)]| {
+            Call::get(url(&cluster, path, pairs)).bearer(token).send()
+        };
+        let narrowed = [("query", "secret"), ("namespace", "team-a")];
+        for token in [VIEWER, TEAM_A] {
+            let answer = ask(token, "/api/v1/query", &narrowed).await;
+            assert_eq!(values(&answer), ["7"], "{}", answer.text());
+            let answer = ask(token, "/api/v1/series", &[narrowed[1]]).await;
+            assert_eq!(answer.status, StatusCode::OK);
+            assert_no_leak(&answer, "series");
+            let answer = ask(token, "/api/v1/rules", &[narrowed[1]]).await;
+            assert!(!answer.text().contains("VictimAlert"), "{}", answer.text());
+            let refused = ask(token, "/api/v1/status/tsdb", &[narrowed[1]]).await;
+            assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+        }
+        for pairs in [
+            &[("query", "secret"), ("namespace", "victim")][..],
+            &[narrowed[0], narrowed[1], ("namespace", "victim")],
+        ] {
+            let answer = ask(TEAM_A, "/api/v1/query", pairs).await;
+            assert_eq!(answer.status, StatusCode::FORBIDDEN, "{}", answer.text());
+        }
+        let all = ask(VIEWER, "/api/v1/query", &[narrowed[0]]).await;
+        assert!(values(&all).len() > 2, "{}", all.text());
+    });
+}
