@@ -154,6 +154,7 @@ fn request(query: &str) -> PrometheusRequest {
         .finish();
     let limits = RequestLimits {
         max_query_bytes: 32_768,
+        max_selectors: 256,
         max_range: None,
         max_points: None,
         namespace_parameters: Vec::new(),

@@ -253,6 +253,7 @@ pub fn request_limits(config: &Config) -> RequestLimits {
     let limits = &config.limits;
     RequestLimits {
         max_query_bytes: limits.max_query_bytes,
+        max_selectors: limits.max_selectors,
         max_range: limits.max_range,
         max_points: limits.max_points,
         namespace_parameters: config.authorization.namespace_parameters.clone(),

@@ -11,6 +11,8 @@ use super::{DAY, HOUR, MILLISECOND};
 pub struct Limits {
     /// Longest PromQL text in bytes. Default 32,768.
     pub max_query_bytes: usize,
+    /// Most `match[]` in one request, at least 1. Default 256.
+    pub max_selectors: usize,
     /// Longest request body in bytes; at least `max_query_bytes`. Default 1,048,576.
     pub max_body_bytes: usize,
     /// Most namespaces that one request may name, at least 1. Each is reviewed. Default 500.
@@ -48,6 +50,12 @@ impl Limits {
             1..=1_048_576,
             "Longest PromQL text, in bytes",
         );
+        let max_selectors = section.number(
+            "maxSelectors",
+            256,
+            1..=1_000,
+            "Most match[] in one request",
+        );
         let max_body_bytes = section.number(
             "maxBodyBytes",
             1_048_576,
@@ -74,6 +82,7 @@ impl Limits {
         );
         let limits = Self {
             max_query_bytes,
+            max_selectors,
             max_body_bytes,
             max_namespaces,
             max_range: (!max_range.is_zero()).then_some(max_range),

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 /// Pairs in URL and body together. Nobody's dashboard comes near it.
-pub(super) const MAX_PAIRS: usize = 100;
+pub(super) const MAX_PAIRS: usize = 1100;
 
 /// Why a form cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

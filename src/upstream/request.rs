@@ -13,11 +13,14 @@ use crate::authz::{AuthorizationError, Grant, Permit, Scope, Selection};
 use crate::namespace::NamespaceSet;
 use crate::prometheus::filter::List;
 use crate::prometheus::{Endpoint, LabelName, Methods, PrometheusRequest, form};
-use crate::promql::Constraint;
+use crate::promql::{Constraint, QueryError};
 
 /// Longest target that is sent with GET, where POST is possible: proxies in front of a Prometheus commonly end
 /// at 8 KiB.
 const MAX_GET_BYTES: usize = 8 * 1024;
+
+/// The most that all selectors of a request may come to, in bytes: as much as one.
+const MAX_RESTRICTED_BYTES: usize = 3 << 20;
 
 /// How long Prometheus may take. It is never what the caller asks for alone: a query whose answer nobody would
 /// wait for must end by itself.
@@ -138,13 +141,21 @@ pub fn restrict(
             parameters.queries(request).others(request, |_| true)
         }
         Scope::Series(selections) => {
+            let mut bytes = 0;
             for selection in selections {
                 let name = if request.expression().is_some() {
                     "query"
                 } else {
                     "match[]"
                 };
-                parameters.push(name, &restricted(request, selection)?);
+                let text = restricted(request, selection)?;
+                bytes += text.len();
+                if bytes > MAX_RESTRICTED_BYTES {
+                    let limit = MAX_RESTRICTED_BYTES;
+                    let error = QueryError::OutputTooLong { limit };
+                    return Err(AuthorizationError::query(error, ""));
+                }
+                parameters.push(name, &text);
             }
             parameters.others(request, |_| true);
         }

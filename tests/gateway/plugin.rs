@@ -218,7 +218,7 @@ fn no_spelling_of_a_path_leads_around_the_proxy() {
             format!("{ours}/proxy/"),
             format!("{ours}/proxy/metrics"),
             format!("{ours}/proxy/api/v1/admin/tsdb/snapshot"),
-            format!("{ours}/proxy/api/v1/status/config"),
+            format!("{ours}/proxy/api/v1/status/walreplay"),
             format!("{ours}/proxy//api/v1/query?query=up"),
             format!("{ours}/proxy/x/../api/v1/query?query=up"),
             format!("{ours}/proxy/%2e%2e/proxy/metrics"),

@@ -10,6 +10,7 @@ mod reviews;
 
 const LIMITS: RequestLimits = RequestLimits {
     max_query_bytes: 4096,
+    max_selectors: 256,
     max_range: None,
     max_points: None,
     namespace_parameters: Vec::new(),

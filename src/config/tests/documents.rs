@@ -105,6 +105,7 @@ fn defaults() -> Config {
         }],
         limits: Limits {
             max_query_bytes: 32_768,
+            max_selectors: 256,
             max_body_bytes: 1_048_576,
             max_namespaces: 500,
             max_range: None,

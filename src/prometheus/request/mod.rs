@@ -13,9 +13,6 @@ use super::path::{LabelName, PathError};
 use super::time;
 use crate::namespace::{Namespace, NamespaceSet};
 
-/// Selectors in one request. Prometheus answers them one after the other.
-const MAX_SELECTORS: usize = 32;
-
 /// Longest value of a parameter that is neither a query nor a selector, in bytes.
 const MAX_TEXT_BYTES: usize = 1024;
 
@@ -24,6 +21,8 @@ const MAX_TEXT_BYTES: usize = 1024;
 pub struct RequestLimits {
     /// Longest query or selector, in bytes.
     pub max_query_bytes: usize,
+    /// Most selectors. Prometheus answers them one after the other.
+    pub max_selectors: usize,
     /// Longest range from `start` to `end`. `None`: no limit.
     pub max_range: Option<Duration>,
     /// Most points of one series, as Prometheus counts them. `None`: no limit.
@@ -90,9 +89,12 @@ pub enum RequestError {
         /// Its name.
         name: Cow<'static, str>,
     },
-    /// More than 32 selectors.
-    #[error("there are more than {MAX_SELECTORS} match[] parameters: ask in several requests")]
-    TooManySelectors,
+    /// Too many selectors.
+    #[error("there are more than {limit} match[] parameters: ask in several requests")]
+    TooManySelectors {
+        /// The most there may be.
+        limit: usize,
+    },
     /// No time.
     #[error("the parameter {name} is not a time: send seconds since 1970, or RFC 3339")]
     NotATime {
@@ -191,7 +193,7 @@ impl RequestError {
             | Self::BodyMalformed
             | Self::QueryTooLong { .. }
             | Self::TooLong { .. }
-            | Self::TooManySelectors
+            | Self::TooManySelectors { .. }
             | Self::NotATime { .. }
             | Self::NotADuration { .. }
             | Self::NotANamespace { .. }
@@ -349,8 +351,10 @@ impl PrometheusRequest {
                 return Err(RequestError::Duplicate { name });
             }
             Kind::Expression => self.expression = Some(value.into_owned()),
-            Kind::Selector if self.selectors.len() == MAX_SELECTORS => {
-                return Err(RequestError::TooManySelectors);
+            Kind::Selector if self.selectors.len() == limits.max_selectors => {
+                return Err(RequestError::TooManySelectors {
+                    limit: limits.max_selectors,
+                });
             }
             Kind::Selector => self.selectors.push(value.into_owned()),
             _ if !kind.repeats() && self.others.iter().any(|(other, _)| *other == name) => {

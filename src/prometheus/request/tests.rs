@@ -2,6 +2,7 @@ use super::*;
 
 const LIMITS: RequestLimits = RequestLimits {
     max_query_bytes: 100,
+    max_selectors: 32,
     max_range: Some(Duration::from_secs(86_400)),
     max_points: Some(11_000),
     namespace_parameters: Vec::new(),
@@ -153,7 +154,7 @@ fn e03_selectors_of_url_and_form_are_all_kept() {
 
 #[test]
 fn d04_numbers_of_parameters_and_selectors_are_bounded() {
-    let many = "a=b&".repeat(101);
+    let many = "a=b&".repeat(form::MAX_PAIRS + 1);
     assert_eq!(
         read("/api/v1/labels", &many, "").unwrap_err(),
         FormError::TooMany.into()
@@ -161,7 +162,7 @@ fn d04_numbers_of_parameters_and_selectors_are_bounded() {
     let selectors = "match[]=up&".repeat(33);
     assert_eq!(
         read("/api/v1/series", &selectors, "").unwrap_err(),
-        RequestError::TooManySelectors
+        RequestError::TooManySelectors { limit: 32 }
     );
 }
 
