@@ -238,3 +238,30 @@ fn e29_types_of_other_stores_pass_as_ours() {
         }
     });
 }
+
+#[test]
+fn metricsql_beyond_promql_is_refused_to_whoever_sees_some_namespaces() {
+    run(async {
+        let cluster = Cluster::start().await;
+        for text in [
+            "rollup(secret[5m])",
+            r#"label_set(secret, "a", "b")"#,
+            "range_quantile(0.5, secret)",
+            "WITH (x = secret) x",
+            r#"secret{namespace="team-a" or namespace="victim"}"#,
+            "secret default 0",
+            "secret if up",
+            "secret ifnot up",
+        ] {
+            let call = Call::get(cluster.proxy.url(&query(text))).bearer(TEAM_A);
+            let answer = call.send().await;
+            assert_eq!(
+                answer.status,
+                StatusCode::BAD_REQUEST,
+                "{text}: {}",
+                answer.text()
+            );
+        }
+        assert_eq!(cluster.forwarded().len(), 0);
+    });
+}
