@@ -1,5 +1,6 @@
 //! What a caller must be allowed in Kubernetes to see which series.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::authentication::stale_for;
@@ -41,7 +42,7 @@ pub struct ResourceAttributes {
 /// A rule for the metrics of some names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MetricRule {
-    /// The names; at least one. No pattern stands in two rules, but prefixes may overlap.
+    /// The names; at least one. None stands in two places, and no earlier rule's prefix covers it.
     pub metrics: Vec<MetricPattern>,
     /// What opens their series.
     pub rule: MetricAccess,
@@ -111,7 +112,7 @@ impl Authorization {
             "Metrics whose namespace is in another label, or that have none",
             MetricRule::read,
         );
-        refuse_repeated(section, &metric_rules);
+        refuse_shadowed(section, &metric_rules);
         let cache = section.section(
             "cache",
             "How long an answer about access serves",
@@ -206,22 +207,53 @@ impl MetricRule {
     }
 }
 
-/// A name in two rules has no one meaning.
-fn refuse_repeated(section: &Section, rules: &[Option<MetricRule>]) {
-    let mut seen = Vec::new();
+/// The first rule that fits a name counts, so a name that an earlier place has too, or that an earlier rule's
+/// prefix covers, would never be looked at.
+fn refuse_shadowed(section: &Section, rules: &[Option<MetricRule>]) {
+    let mut seen: Vec<(usize, &MetricPattern)> = Vec::new();
     for (rule, metrics) in rules.iter().enumerate() {
         let metrics = metrics.iter().flat_map(|rule| &rule.metrics);
         for (metric, pattern) in metrics.enumerate() {
-            if seen.contains(&pattern) {
-                section.fault(
-                    &format!("metricRules[{rule}].metrics[{metric}]"),
+            let refused = if seen.iter().any(|(_, earlier)| *earlier == pattern) {
+                Some(wrong(
+                    "stands in an earlier place too",
+                    "keep the one that is meant",
+                ))
+            } else {
+                let covers = |(at, earlier): &&(usize, &MetricPattern)| {
+                    *at < rule && earlier.covers(pattern)
+                };
+                seen.iter().find(covers).map(|(at, earlier)| {
                     wrong(
-                        "stands in an earlier place too",
-                        "keep the one that is meant",
-                    ),
-                );
+                        format!("is never looked at, since metricRules[{at}] has {earlier}"),
+                        "move the narrower rule before it",
+                    )
+                })
+            };
+            if let Some(refused) = refused {
+                section.fault(&format!("metricRules[{rule}].metrics[{metric}]"), refused);
             }
-            seen.push(pattern);
+            seen.push((rule, pattern));
+        }
+    }
+}
+
+impl MetricPattern {
+    /// Whether all names of `other` are this one's too.
+    fn covers(&self, other: &Self) -> bool {
+        let Self::Prefix(prefix) = self else {
+            return self == other;
+        };
+        let (Self::Exact(start) | Self::Prefix(start)) = other;
+        start.starts_with(prefix.as_str())
+    }
+}
+
+impl fmt::Display for MetricPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(name) => f.write_str(name),
+            Self::Prefix(start) => write!(f, "{start}*"),
         }
     }
 }

@@ -24,7 +24,7 @@ pub(super) struct Format<T> {
 }
 
 impl<T> Format<T> {
-    const fn text(read: fn(&str) -> Result<T, Wrong>) -> Self {
+    pub(super) const fn text(read: fn(&str) -> Result<T, Wrong>) -> Self {
         Self {
             schema: || json!({"type": "string", "minLength": 1}),
             numbers: false,
@@ -173,7 +173,7 @@ pub(super) const OPTIONAL_ATTRIBUTE: Format<String> = Format {
 
 /// A label of a series that may hold a namespace.
 pub(super) const LABEL: Format<String> = Format {
-    schema: || json!({"type": "string", "pattern": "^(?!__)[a-zA-Z_][a-zA-Z0-9_]*$"}),
+    schema: || json!({"type": "string", "pattern": "^([a-zA-Z]|_[a-zA-Z0-9]|_$)[a-zA-Z0-9_]*$"}),
     ..Format::text(|text| {
         let rest = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
         let valid = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
@@ -194,17 +194,6 @@ pub(super) const SERVER_NAME: Format<String> = Format::text(|text| {
         is_host(text),
         "is not a host name or IP address",
         "write the name in Prometheus' certificate",
-    )
-});
-
-/// A label selector as kubectl's `-l` takes it. Kubernetes has the last word on it.
-pub(super) const SELECTOR: Format<String> = Format::text(|text| {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_./=!,()- ".contains(c);
-    owned(
-        text,
-        !text.trim().is_empty() && text.chars().all(plain),
-        "is not a label selector",
-        "write it like app.kubernetes.io/name=prometheus",
     )
 });
 
@@ -297,7 +286,7 @@ pub(super) const PARAMETER: Format<String> = Format {
     })
 };
 
-fn owned(text: &str, valid: bool, problem: &str, hint: &str) -> Result<String, Wrong> {
+pub(super) fn owned(text: &str, valid: bool, problem: &str, hint: &str) -> Result<String, Wrong> {
     if valid {
         Ok(text.to_owned())
     } else {

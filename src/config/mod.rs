@@ -14,9 +14,11 @@ mod authorization;
 mod environment;
 mod fault;
 mod format;
+mod level;
 mod limits;
 mod listeners;
 mod section;
+mod selector;
 #[cfg(test)]
 mod tests;
 mod tracing;
@@ -45,7 +47,8 @@ pub use self::tracing::{Ratio, Tracing};
 pub use self::upstreams::{Scheme, SecretValue, Upstream, UpstreamAddress, UpstreamTls};
 
 use self::environment::Environment;
-use self::format::{PATH, PLAIN};
+use self::format::PATH;
+use self::level::LEVEL;
 use self::section::{Reader, Section};
 
 /// The shortest duration where zero would make no sense.
@@ -257,7 +260,7 @@ impl Logging {
                 "level",
                 "info",
                 "error, warn, info, debug, trace, or directives for single parts",
-                &PLAIN,
+                &LEVEL,
             ),
             audit: section.flag("audit", true, "Whether each request leaves an audit line"),
             audit_query: section.choice(

@@ -5,6 +5,7 @@ mod documents;
 mod faults;
 mod files;
 mod overrides;
+mod silent;
 mod upstream_faults;
 
 use super::{Config, LoadError};

@@ -8,9 +8,10 @@ use super::{Scheme, SecretValue, Upstream, UpstreamAddress, UpstreamTls};
 use crate::config::fault::{named, quoted, wrong};
 use crate::config::format::{
     BASE_PATH, HEADER_NAME, NAMESPACE, OBJECT_NAME, PARAMETER, PATH, PATH_PREFIX, PORT, SECRET,
-    SELECTOR, SERVER_NAME, UPSTREAM_NAME, URL,
+    SERVER_NAME, UPSTREAM_NAME, URL,
 };
 use crate::config::section::Section;
+use crate::config::selector::SELECTOR;
 use crate::config::{DAY, MILLISECOND, PortRef, TlsFiles, is_hop_by_hop};
 
 /// First segments of paths that mean something else on the service listener.

@@ -1,0 +1,56 @@
+//! What would be accepted by whoever reads it in the end, and would then mean nothing.
+
+use super::{faults_of, faults_with, parse, parse_more};
+
+#[test]
+fn a_word_that_is_no_level_does_not_silence_the_log() {
+    for level in [
+        "warning",
+        "prom_rbac_proxy",
+        "info,authz",
+        "info,",
+        "=debug",
+        "Info",
+        "a=loud",
+    ] {
+        let faults = faults_of(&format!("logging: {{level: \"{level}\"}}"));
+        assert!(
+            faults[0].starts_with(&format!("logging.level: \"{level}\" is neither a level")),
+            "{faults:?}"
+        );
+    }
+    for level in ["warn", "INFO", "off", "info, prom_rbac_proxy::authz=debug"] {
+        parse_more(&format!("logging: {{level: \"{level}\"}}"));
+    }
+}
+
+#[test]
+fn a_metric_rule_behind_a_wider_one_is_refused() {
+    let rules = |rules: &str| format!("authorization: {{metricRules: [{rules}]}}");
+    let wide = "{metrics: ['capi_*'], cluster: {}}";
+    let narrow = "{metrics: ['capi_cluster_*', up], label: cluster_namespace}";
+    assert_eq!(
+        faults_of(&rules(&format!("{wide}, {narrow}"))),
+        [
+            "authorization.metricRules[1].metrics[0]: is never looked at, since metricRules[0] has capi_*; \
+             move the narrower rule before it"
+        ]
+    );
+    parse_more(&rules(&format!("{narrow}, {wide}")));
+    parse_more(&rules(
+        "{metrics: ['a_*', a_b], label: x}, {metrics: [a], label: y}",
+    ));
+}
+
+#[test]
+fn a_selector_that_kubernetes_would_refuse_is_refused() {
+    let pods = |selector: &str| {
+        format!("upstreams: [{{pods: {{namespace: a, selector: '{selector}', port: 9090}}}}]")
+    };
+    let faults = faults_with(&pods("app b"), &[]);
+    assert!(
+        faults[0].starts_with("upstreams[0].pods.selector: \"app b\" is not a label selector"),
+        "{faults:?}"
+    );
+    parse(&pods("app.kubernetes.io/name=prometheus,tier in (a, b)"));
+}
