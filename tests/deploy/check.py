@@ -14,10 +14,14 @@ import kubernetes_validate
 import yaml
 
 import browser
+import chart
+import generated
 import headlamp
 import invariants
+import kept
 import memory
 import observability
+import overlays
 import permissions
 import signals
 from manifests import BASE, CHART, NAMESPACE, ROOT, RELEASE, RenderError, comparable, configurations, differences, helm_template, identity, kustomize_build, run
@@ -132,9 +136,24 @@ def notes():
         text = (copy / "templates/NOTES.txt").read_text()
         (copy / "templates/_notes.tpl").write_text('{{- define "notes" }}' + text + "{{- end }}")
         (copy / "templates/notes.yaml").write_text('apiVersion: v1\nkind: ConfigMap\nmetadata: { name: notes }\ndata: { notes: {{ include "notes" . | toJson }} }\n')
+        def said(case=None, *more):
+            rendered = helm_template(case, chart=copy, more=more)
+            return next(o for o in rendered if o["metadata"]["name"] == "notes")["data"]["notes"]
+
+        for settings, expected in [
+            ((), "Set image.registry"), ((), "Prometheus itself is open"),
+            (("serviceMonitor.enabled=true",), "serviceMonitor without labels: kube-prometheus-stack passes it over"),
+            (("prometheusRule.enabled=true",), "prometheusRule without labels"),
+            (("serviceMonitor.enabled=true", "networkPolicy.metricsFrom[0].podSelector.matchLabels.a=b"), "networkPolicy.metricsFrom decides"),
+            (("service.type=NodePort",), "service.type NodePort in plain HTTP"),
+        ]:
+            complete = ("image.registry=r", "kubePrometheusStack.release=kps", "networkPolicy.prometheus.enabled=true")
+            if expected not in said(None, *(a for s in settings for a in ("--set", s))):
+                yield f"{settings}: does not say {expected}"
+        if "Still missing" in said(None, *(a for s in (*complete, "serviceMonitor.enabled=true", "prometheusRule.enabled=true") for a in ("--set", s))):
+            yield "something is missing where nothing is"
         for case in [None, *CHART_CASES]:
-            rendered = helm_template(case, chart=copy)
-            text = next(o for o in rendered if o["metadata"]["name"] == "notes")["data"]["notes"]
+            text = said(case)
             if case is None:
                 for expected in ("monitoring/prom-rbac-proxy:9090", "kubectl auth can-i get pods.metrics.k8s.io", "helm test prom-rbac-proxy"):
                     if expected not in text:
@@ -146,7 +165,7 @@ def notes():
 def numbers_stay_whole():
     file = next(c for c in CHART_CASES if c.name == "configuration.yaml")
     wanted = yaml.safe_load(file.read_text())["config"]
-    text = configurations(helm_template(file))[RELEASE]
+    (text,) = configurations(helm_template(file)).values()
     if re.search(r"\de\+\d", text):
         yield f"a number in scientific notation:\n{text}"
     got = yaml.safe_load(text)
@@ -156,11 +175,18 @@ def numbers_stay_whole():
 
 
 def configuration_rolls_pods():
-    def sums(case):
-        deployment = next(o for o in helm_template(case) if o["kind"] == "Deployment")
-        return deployment["spec"]["template"]["metadata"]["annotations"]["checksum/config"]
+    """By the name of its ConfigMap, so that the pods of before keep theirs."""
 
-    if sums(None) == sums(next(c for c in CHART_CASES if c.name == "configuration.yaml")):
+    def mounted(case):
+        rendered = helm_template(case)
+        (name,) = configurations(rendered)
+        deployment = next(o for o in rendered if o["kind"] == "Deployment")
+        volume = next(v for v in deployment["spec"]["template"]["spec"]["volumes"] if v["name"] == "config")
+        if volume["configMap"]["name"] != name:
+            raise ValueError(f"the pods mount {volume}, rendered is {name}")
+        return name
+
+    if mounted(None) == mounted(next(c for c in CHART_CASES if c.name == "configuration.yaml")):
         yield "another configuration, the same pods"
 
 
@@ -304,6 +330,12 @@ def deployment():
     check("YAML of deploy/ and of these tests is well-formed", yaml_lint)
     check("helm lint", lambda: run(os.environ["HELM"], "lint", "--strict", str(CHART), "--namespace", NAMESPACE) and None, ["helm"])
     check("the values' schema and their defaults agree", schema_and_defaults_agree)
+    check("the chart's README and its schema are what they are made from", generated.faults)
+    for name, body in chart.CHECKS:
+        check(name, body, ["helm"])
+    check("the pods of an older revision keep their configuration", kept.faults, ["helm"])
+    for name, body in overlays.checks(schema_faults):
+        check(name, body, ["kubectl"])
     for case in EQUAL:
         check(f"chart and kustomize are equal: {case.name}", lambda: equality(case), ["helm", "kubectl"])
         check(f"kustomize is valid and safe: {case.name}", lambda: rendered_faults(kustomize_build(case)), ["kubectl"])
@@ -348,6 +380,9 @@ def deployment():
 
 
 def main():
+    if sys.argv[1:] == ["--write"]:
+        generated.write()
+        return 0
     if os.environ.get("STATIC_BUILD"):
         image()
     else:

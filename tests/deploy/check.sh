@@ -2,6 +2,8 @@
 # Checks everything under deploy/ with the tools that operators use on it. Prints a line for each check and, last,
 # `N passed, N failed, N skipped`; exits 1 when one failed. What cannot be had on this machine is skipped, by name.
 #
+# With --write it writes the files that are made from others, instead: the chart's README and its schema's part for `config`.
+#
 # Needs python3 with venv (Debian: python3-venv). Fetches, once, into ${XDG_CACHE_HOME:-~/.cache}/prom-rbac-proxy:
 # Helm with Go, unless a helm is on the PATH, and the packages of requirements.txt from PyPI.
 # Taken from the machine when there: kubectl (Debian: kubernetes-client), prometheus and promtool (prometheus), node
@@ -28,4 +30,4 @@ HELM=$("$scripts/helm") || HELM=
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/prom-rbac-proxy
 
 export HELM RENDERED_DIR="${RENDERED_DIR:-$cache/rendered}"
-exec "$python" -B "$directory/check.py"
+exec "$python" -B "$directory/check.py" "$@"

@@ -36,8 +36,9 @@ def objects(text):
 
 
 @functools.cache
-def helm_template(values=None, release=RELEASE, chart=CHART, namespace=NAMESPACE):
-    command = [os.environ["HELM"], "template", release, str(chart), "--namespace", namespace, "--kube-version", KUBERNETES]
+def helm_template(values=None, release=RELEASE, chart=CHART, namespace=NAMESPACE, more=()):
+    """`more` are further arguments, such as --set and a value."""
+    command = [os.environ["HELM"], "template", release, str(chart), "--namespace", namespace, "--kube-version", KUBERNETES, *more]
     if values:
         command += ["--values", str(values)]
     return objects(run(*command))
@@ -57,11 +58,9 @@ def is_test_hook(o):
 
 
 # What the two tools add on their own account, and nothing else:
-#   Helm       labels helm.sh/chart and app.kubernetes.io/managed-by; the annotation checksum/config, which rolls
-#              the pods; pods of `helm test`.
-#   kustomize  the hash at the end of a generated ConfigMap's name, which rolls the pods.
+#   Helm  labels helm.sh/chart and app.kubernetes.io/managed-by; pods of `helm test`.
+#   Both  a hash, each its own, at the end of the configuration's ConfigMap's name, which rolls the pods.
 BOOKKEEPING_LABELS = {"helm.sh/chart", "app.kubernetes.io/managed-by"}
-BOOKKEEPING_ANNOTATIONS = {"checksum/config"}
 
 
 def comparable(rendered):
@@ -99,11 +98,10 @@ def _clean(value):
     if not isinstance(value, dict):
         return value
     cleaned = {k: _clean(v) for k, v in value.items()}
-    for field, dropped in (("labels", BOOKKEEPING_LABELS), ("annotations", BOOKKEEPING_ANNOTATIONS)):
-        if isinstance(cleaned.get(field), dict):
-            cleaned[field] = {k: v for k, v in cleaned[field].items() if k not in dropped}
-            if not cleaned[field]:
-                del cleaned[field]
+    if isinstance(cleaned.get("labels"), dict):
+        cleaned["labels"] = {k: v for k, v in cleaned["labels"].items() if k not in BOOKKEEPING_LABELS}
+        if not cleaned["labels"]:
+            del cleaned["labels"]
     return cleaned
 
 

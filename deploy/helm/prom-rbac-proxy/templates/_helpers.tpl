@@ -15,6 +15,21 @@
 {{- end }}
 {{- end }}
 
+{{- define "prom-rbac-proxy.namespace" -}}
+{{- .Values.namespaceOverride | default .Release.Namespace }}
+{{- end }}
+
+{{/* Of objects that stand beside those of other releases: without a namespace, or in Prometheus' own. */}}
+{{- define "prom-rbac-proxy.clusterName" -}}
+{{- .Values.clusterNameOverride | default (include "prom-rbac-proxy.fullname" .) }}
+{{- end }}
+
+{{/* Of an object in a namespace: (list $ NAMESPACE). */}}
+{{- define "prom-rbac-proxy.nameIn" -}}
+{{- $own := eq (last .) (include "prom-rbac-proxy.namespace" (first .)) }}
+{{- include (ternary "prom-rbac-proxy.fullname" "prom-rbac-proxy.clusterName" $own) (first .) }}
+{{- end }}
+
 {{- define "prom-rbac-proxy.selectorLabels" -}}
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/name: {{ include "prom-rbac-proxy.name" . }}
@@ -25,6 +40,18 @@ app.kubernetes.io/name: {{ include "prom-rbac-proxy.name" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* Of the pods of `helm test`, which no selector may meet. */}}
+{{- define "prom-rbac-proxy.testLabels" -}}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/component: test
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{- define "prom-rbac-proxy.serviceAccountName" -}}
@@ -35,9 +62,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- end }}
 
+{{- define "prom-rbac-proxy.registry" -}}
+{{- .Values.global.imageRegistry | default .Values.image.registry }}
+{{- end }}
+
 {{- define "prom-rbac-proxy.image" -}}
 {{- $repository := .Values.image.repository }}
-{{- with .Values.image.registry }}{{- $repository = printf "%s/%s" . $repository }}{{- end }}
+{{- with include "prom-rbac-proxy.registry" . }}{{- $repository = printf "%s/%s" . $repository }}{{- end }}
 {{- if .Values.image.digest }}
 {{- printf "%s@%s" $repository .Values.image.digest }}
 {{- else }}
@@ -45,26 +76,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- end }}
 
-{{- define "prom-rbac-proxy.prometheusNamespace" -}}
-{{- .Values.prometheus.namespace | default .Release.Namespace }}
-{{- end }}
-
-{{/* The upstreams in effect, as {"upstreams": [...]}: the caller reads it with fromYaml. */}}
-{{- define "prom-rbac-proxy.upstreams" -}}
-{{- if .Values.config.upstreams -}}
-upstreams: {{ .Values.config.upstreams | toYaml | nindent 2 }}
-{{- else -}}
-upstreams:
-  - name: default
-    pathPrefix: /
-    {{- if .Values.prometheus.url }}
-    url: {{ .Values.prometheus.url | quote }}
-    {{- else }}
-    service:
-      namespace: {{ include "prom-rbac-proxy.prometheusNamespace" . }}
-      name: {{ .Values.prometheus.service }}
-      port: {{ .Values.prometheus.port }}
-    {{- end }}
+{{/* OpenShift gives each namespace a range of users, and refuses pods that name another. */}}
+{{- define "prom-rbac-proxy.podSecurityContext" -}}
+{{- $adapt := .Values.openshift.adaptSecurityContext }}
+{{- $found := .Capabilities.APIVersions.Has "security.openshift.io/v1" }}
+{{- if or (eq $adapt "force") (and (eq $adapt "auto") $found) }}
+{{- omit .Values.podSecurityContext "runAsUser" "runAsGroup" "fsGroup" | toYaml }}
+{{- else }}
+{{- toYaml .Values.podSecurityContext }}
 {{- end }}
 {{- end }}
 
@@ -87,6 +106,11 @@ upstreams:
 {{- end }}
 {{- end }}
 
+{{/* Its name holds its content's hash: a new one never reaches pods that run with the old one. */}}
+{{- define "prom-rbac-proxy.configName" -}}
+{{- printf "%s-%s" (include "prom-rbac-proxy.fullname" .) (include "prom-rbac-proxy.config" . | sha256sum | trunc 10) }}
+{{- end }}
+
 {{/* Mounted beside the configuration, not in it: a volume cannot be mounted inside a read-only ConfigMap. */}}
 {{- define "prom-rbac-proxy.config" -}}
 {{- $tls := dict "certFile" "/etc/prom-rbac-proxy-tls/tls.crt" "keyFile" "/etc/prom-rbac-proxy-tls/tls.key" }}
@@ -94,7 +118,7 @@ upstreams:
 {{- if .Values.service.tls }}{{- $_ := set $service "tls" $tls }}{{- end }}
 {{- $listeners := dict "service" $service "admin" (dict "address" (printf "%s:9091" .Values.listenAddress)) }}
 {{- if .Values.gateway.enabled }}
-{{- $answersFor := dict "namespace" .Release.Namespace "name" (include "prom-rbac-proxy.fullname" .) "port" (.Values.service.port | int) }}
+{{- $answersFor := dict "namespace" (include "prom-rbac-proxy.namespace" .) "name" (include "prom-rbac-proxy.fullname" .) "port" (.Values.service.port | int) }}
 {{- $_ := set $listeners "gateway" (dict "address" (printf "%s:6443" .Values.listenAddress) "tls" $tls "answersFor" $answersFor) }}
 {{- end }}
 {{- $upstreams := include "prom-rbac-proxy.upstreams" . | fromYaml }}
@@ -103,5 +127,5 @@ upstreams:
 
 {{/* The path by which Headlamp's browser side reaches the proxy through Headlamp's host. */}}
 {{- define "prom-rbac-proxy.headlampPath" -}}
-{{- printf "%s/clusters/%s/api/v1/namespaces/%s/services/%s:%v/proxy/" (.Values.headlamp.baseURL | trimSuffix "/") .Values.headlamp.cluster .Release.Namespace (include "prom-rbac-proxy.fullname" .) .Values.service.port }}
+{{- printf "%s/clusters/%s/api/v1/namespaces/%s/services/%s:%v/proxy/" (.Values.headlamp.baseURL | trimSuffix "/") .Values.headlamp.cluster (include "prom-rbac-proxy.namespace" .) (include "prom-rbac-proxy.fullname" .) .Values.service.port }}
 {{- end }}
