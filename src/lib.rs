@@ -10,7 +10,8 @@
 //!     prometheus     path, query, form -> PrometheusRequest
 //!     authz          Caller, PrometheusRequest -> Permit SubjectAccessReview, remembered
 //!     upstream       Permit -> UpstreamRequest           PromQL rewritten by `promql`
-//!                    UpstreamRequest -> Response         streamed, filtered where it has to be
+//!     sharing        UpstreamRequest -> Response         another's answer to the same, where there is one
+//!     upstream       UpstreamRequest -> Response         streamed, filtered where it has to be
 //! ```
 //!
 //! `gateway` stands in front of the API server: what the Prometheus plugin asks there goes the same way, all else
@@ -23,6 +24,7 @@ pub mod authz;
 pub mod cli;
 pub mod cluster;
 pub mod config;
+pub mod door;
 pub mod gateway;
 pub mod namespace;
 pub mod prometheus;
@@ -30,6 +32,7 @@ pub mod promql;
 pub mod reload;
 pub mod request;
 pub mod server;
+pub mod sharing;
 pub mod slots;
 pub mod telemetry;
 pub mod upstream;

@@ -67,8 +67,8 @@ pub(crate) fn launch(kind: Kind, stage: &Stage) -> Result<(Vec<Started>, SocketA
     }
 }
 
-/// Starts ours with its default configuration. Only one thing differs: a caller may have more requests under way,
-/// since one caller stands for many here.
+/// Starts ours with its default configuration. Two things differ: a caller may have more requests under way, since one
+/// caller stands for many here; and no answers are shared, since all callers ask the same.
 pub(crate) fn launch_ours(
     stage: &Stage,
     admin: SocketAddr,
@@ -92,7 +92,7 @@ pub(crate) fn launch_ours(
 kubernetes: {{ kubeconfig: {:?} }}
 limits: {{ concurrentPerCaller: 4096, maxConnections: 20000 }}
 upstreams:
-  - {{ name: default, url: "http://{}" }}
+  - {{ name: default, url: "http://{}", sharing: {{ join: [] }} }}
 "#,
         stage.kubeconfig, stage.plain
     );

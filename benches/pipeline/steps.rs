@@ -26,11 +26,14 @@ use prom_rbac_proxy::request::metrics::RequestMetrics;
 use prom_rbac_proxy::request::record::{Log, Recorder, RequestId};
 use prom_rbac_proxy::request::stack::{Shared, Stack, stack};
 use prom_rbac_proxy::request::{Door, Entrance};
+use prom_rbac_proxy::sharing::metrics::SharingMetrics;
+use prom_rbac_proxy::sharing::{Answer, Answered, Clients, Sharing};
 use prom_rbac_proxy::slots::{Bounds, Slots};
 use prom_rbac_proxy::telemetry::{Lines, Writing};
+use prom_rbac_proxy::upstream::body::ResponseBody;
 use prom_rbac_proxy::upstream::metrics::UpstreamsMetrics;
 use prom_rbac_proxy::upstream::request::restrict;
-use prom_rbac_proxy::upstream::{Upstream, UpstreamError, Upstreams};
+use prom_rbac_proxy::upstream::{Upstream, UpstreamError};
 use tokio::runtime::{Handle, Runtime};
 use tower::{BoxError, ServiceExt};
 
@@ -321,7 +324,7 @@ impl Steps {
 }
 
 /// An upstream of which no pod is known: what is asked of it goes the whole way, and is refused where it would be sent.
-fn nowhere() -> Upstreams {
+fn nowhere() -> Clients {
     let text = "upstreams: [{name: default, service: {namespace: monitoring, name: prometheus, port: 9090}}]";
     let config = Config::parse(text, std::iter::empty()).expect("a configuration");
     let kubernetes = tower::service_fn(|_: Request<kube::client::Body>| {
@@ -335,12 +338,18 @@ fn nowhere() -> Upstreams {
         &kubernetes,
         &metrics,
     );
-    Upstreams::new(&[upstream.expect("an upstream")], DAY)
+    let metrics = SharingMetrics::default().of("default");
+    let sharing = Sharing::new(&config.upstreams[0].sharing, metrics);
+    Clients::new(&[(upstream.expect("an upstream"), sharing)], DAY)
 }
 
 /// An answer of Prometheus' that took 3 ms.
-fn answered() -> Result<(Response<()>, Duration), UpstreamError> {
-    Ok((Response::new(()), Duration::from_millis(3)))
+fn answered() -> Result<Answered, UpstreamError> {
+    Ok(Answered {
+        response: Response::new(ResponseBody::whole("")),
+        answer: Answer::Fetched,
+        head: Duration::from_millis(3),
+    })
 }
 
 fn read(limits: &RequestLimits) -> PrometheusRequest {

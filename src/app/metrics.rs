@@ -7,6 +7,7 @@ use prometheus_client::registry::Registry;
 use crate::cluster::metrics::ReviewsMetrics;
 use crate::gateway::GatewayMetrics;
 use crate::request::metrics::RequestMetrics;
+use crate::sharing::metrics::SharingMetrics;
 use crate::telemetry::metrics::{Exposition, Register};
 use crate::upstream::metrics::UpstreamsMetrics;
 
@@ -16,6 +17,7 @@ pub(super) struct Metrics {
     pub(super) requests: RequestMetrics,
     pub(super) reviews: ReviewsMetrics,
     pub(super) upstreams: UpstreamsMetrics,
+    pub(super) sharing: SharingMetrics,
     pub(super) gateway: GatewayMetrics,
     pub(super) process: ProcessMetrics,
 }
@@ -30,10 +32,11 @@ pub(super) struct ProcessMetrics {
 
 impl Metrics {
     pub(super) fn exposition(&self) -> Exposition {
-        let rooms: [&dyn Register; 5] = [
+        let rooms: [&dyn Register; 6] = [
             &self.requests,
             &self.reviews,
             &self.upstreams,
+            &self.sharing,
             &self.gateway,
             &self.process,
         ];

@@ -19,7 +19,7 @@ use self::readiness::Dependencies;
 use self::signals::Signals;
 use crate::authn::{self, Authenticator, Sources};
 use crate::cluster::{self, KubeCluster, metrics::Review};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::gateway::{self, ApiServer, Gateway};
 use crate::prometheus::RequestLimits;
 use crate::request::Entrance;
@@ -28,6 +28,7 @@ use crate::request::record::{Log, Recorder};
 use crate::request::stack::{Shared, Stack, stack};
 use crate::server::admin::{Admin, Readiness};
 use crate::server::{self, Workers};
+use crate::sharing::{Clients, Sharing};
 use crate::slots::{Bounds, Slots};
 use crate::telemetry::Telemetry;
 use crate::telemetry::ids::Numbers;
@@ -79,13 +80,14 @@ pub async fn serve(config: &Config, telemetry: &Telemetry) -> Result<(), StartEr
     let authorization = Authorization::new(config, &metrics.reviews).await?;
     let shared = shared(config, &authorization, &metrics);
     let upstreams = upstreams(config, &authorization, &metrics)?;
+    let sharing = sharing(config, &upstreams, &metrics);
     let lost = metrics.process.spans_dropped.clone();
     let (tracer, exporter) = Exporter::start(&config.tracing, lost)?.unzip();
     let workers = Workers::start(std::thread::available_parallelism().map_or(1, usize::from))?;
     let workshop = Workshop {
         config,
         shared: &shared,
-        upstreams: &upstreams,
+        upstreams: &sharing,
         metrics: &metrics,
         telemetry,
         ids: Arc::new(Numbers::new()),
@@ -95,7 +97,7 @@ pub async fn serve(config: &Config, telemetry: &Telemetry) -> Result<(), StartEr
     let (service, gateways): (_, Vec<_>) = (0..workers.count()).map(|_| workshop.worker()).unzip();
     let dependencies = dependencies(config, authorization.cluster, &upstreams);
     let readiness = Readiness::new(Box::new(dependencies));
-    let refresh = refresh_gauges(shared.clone(), metrics.clone(), telemetry);
+    let refresh = refresh_gauges(shared.clone(), sharing, metrics.clone(), telemetry);
     let admin = Admin::new(readiness.clone(), metrics.exposition(), refresh);
     let answering = Answering {
         admin: vec![admin; workers.count()],
@@ -167,6 +169,23 @@ fn upstreams(
     Ok(upstreams)
 }
 
+/// The upstreams, each beside what workers share of its answers.
+fn sharing(
+    config: &Config,
+    upstreams: &[Arc<Upstream>],
+    metrics: &Metrics,
+) -> Vec<(Arc<Upstream>, Arc<Sharing>)> {
+    let sharing = |(upstream, config): (&Arc<Upstream>, &config::Upstream)| {
+        let sharing = Sharing::new(&config.sharing, metrics.sharing.of(&config.name));
+        (upstream.clone(), sharing)
+    };
+    upstreams
+        .iter()
+        .zip(&config.upstreams)
+        .map(sharing)
+        .collect()
+}
+
 /// What the gateways of all workers share, where there is a gateway.
 fn gateway(
     config: &Config,
@@ -190,7 +209,7 @@ fn gateway(
 struct Workshop<'a> {
     config: &'a Config,
     shared: &'a Shared,
-    upstreams: &'a [Arc<Upstream>],
+    upstreams: &'a [(Arc<Upstream>, Arc<Sharing>)],
     metrics: &'a Metrics,
     telemetry: &'a Telemetry,
     ids: Arc<Numbers>,
@@ -201,7 +220,7 @@ struct Workshop<'a> {
 impl Workshop<'_> {
     /// The stack of the service listener, and what stands at the gateway, over connections of their own.
     fn worker(&self) -> (Stack, Option<Gateway>) {
-        let upstreams = Upstreams::new(self.upstreams, self.config.limits.max_duration);
+        let upstreams = Clients::new(self.upstreams, self.config.limits.max_duration);
         let logging = &self.config.logging;
         let lines = logging.audit.then(|| self.telemetry.lines().another());
         let log = Log::new(lines, logging.audit_query, self.metrics.requests.clone());
@@ -235,6 +254,7 @@ fn dependencies(
 /// Brings gauges up to date that are read rather than counted.
 fn refresh_gauges(
     shared: Shared,
+    sharing: Vec<(Arc<Upstream>, Arc<Sharing>)>,
     metrics: Metrics,
     telemetry: &Telemetry,
 ) -> Arc<dyn Fn() + Send + Sync> {
@@ -243,6 +263,9 @@ fn refresh_gauges(
         let reviews = &metrics.reviews;
         reviews.entries(Review::Token, shared.authenticator.entries());
         reviews.entries(Review::Access, shared.authorizer.entries());
+        for (_, sharing) in &sharing {
+            sharing.refresh_gauges();
+        }
         let counted = &metrics.process.lines_dropped;
         counted.inc_by(lost.count().saturating_sub(counted.get()));
     })

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::fault::{Wrong, wrong};
 use super::{PortRef, SecretValue};
+use crate::door::Door;
 use crate::namespace::Namespace;
 
 /// One form of text.
@@ -283,6 +284,19 @@ pub(super) const PARAMETER: Format<String> = Format {
             "is not the name of a query parameter",
             "use letters, digits, _, . and -",
         )
+    })
+};
+
+/// One of the doors that callers come through.
+pub(super) const DOOR: Format<Door> = Format {
+    schema: || {
+        let names: Vec<_> = Door::ALL.iter().map(|door| door.as_str()).collect();
+        json!({"type": "string", "enum": names})
+    },
+    ..Format::text(|text| {
+        let door = Door::ALL.iter().find(|door| door.as_str() == text);
+        door.copied()
+            .ok_or_else(|| wrong("is not a door", "use service, ingress, direct and gateway"))
     })
 };
 

@@ -44,7 +44,7 @@ pub use self::listeners::{
 };
 pub(crate) use self::tracing::TRACES;
 pub use self::tracing::{Ratio, Tracing};
-pub use self::upstreams::{Scheme, SecretValue, Upstream, UpstreamAddress, UpstreamTls};
+pub use self::upstreams::{Scheme, SecretValue, Sharing, Upstream, UpstreamAddress, UpstreamTls};
 
 use self::environment::Environment;
 use self::format::PATH;

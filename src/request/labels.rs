@@ -4,20 +4,6 @@ use crate::authz::{Permit, Scope};
 use crate::telemetry::metrics::closed_label;
 
 closed_label! {
-    /// How a request came.
-    Door {
-        /// Through the API server's `services/proxy`: a bare path, the token in Headlamp's cookie.
-        Service = "service",
-        /// Through an ingress that sends Headlamp's proxy path here.
-        Ingress = "ingress",
-        /// From inside the cluster, the token in a header.
-        Direct = "direct",
-        /// Through the gateway in front of the API server.
-        Gateway = "gateway",
-    }
-}
-
-closed_label! {
     /// What was decided about a request.
     Decision {
         /// The caller sees everything.

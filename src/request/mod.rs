@@ -7,7 +7,7 @@
 //!       route       path -> upstream and Target
 //!         places      one of the caller's, and one of all
 //!           form        the body of a POST
-//!             pipeline    parameters -> permit -> restriction -> upstream
+//!             pipeline    parameters -> permit -> restriction -> sharing -> upstream
 //! ```
 //!
 //! `stages` has what is known between two of them, and `stack` puts them together.
@@ -27,7 +27,8 @@ pub mod stages;
 #[cfg(test)]
 mod tests;
 
-pub use self::labels::{Decision, Door, StatusClass};
+pub use self::labels::{Decision, StatusClass};
+pub use crate::door::Door;
 
 /// Which listener a request came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! Target, query, form -> PrometheusRequest
-//! Caller, PrometheusRequest -> authz -> Permit -> restrict -> UpstreamRequest -> upstream -> Response
+//! Caller, PrometheusRequest -> authz -> Permit -> restrict -> UpstreamRequest -> sharing -> Response
 //! ```
 
 use std::pin::pin;
@@ -71,9 +71,11 @@ impl Pipeline {
         let request = restrict(&permit, &head.method, Some(query_timeout))?;
         let passed = passed(&request, &head.headers, record);
         let affinity = Affinity::of(caller.username());
-        let sent = upstream.send(&request, &passed, affinity).await;
+        let sent = upstream
+            .send(request, passed, affinity, record.came_by())
+            .await;
         record.sent(&sent);
-        Ok(sent?.0)
+        Ok(sent?.response)
     }
 }
 

@@ -8,15 +8,15 @@ use tower::{Layer, Service};
 
 use super::stages::{Answered, Identified, Refused, Route, Routed};
 use crate::prometheus::{Path, RequestError, Target};
-use crate::upstream::Upstreams;
+use crate::sharing::Clients;
 
 /// Makes [`RouteService`]s.
 #[derive(Clone)]
-pub struct RouteLayer(Upstreams);
+pub struct RouteLayer(Clients);
 
 impl RouteLayer {
     /// To `upstreams`, over this worker's connections.
-    pub fn new(upstreams: Upstreams) -> Self {
+    pub fn new(upstreams: Clients) -> Self {
         Self(upstreams)
     }
 }
@@ -36,7 +36,7 @@ impl<S> Layer<S> for RouteLayer {
 #[derive(Clone)]
 pub struct RouteService<S> {
     inner: S,
-    upstreams: Upstreams,
+    upstreams: Clients,
 }
 
 impl<S, B> Service<Identified<B>> for RouteService<S>
@@ -77,7 +77,7 @@ where
     }
 }
 
-fn route(upstreams: &Upstreams, head: &request::Parts) -> Result<Route, RequestError> {
+fn route(upstreams: &Clients, head: &request::Parts) -> Result<Route, RequestError> {
     if head.method == Method::CONNECT {
         return Err(RequestError::Method {
             endpoint: "of a tunnel",

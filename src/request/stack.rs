@@ -16,8 +16,8 @@ use super::route::{RouteLayer, RouteService};
 use crate::authn::Authenticator;
 use crate::authz::Authorizer;
 use crate::prometheus::RequestLimits;
+use crate::sharing::Clients;
 use crate::slots::Slots;
-use crate::upstream::Upstreams;
 
 /// Answers the requests of one listener on one worker. Cheap to clone.
 pub type Stack = RecordService<RefusalService<CallerService<Routing>>>;
@@ -43,12 +43,7 @@ pub struct Shared {
 }
 
 /// A stack for the requests that come to `entrance`, over the connections of `upstreams`.
-pub fn stack(
-    shared: &Shared,
-    upstreams: Upstreams,
-    recorder: Recorder,
-    entrance: Entrance,
-) -> Stack {
+pub fn stack(shared: &Shared, upstreams: Clients, recorder: Recorder, entrance: Entrance) -> Stack {
     ServiceBuilder::new()
         // Outermost, as it must see every outcome, a caller who leaves included.
         .layer(RecordLayer::new(recorder, entrance))

@@ -11,8 +11,8 @@ use super::record::Record;
 use super::refusal::Refusal;
 use crate::authn::Caller;
 use crate::prometheus::Target;
+use crate::sharing::Client;
 use crate::slots::Slot;
-use crate::upstream::UpstreamClient;
 use crate::upstream::body::ResponseBody;
 
 /// A request as it came.
@@ -42,7 +42,7 @@ pub struct Routed<B> {
 
 /// Where a path leads.
 pub struct Route {
-    pub(super) upstream: Arc<UpstreamClient>,
+    pub(super) upstream: Arc<Client>,
     pub(super) target: Target,
 }
 

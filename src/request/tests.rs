@@ -25,12 +25,14 @@ use crate::cluster::metrics::{Review, ReviewsMetrics};
 use crate::cluster::mock::MockCluster;
 use crate::config::{AuditQuery, Config};
 use crate::prometheus::{RequestError, Target};
+use crate::sharing::metrics::SharingMetrics;
+use crate::sharing::{Client, Clients, Sharing};
 use crate::slots::{Bounds, LimitError, Slots};
 use crate::telemetry::ids::Numbers;
 use crate::telemetry::metrics::{Exposition, Register};
+use crate::upstream::Upstream;
 use crate::upstream::body::ResponseBody;
 use crate::upstream::metrics::UpstreamsMetrics;
-use crate::upstream::{Upstream, UpstreamClient, Upstreams};
 
 const PATH: &str = "/api/v1/query";
 
@@ -64,7 +66,7 @@ fn arrival(request: Request<Body>) -> Arrival<Body> {
     }
 }
 
-fn routed<B>(request: Request<B>, caller: Caller, upstream: Arc<UpstreamClient>) -> Routed<B> {
+fn routed<B>(request: Request<B>, caller: Caller, upstream: Arc<Client>) -> Routed<B> {
     let (head, body) = request.into_parts();
     let target = Target::find(PATH, &head.method).expect("an endpoint");
     Routed {
@@ -122,7 +124,7 @@ async fn caller() -> Caller {
 }
 
 /// An upstream that nothing is sent to.
-fn upstreams() -> Upstreams {
+fn upstreams() -> Clients {
     let text = "upstreams: [{name: default, url: 'http://127.0.0.1:1'}]";
     let config = Config::parse(text, std::iter::empty()).expect("a configuration");
     let kubernetes = service_fn(|_: Request<kube::client::Body>| async {
@@ -132,11 +134,14 @@ fn upstreams() -> Upstreams {
     let runtime = tokio::runtime::Handle::current();
     let metrics = UpstreamsMetrics::default();
     let upstream = Upstream::new(&config.upstreams[0], &runtime, &kubernetes, &metrics);
-    Upstreams::new(&[upstream.expect("an upstream")], Duration::from_secs(1))
+    let metrics = SharingMetrics::default().of("default");
+    let sharing = Sharing::new(&config.upstreams[0].sharing, metrics);
+    let upstream = upstream.expect("an upstream");
+    Clients::new(&[(upstream, sharing)], Duration::from_secs(1))
 }
 
-fn upstream() -> Arc<UpstreamClient> {
-    upstreams().iter().next().expect("one").clone()
+fn upstream() -> Arc<Client> {
+    upstreams().find("/").expect("one").0.clone()
 }
 
 fn recorder(metrics: &RequestMetrics) -> RecordLayer {

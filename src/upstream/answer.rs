@@ -16,15 +16,15 @@ use super::choice::failover::Outcome;
 use super::{headers, media};
 use crate::prometheus::filter::{self, Filter};
 use crate::prometheus::{Endpoint, envelope};
-use crate::upstream::body::{Filtered, ResponseBody, Timed};
-use crate::upstream::http1::{Answer, Body, Encoding, Head};
+use crate::upstream::body::{Filtered, Incoming, ResponseBody, Timed};
+use crate::upstream::http1::{Answer, Encoding, Head};
 
 /// The longest error of Prometheus that is read, in bytes.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
 
 /// How long a body may rest, and take.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
+pub(crate) struct Patience {
     pub(super) idle: Duration,
     pub(super) deadline: Instant,
 }
@@ -58,11 +58,15 @@ const HELD_FOR: Duration = Duration::from_millis(50);
 
 /// An answer whose beginning has come; that of a small one is all of it.
 #[derive(Debug)]
-pub(super) struct Begun {
-    head: Head,
-    first: Bytes,
-    ended: bool,
-    rest: Body,
+pub(crate) struct Begun {
+    /// What it says of itself.
+    pub(crate) head: Head,
+    /// What of its body has come.
+    pub(crate) first: Bytes,
+    /// Whether that is all.
+    pub(crate) ended: bool,
+    /// What follows.
+    pub(crate) rest: Incoming,
 }
 
 impl From<Answer> for Begun {
@@ -72,7 +76,7 @@ impl From<Answer> for Begun {
             head: answer.head,
             first: Bytes::new(),
             ended: false,
-            rest: answer.body,
+            rest: Incoming::Own(answer.body),
         }
     }
 }
@@ -117,11 +121,11 @@ impl Begun {
             head,
             first,
             ended,
-            rest,
+            rest: Incoming::Own(rest),
         })
     }
 
-    fn into_parts(self, patience: Patience) -> (Head, Timed<Body>) {
+    fn into_parts(self, patience: Patience) -> (Head, Timed<Incoming>) {
         let body = Timed::new(self.rest, patience.idle, patience.deadline);
         (self.head, body.after(self.first, self.ended))
     }
@@ -206,7 +210,7 @@ pub(super) async fn read_all(
 }
 
 /// The text of an error, bounded, without its compression.
-async fn error_text(body: Timed<Body>, gzip: bool) -> Result<Bytes, UpstreamError> {
+async fn error_text(body: Timed<Incoming>, gzip: bool) -> Result<Bytes, UpstreamError> {
     let collected = Limited::new(body, MAX_ERROR_BYTES).collect().await;
     let text = match collected {
         Ok(collected) => collected.to_bytes(),

@@ -10,10 +10,11 @@ use http::{Method, Response};
 use tokio::time::Instant;
 
 use super::answer::{self, Begun, Patience};
-use super::choice::choose::Wanted;
+use super::choice::choose::{Wanted, choose};
 use super::choice::failover::{Failover, Outcome};
 use super::configuration::Upstream;
 use super::connect::{MAX_PROBE_BYTES, PROBE_BODY_WITHIN, READY};
+use super::metrics::UpstreamMetrics;
 use super::{Affinity, Passed, UpstreamError, headers};
 use crate::prometheus::filter::{
     Filter, Limits, ListFilter, MetadataFilter, MetricNames, MetricNamesReader, OwnTexts,
@@ -28,6 +29,9 @@ const MAX_NAMES_BYTES: usize = 64 * 1024 * 1024;
 
 /// What targets of a caller's namespaces say of their metrics, each text once, in bytes.
 const MAX_TEXTS_BYTES: usize = 16 * 1024 * 1024;
+
+/// What an answer passes on its way to a caller.
+pub(crate) type AnswerFilter = Box<dyn Filter + Send + Sync>;
 
 /// The connections of one worker to an upstream. No worker uses another's.
 pub struct UpstreamClient {
@@ -73,32 +77,68 @@ impl UpstreamClient {
         passed: &Passed,
         affinity: Affinity,
     ) -> Result<(Response<ResponseBody>, Duration), UpstreamError> {
-        let metrics = self.upstream.endpoints().metrics();
-        let sent = self.try_to_send(request, Asked { passed, affinity }).await;
-        match &sent {
-            Ok((_, duration)) => metrics.answered(*duration),
-            Err(error) => metrics.failed(error.failure()),
-        }
-        sent
+        let began = Instant::now();
+        let filter = self.filter(request, passed, affinity).await?;
+        let answer = self
+            .begin(request, passed, affinity, filter.is_some())
+            .await?;
+        let head = began.elapsed();
+        Ok((self.respond(answer, request, filter, began).await?, head))
     }
 
-    async fn try_to_send(
+    /// Sends a request, and waits for the beginning of its answer; `plain` asks for one that is not compressed.
+    pub(crate) async fn begin(
         &self,
         request: &UpstreamRequest,
-        asked: Asked<'_>,
-    ) -> Result<(Response<ResponseBody>, Duration), UpstreamError> {
-        let begun = Instant::now();
-        let filter = self.filter(request.treatment(), asked).await?;
-        let answer = self.exchange(request, asked, filter.is_some()).await?;
-        let head = begun.elapsed();
-        let response = answer::response(answer, request.endpoint(), filter, self.patience(begun));
-        let mut response = response.await?;
+        passed: &Passed,
+        affinity: Affinity,
+        plain: bool,
+    ) -> Result<Begun, UpstreamError> {
+        let began = Instant::now();
+        let asked = Asked { passed, affinity };
+        let answer = self.counted(self.exchange(request, asked, plain).await)?;
+        self.metrics().answered(began.elapsed());
+        Ok(answer)
+    }
+
+    /// Makes the caller's response of an answer to a request that `began` so long ago.
+    pub(crate) async fn respond(
+        &self,
+        answer: Begun,
+        request: &UpstreamRequest,
+        filter: Option<AnswerFilter>,
+        began: Instant,
+    ) -> Result<Response<ResponseBody>, UpstreamError> {
+        let patience = self.patience(began);
+        let response = answer::response(answer, request.endpoint(), filter, patience);
+        let mut response = self.counted(response.await)?;
         if let Treatment::Headers(warnings) = request.treatment()
             && response.status().is_success()
         {
             headers::warn(response.headers_mut(), warnings);
         }
-        Ok((response, head))
+        Ok(response)
+    }
+
+    /// Which of its endpoints a request would go to first, as a number; 0 where there is no choice.
+    pub(crate) fn choice(&self, request: &UpstreamRequest, affinity: Affinity) -> u64 {
+        let endpoints = self.upstream.endpoints().now();
+        if endpoints.len() < 2 {
+            return 0;
+        }
+        let wanted = Wanted {
+            affinity,
+            start: request.start(),
+        };
+        choose(&endpoints, wanted, None).map_or(0, |endpoint| endpoint.hash())
+    }
+
+    fn metrics(&self) -> &UpstreamMetrics {
+        self.upstream.endpoints().metrics()
+    }
+
+    fn counted<T>(&self, result: Result<T, UpstreamError>) -> Result<T, UpstreamError> {
+        result.inspect_err(|error| self.metrics().failed(error.failure()))
     }
 
     fn patience(&self, begun: Instant) -> Patience {
@@ -159,11 +199,22 @@ impl UpstreamClient {
             .await
     }
 
-    async fn filter(
+    /// What the answer to a request must pass.
+    pub(crate) async fn filter(
+        &self,
+        request: &UpstreamRequest,
+        passed: &Passed,
+        affinity: Affinity,
+    ) -> Result<Option<AnswerFilter>, UpstreamError> {
+        let asked = Asked { passed, affinity };
+        self.counted(self.filter_of(request.treatment(), asked).await)
+    }
+
+    async fn filter_of(
         &self,
         treatment: &Treatment,
         asked: Asked<'_>,
-    ) -> Result<Option<Box<dyn Filter + Send + Sync>>, UpstreamError> {
+    ) -> Result<Option<AnswerFilter>, UpstreamError> {
         let limits = Limits::default();
         Ok(Some(match treatment {
             Treatment::None | Treatment::Headers(_) => return Ok(None),
@@ -278,30 +329,18 @@ impl UpstreamClient {
     }
 }
 
-/// Where the clients of one worker are found by path: the longest prefix first.
-#[derive(Clone)]
-pub struct Upstreams(Arc<[Arc<UpstreamClient>]>);
+/// Clients of all upstreams, to see whether those are there.
+pub struct Upstreams(Vec<UpstreamClient>);
 
 impl Upstreams {
-    /// Clients of one worker for all upstreams.
+    /// Opens no connection yet.
     pub fn new(upstreams: &[Arc<Upstream>], max_duration: Duration) -> Self {
-        let mut clients: Vec<_> = upstreams
-            .iter()
-            .map(|upstream| Arc::new(UpstreamClient::new(upstream.clone(), max_duration)))
-            .collect();
-        clients.sort_by_key(|client| std::cmp::Reverse(client.upstream.prefix_len()));
-        Self(clients.into())
-    }
-
-    /// The upstream of a path, and the path behind its prefix.
-    pub fn find<'p>(&self, path: &'p str) -> Option<(&Arc<UpstreamClient>, &'p str)> {
-        self.0
-            .iter()
-            .find_map(|client| Some((client, client.upstream.strip(path)?)))
+        let client = |upstream: &Arc<Upstream>| UpstreamClient::new(upstream.clone(), max_duration);
+        Self(upstreams.iter().map(client).collect())
     }
 
     /// All of them.
-    pub fn iter(&self) -> std::slice::Iter<'_, Arc<UpstreamClient>> {
+    pub fn iter(&self) -> std::slice::Iter<'_, UpstreamClient> {
         self.0.iter()
     }
 }

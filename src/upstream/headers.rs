@@ -49,6 +49,11 @@ impl Passed {
         }
     }
 
+    /// Whether the caller takes gzip.
+    pub(crate) fn gzip(&self) -> bool {
+        self.gzip
+    }
+
     /// Says that the request is sent within a span of ours. What vendors say of the caller's trace goes along
     /// only if it is still that trace.
     pub fn within(&mut self, trace: &TraceContext, of_caller: bool) {

@@ -27,6 +27,7 @@ pub mod metrics;
 pub mod request;
 mod tls;
 
+pub(crate) use self::answer::Begun;
 pub use self::choice::Affinity;
 pub use self::client::{UpstreamClient, Upstreams};
 pub use self::configuration::{SetupError, TokenError, Upstream};
@@ -35,7 +36,7 @@ pub use self::metrics::UpstreamFailure;
 pub use self::tls::TlsError;
 
 /// Why Prometheus gave no answer that can be passed on.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UpstreamError {
     /// No pod is known.
     #[error(

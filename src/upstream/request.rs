@@ -108,6 +108,11 @@ impl UpstreamRequest {
         self.form.clone()
     }
 
+    /// Whether both are the same to Prometheus.
+    pub fn sends_the_same_as(&self, other: &Self) -> bool {
+        self.method == other.method && self.target == other.target && self.form == other.form
+    }
+
     /// Where the asked time begins, in seconds since 1970. `None`: nothing is asked for, or about now.
     pub fn start(&self) -> Option<f64> {
         self.start
@@ -116,6 +121,21 @@ impl UpstreamRequest {
     /// What is done to the answer.
     pub fn treatment(&self) -> &Treatment {
         &self.treatment
+    }
+}
+
+#[cfg(test)]
+impl UpstreamRequest {
+    /// One that no permit led to.
+    pub(crate) fn fake(method: Method, target: &str) -> Self {
+        Self {
+            endpoint: Endpoint::Query,
+            method,
+            target: target.to_owned(),
+            form: Bytes::new(),
+            treatment: Treatment::None,
+            start: None,
+        }
     }
 }
 

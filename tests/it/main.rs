@@ -23,6 +23,8 @@ mod kubernetes;
 mod manual;
 /// What goes on when Kubernetes is slow, away, or back again.
 mod outage;
+/// Answers that several callers get.
+mod sharing;
 /// Spans, and the collector that they are sent to.
 mod spans;
 /// Large answers, callers who leave, the end of the process.

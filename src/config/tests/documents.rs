@@ -6,6 +6,7 @@ use http::{HeaderName, header};
 
 use super::{MINIMAL, parse, parse_more, parse_with};
 use crate::config::*;
+use crate::door::Door;
 use crate::namespace::Namespace;
 
 /// The document that the project promises to accept, as the README shows it.
@@ -102,6 +103,10 @@ fn defaults() -> Config {
             connect_timeout: 2 * SECOND,
             response_timeout: 125 * SECOND,
             idle_timeout: 60 * SECOND,
+            sharing: Sharing {
+                join: Door::ALL.to_vec(),
+                max_bytes: 64 * 1024 * 1024,
+            },
         }],
         limits: Limits {
             max_query_bytes: 32_768,

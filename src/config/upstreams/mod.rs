@@ -1,8 +1,10 @@
 //! The Prometheus servers behind the proxy and how each is reached.
 
 mod read;
+mod sharing;
 
 pub(super) use self::read::{refuse_reserved, upstreams as read};
+pub use self::sharing::Sharing;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -37,6 +39,8 @@ pub struct Upstream {
     pub response_timeout: Duration,
     /// Longest time between two pieces of its answer. Default 60 s.
     pub idle_timeout: Duration,
+    /// Which answers several callers get.
+    pub sharing: Sharing,
 }
 
 /// Where an upstream is.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderName, header};
 
-use super::{Scheme, SecretValue, Upstream, UpstreamAddress, UpstreamTls};
+use super::{Scheme, SecretValue, Sharing, Upstream, UpstreamAddress, UpstreamTls};
 use crate::config::fault::{named, quoted, wrong};
 use crate::config::format::{
     BASE_PATH, HEADER_NAME, NAMESPACE, OBJECT_NAME, PARAMETER, PATH, PATH_PREFIX, PORT, SECRET,
@@ -136,6 +136,11 @@ impl Upstream {
             "60s",
             "Longest time between two pieces of its answer",
         );
+        let sharing = section.section(
+            "sharing",
+            "Which of its answers several callers get",
+            Sharing::read,
+        );
         Some(Self {
             name,
             path_prefix,
@@ -147,6 +152,7 @@ impl Upstream {
             connect_timeout,
             response_timeout,
             idle_timeout,
+            sharing,
         })
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::{Response, StatusCode};
+use http::StatusCode;
 use tokio::time::{Instant, Sleep};
 
 pub use self::body::RecordedBody;
@@ -27,6 +27,7 @@ use crate::cluster::Unavailable;
 use crate::config::AuditQuery;
 use crate::namespace::Namespace;
 use crate::prometheus::{Endpoint, PrometheusRequest};
+use crate::sharing::{Answer, Answered};
 use crate::slots::Slot;
 use crate::telemetry::Lines;
 use crate::telemetry::spans::Begun;
@@ -83,6 +84,7 @@ impl Log {
             kubernetes: Duration::ZERO,
             waited: Duration::ZERO,
             upstream: None,
+            answer: None,
             own: None,
             restricted: false,
             bytes: 0,
@@ -151,6 +153,7 @@ struct Inner {
     waited: Duration,
     /// How long Prometheus took to the head of its answer.
     upstream: Option<Duration>,
+    answer: Option<Answer>,
     /// What is left of the time to the response's head.
     own: Option<Duration>,
     restricted: bool,
@@ -196,6 +199,11 @@ impl Record {
     /// How it came, once that is known better.
     pub fn door(&mut self, door: Door) {
         self.0.door = door;
+    }
+
+    /// How it came.
+    pub fn came_by(&self) -> Door {
+        self.0.door
     }
 
     /// The trace that it belongs to.
@@ -289,13 +297,14 @@ impl Record {
     }
 
     /// What Prometheus answered, and how long it took to the head of that.
-    pub fn sent<B>(&mut self, sent: &Result<(Response<B>, Duration), UpstreamError>) {
-        if let Ok((_, duration)) = sent {
-            self.0.upstream = Some(*duration);
+    pub fn sent(&mut self, sent: &Result<Answered, UpstreamError>) {
+        if let Ok(answered) = sent {
+            self.0.upstream = Some(answered.head);
+            self.0.answer = Some(answered.answer);
         }
         if let Some(span) = self.span() {
             span.answered(match sent {
-                Ok((response, _)) => Ok(response.status()),
+                Ok(answered) => Ok(answered.response.status()),
                 Err(error) => Err(error.failure()),
             });
         }
@@ -420,6 +429,9 @@ impl Inner {
         }
         if let Some(upstream) = self.upstream {
             object.milliseconds("upstream_ms", upstream);
+        }
+        if let Some(answer) = self.answer {
+            object.word("answer", answer.as_str());
         }
         if let Some(trace) = &self.trace {
             object.word("trace_id", &trace.shown());

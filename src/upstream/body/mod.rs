@@ -12,13 +12,17 @@ use tokio::time::{Instant, Sleep};
 use crate::prometheus::filter::{Filter, FilterError};
 use crate::upstream::http1;
 
+mod incoming;
+
+pub use self::incoming::Incoming;
+
 /// The body of a response.
 pub struct ResponseBody(Source);
 
 enum Source {
     Whole(Option<Bytes>),
-    Streamed(Timed<http1::Body>),
-    Filtered(Box<Filtered<Timed<http1::Body>>>),
+    Streamed(Timed<Incoming>),
+    Filtered(Box<Filtered<Timed<Incoming>>>),
 }
 
 /// Why a body ended before its end. The caller sees a connection or stream that is cut, never a short body
@@ -27,10 +31,13 @@ enum Source {
 pub enum BodyError {
     /// Prometheus broke off.
     #[error("Prometheus ended its answer in the middle")]
-    Broken(#[source] http1::Error),
+    Broken(#[from] http1::Error),
     /// Nothing came for too long.
     #[error("Prometheus' answer stalled")]
     Idle,
+    /// Others who share it were too far ahead.
+    #[error("the answer was shared with other callers, and taken too slowly to wait for")]
+    Behind,
     /// The answer took longer than any may.
     #[error("the answer took longer than limits.maxDuration")]
     TooLong,
@@ -50,12 +57,12 @@ impl ResponseBody {
     }
 
     /// A body that passes through as it is.
-    pub fn streamed(body: Timed<http1::Body>) -> Self {
+    pub fn streamed(body: Timed<Incoming>) -> Self {
         Self(Source::Streamed(body))
     }
 
     /// A body that passes a filter.
-    pub fn filtered(body: Filtered<Timed<http1::Body>>) -> Self {
+    pub fn filtered(body: Filtered<Timed<Incoming>>) -> Self {
         Self(Source::Filtered(Box::new(body)))
     }
 }
@@ -133,7 +140,8 @@ impl<B> Timed<B> {
 
 impl<B> Body for Timed<B>
 where
-    B: Body<Data = Bytes, Error = http1::Error> + Unpin,
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BodyError>,
 {
     type Data = Bytes;
     type Error = BodyError;
@@ -158,7 +166,7 @@ where
                     Some(Ok(_)) if Instant::now() >= this.deadline => Some(Err(BodyError::TooLong)),
                     Some(Ok(frame)) if frame.is_data() => Some(Ok(frame)),
                     Some(Ok(_trailers)) => continue,
-                    Some(Err(error)) => Some(Err(BodyError::Broken(error))),
+                    Some(Err(error)) => Some(Err(error.into())),
                     None => None,
                 });
             }

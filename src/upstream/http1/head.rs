@@ -13,7 +13,7 @@ const MAX_HEADERS: usize = 100;
 const JSON: &[u8] = b"application/json";
 
 /// What counts of an answer's head. Of a header that comes more than once the first counts, but for the encoding.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Head {
     /// The status.
     pub status: StatusCode,

@@ -23,6 +23,8 @@ pub enum Step {
     WriteRepeated(&'static [u8], u64),
     /// Does nothing for a time; reads nothing either.
     Pause(Duration),
+    /// Waits until a test says so.
+    Until(watch::Receiver<bool>),
     /// Waits until the peer closes its side.
     WaitForClose,
     /// Ends the connection with a reset instead of an orderly close.
@@ -215,6 +217,14 @@ async fn perform(
         Step::Pause(time) => {
             tokio::time::sleep(*time).await;
             Ok(())
+        }
+        Step::Until(opened) => {
+            let mut opened = opened.clone();
+            tokio::select! {
+                _ = opened.wait_for(|open| *open) => Ok(()),
+                // Whoever asked may leave meanwhile.
+                () = async { while read_some(stream, index, shared).await.is_ok() {} } => Err(Closed),
+            }
         }
         Step::WaitForClose => loop {
             read_some(stream, index, shared).await?;

@@ -1,0 +1,539 @@
+//! One answer, read once and given to several, each at its own pace.
+//!
+//! It is read no further than [`AHEAD`] past whoever takes it fastest, so that Prometheus is slowed down as by that
+//! one. What slower ones have not taken is held, up to a bound. Past that reading waits for them: for [`STALL`] if they
+//! take nothing, and for no more than [`GRACE`] in all. Then the slowest get no more.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use slab::Slab;
+use tokio::time::{Instant, Sleep};
+
+use crate::upstream::body::{BodyError, Incoming};
+use crate::upstream::http1;
+
+/// How much is read that nobody has taken, in bytes.
+const AHEAD: usize = 32 * 1024;
+
+/// What every answer may hold, and by how much more it is let hold at a time. More than [`AHEAD`] and a piece.
+const PIECE: usize = 64 * 1024;
+
+/// The most that one answer holds, in bytes.
+const MAX_HELD: usize = 4 * 1024 * 1024;
+
+/// How long a reader who holds up others may take nothing.
+const STALL: Duration = Duration::from_secs(1);
+
+/// How long an answer waits for slow readers, in all.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Smaller pieces are copied: they are parts of what was read at once, and would hold all of that.
+const SMALL: usize = 4 * 1024;
+
+/// The memory of all answers together.
+#[derive(Debug)]
+pub(super) struct Memory {
+    taken: AtomicUsize,
+    max: usize,
+}
+
+impl Memory {
+    /// So many bytes.
+    pub(super) fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            taken: AtomicUsize::new(0),
+            max,
+        })
+    }
+
+    /// How many bytes are taken.
+    pub(super) fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let taken = self
+            .taken
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
+                taken.checked_add(bytes).filter(|sum| *sum <= self.max)
+            });
+        taken.is_ok()
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.taken.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// An answer that is being read.
+#[derive(Debug)]
+pub(super) struct Broadcast {
+    memory: Arc<Memory>,
+    /// How long the body is, where that was said.
+    length: Option<u64>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    chunks: VecDeque<Bytes>,
+    /// How many chunks were there before those.
+    gone: usize,
+    /// Bytes in `chunks`.
+    held: usize,
+    /// Bytes that were taken of the memory.
+    reserved: usize,
+    /// Bytes that nobody has taken.
+    unread: usize,
+    /// The chunk that whoever is fastest takes next.
+    furthest: usize,
+    end: Option<Result<(), Cut>>,
+    readers: Slab<Place>,
+    /// Callers who wait for this answer and have not looked yet.
+    expected: usize,
+    /// Whether the beginning is still held, so that others can come.
+    whole: bool,
+    /// The one who reads from Prometheus.
+    source: Option<Waker>,
+}
+
+#[derive(Debug)]
+struct Place {
+    next: usize,
+    /// When it took something, or came to have something to take.
+    since: Instant,
+    waker: Option<Waker>,
+    /// Past the bound: it gets no more.
+    lost: bool,
+}
+
+/// Why there is no more of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cut {
+    Broken(io::ErrorKind),
+    Malformed(&'static str),
+}
+
+impl From<BodyError> for Cut {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::Broken(http1::Error::Broken(error)) => Self::Broken(error.kind()),
+            BodyError::Broken(http1::Error::Malformed(what)) => Self::Malformed(what),
+            _ => Self::Broken(io::ErrorKind::Other),
+        }
+    }
+}
+
+impl From<Cut> for BodyError {
+    fn from(cut: Cut) -> Self {
+        Self::Broken(match cut {
+            Cut::Broken(kind) => http1::Error::Broken(kind.into()),
+            Cut::Malformed(what) => http1::Error::Malformed(what),
+        })
+    }
+}
+
+impl Broadcast {
+    /// One that so many callers wait for. `None` when there is no memory for it.
+    pub(super) fn new(
+        memory: &Arc<Memory>,
+        expected: usize,
+        length: Option<u64>,
+    ) -> Option<Arc<Self>> {
+        memory.take(PIECE).then(|| {
+            Arc::new(Self {
+                memory: memory.clone(),
+                length,
+                state: Mutex::new(State {
+                    chunks: VecDeque::new(),
+                    gone: 0,
+                    held: 0,
+                    reserved: PIECE,
+                    unread: 0,
+                    furthest: 0,
+                    end: None,
+                    readers: Slab::new(),
+                    expected,
+                    whole: true,
+                    source: None,
+                }),
+            })
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One of those who were expected begins to read. `None`: the beginning is gone.
+    pub(super) fn expected(self: &Arc<Self>) -> Option<Reader> {
+        let mut state = self.lock();
+        state.expected -= 1;
+        let reader = self.reader(&mut state);
+        state.look();
+        reader
+    }
+
+    /// One of those who were expected has left.
+    pub(super) fn gave_up(&self) {
+        let mut state = self.lock();
+        state.expected -= 1;
+        state.look();
+    }
+
+    /// Somebody else begins to read. `None`: the beginning is gone, or all has come.
+    pub(super) fn join(self: &Arc<Self>) -> Option<Reader> {
+        let mut state = self.lock();
+        if state.end.is_some() || state.is_abandoned() {
+            return None;
+        }
+        self.reader(&mut state)
+    }
+
+    fn reader(self: &Arc<Self>, state: &mut State) -> Option<Reader> {
+        state.whole.then(|| Reader {
+            broadcast: self.clone(),
+            place: state.readers.insert(Place {
+                next: 0,
+                since: Instant::now(),
+                waker: None,
+                lost: false,
+            }),
+            taken: 0,
+            ended: false,
+        })
+    }
+
+    /// Reads `body` behind what of it has come, until its end or until nobody is left.
+    pub(super) async fn read(self: Arc<Self>, first: Bytes, ended: bool, mut body: Incoming) {
+        let reading = Reading(&self);
+        if !first.is_empty() {
+            self.push(first);
+        }
+        if ended {
+            return reading.end(Ok(()));
+        }
+        let mut grace = Grace::default();
+        poll_fn(|context| {
+            loop {
+                let room = self.lock().room(context);
+                match room {
+                    Room::Abandoned => return Poll::Ready(()),
+                    Room::None => return Poll::Pending,
+                    Room::Crowded(since) => {
+                        ready!(grace.poll(context, since + STALL));
+                        self.lock().shrink(grace.is_over());
+                        continue;
+                    }
+                    Room::Some => grace.pause(),
+                }
+                let end = match ready!(Pin::new(&mut body).poll_frame(context)) {
+                    Some(Ok(frame)) => {
+                        if let Ok(data) = frame.into_data() {
+                            self.push(data);
+                        }
+                        continue;
+                    }
+                    Some(Err(error)) => Err(error.into()),
+                    None => Ok(()),
+                };
+                reading.end(end);
+                return Poll::Ready(());
+            }
+        })
+        .await;
+    }
+
+    fn push(&self, data: Bytes) {
+        let data = if data.len() < SMALL {
+            Bytes::copy_from_slice(&data)
+        } else {
+            data
+        };
+        let mut state = self.lock();
+        let (end, now) = (state.gone + state.chunks.len(), Instant::now());
+        for (_, place) in &mut state.readers {
+            if place.next == end {
+                // Until now there was nothing for it to take.
+                place.since = now;
+            }
+        }
+        state.held += data.len();
+        state.unread += data.len();
+        state.chunks.push_back(data);
+        while state.held > state.reserved && state.reserved < MAX_HELD && self.memory.take(PIECE) {
+            state.reserved += PIECE;
+        }
+        if state.is_crowded() {
+            // Nobody else may come.
+            state.whole = false;
+            state.trim();
+        }
+        state.wake();
+    }
+}
+
+impl Drop for Broadcast {
+    fn drop(&mut self) {
+        self.memory.give_back(self.lock().reserved);
+    }
+}
+
+/// Who reads from Prometheus. Dropped before the end, it was ended itself, and so is the answer.
+struct Reading<'b>(&'b Broadcast);
+
+impl Reading<'_> {
+    fn end(&self, end: Result<(), Cut>) {
+        let mut state = self.0.lock();
+        state.end.get_or_insert(end);
+        state.wake();
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        self.end(Err(Cut::Broken(io::ErrorKind::Interrupted)));
+    }
+}
+
+enum Room {
+    Some,
+    /// Whoever is fastest has enough to take.
+    None,
+    /// Too much is held for those who are slower. When the slowest of them took something.
+    Crowded(Instant),
+    /// Nobody is left to read for.
+    Abandoned,
+}
+
+/// The time for which slow readers are waited for.
+#[derive(Default)]
+struct Grace {
+    used: Duration,
+    waiting: Option<Wait>,
+}
+
+struct Wait {
+    since: Instant,
+    until: Instant,
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl Grace {
+    fn is_over(&self) -> bool {
+        self.used >= GRACE
+    }
+
+    /// Waits until then, or for what is left of it.
+    fn poll(&mut self, context: &mut Context<'_>, until: Instant) -> Poll<()> {
+        let now = Instant::now();
+        if self
+            .waiting
+            .as_ref()
+            .is_some_and(|wait| wait.until != until)
+        {
+            self.pause();
+        }
+        if self.is_over() || until <= now {
+            self.pause();
+            return Poll::Ready(());
+        }
+        let left = GRACE.saturating_sub(self.used);
+        let wait = self.waiting.get_or_insert_with(|| Wait {
+            since: now,
+            until,
+            sleep: Box::pin(tokio::time::sleep_until(until.min(now + left))),
+        });
+        ready!(wait.sleep.as_mut().poll(context));
+        self.pause();
+        Poll::Ready(())
+    }
+
+    fn pause(&mut self) {
+        if let Some(wait) = self.waiting.take() {
+            self.used += wait.since.elapsed();
+        }
+    }
+}
+
+impl State {
+    fn is_crowded(&self) -> bool {
+        self.held > self.reserved.min(MAX_HELD)
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.expected == 0 && self.readers.iter().all(|(_, place)| place.lost)
+    }
+
+    fn room(&mut self, context: &Context<'_>) -> Room {
+        if self.is_abandoned() {
+            // Whoever comes now asks anew.
+            self.whole = false;
+            return Room::Abandoned;
+        }
+        match &mut self.source {
+            Some(waker) => waker.clone_from(context.waker()),
+            none => *none = Some(context.waker().clone()),
+        }
+        if self.unread > AHEAD {
+            Room::None
+        } else if let Some(slowest) = self.slowest().filter(|_| self.is_crowded()) {
+            let places = self.readers.iter().map(|(_, place)| place);
+            let slowest = places.filter(|place| !place.lost && place.next == slowest);
+            let since = slowest.map(|place| place.since).min();
+            Room::Crowded(since.unwrap_or_else(Instant::now))
+        } else {
+            Room::Some
+        }
+    }
+
+    /// Has the source look again.
+    fn look(&mut self) {
+        if let Some(waker) = self.source.take() {
+            waker.wake();
+        }
+    }
+
+    fn wake(&mut self) {
+        for (_, place) in &mut self.readers {
+            if let Some(waker) = place.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Lets go of what all have taken.
+    fn trim(&mut self) {
+        if self.whole {
+            return;
+        }
+        let lowest = self.slowest().unwrap_or(self.furthest);
+        if self.gone < lowest && self.is_crowded() {
+            self.look();
+        }
+        while self.gone < lowest
+            && let Some(chunk) = self.chunks.pop_front()
+        {
+            self.gone += 1;
+            self.held -= chunk.len();
+        }
+    }
+
+    fn slowest(&self) -> Option<usize> {
+        let reading = self.readers.iter().filter(|(_, place)| !place.lost);
+        reading.map(|(_, place)| place.next).min()
+    }
+
+    /// The slowest get no more if they have stalled, or if they are waited for `no_longer`.
+    fn shrink(&mut self, no_longer: bool) {
+        let Some(slowest) = self.slowest() else {
+            return;
+        };
+        if slowest == self.furthest {
+            return;
+        }
+        for (_, place) in &mut self.readers {
+            let stalled = place.since.elapsed() >= STALL;
+            if place.next == slowest && (stalled || no_longer) {
+                place.lost = true;
+                if let Some(waker) = place.waker.take() {
+                    waker.wake();
+                }
+            }
+        }
+        self.trim();
+    }
+}
+
+/// One caller's way through an answer.
+#[derive(Debug)]
+pub(super) struct Reader {
+    broadcast: Arc<Broadcast>,
+    place: usize,
+    /// Bytes.
+    taken: u64,
+    ended: bool,
+}
+
+impl Body for Reader {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        let mut state = this.broadcast.lock();
+        let gone = state.gone;
+        let place = &mut state.readers[this.place];
+        if place.lost {
+            this.ended = true;
+            return Poll::Ready(Some(Err(BodyError::Behind)));
+        }
+        let next = place.next;
+        if let Some(chunk) = state.chunks.get(next - gone).cloned() {
+            let place = &mut state.readers[this.place];
+            place.next = next + 1;
+            place.since = Instant::now();
+            if state.furthest == next {
+                state.furthest = next + 1;
+                state.unread -= chunk.len();
+                state.look();
+            }
+            state.trim();
+            this.taken += chunk.len() as u64;
+            this.ended = state.end == Some(Ok(())) && state.gone + state.chunks.len() == next + 1;
+            return Poll::Ready(Some(Ok(Frame::data(chunk))));
+        }
+        match state.end {
+            Some(end) => {
+                this.ended = true;
+                Poll::Ready(end.err().map(|cut| Err(cut.into())))
+            }
+            None => {
+                state.readers[this.place].waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let rest = self
+            .broadcast
+            .length
+            .and_then(|length| length.checked_sub(self.taken));
+        rest.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let mut state = self.broadcast.lock();
+        state.readers.remove(self.place);
+        state.trim();
+        if state.is_abandoned() {
+            state.look();
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "tests/broadcast.rs"]
+mod tests;

@@ -1,0 +1,44 @@
+//! What tells two requests apart.
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use crate::upstream::request::UpstreamRequest;
+
+/// All that Prometheus' answer depends on: what is sent, how it may be compressed, and which of several is asked. What is
+/// sent carries the caller's rights: it is the text that was restricted to them, not the one that was typed. What the
+/// caller's name and trace are changes no answer.
+#[derive(Debug)]
+pub(super) struct Key {
+    request: Arc<UpstreamRequest>,
+    gzip: bool,
+    endpoint: u64,
+}
+
+impl Key {
+    /// That of a request to the endpoint that `endpoint` stands for.
+    pub(super) fn new(request: Arc<UpstreamRequest>, gzip: bool, endpoint: u64) -> Self {
+        Self {
+            request,
+            gzip,
+            endpoint,
+        }
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        (self.gzip, self.endpoint) == (other.gzip, other.endpoint)
+            && self.request.sends_the_same_as(&other.request)
+    }
+}
+
+impl Eq for Key {}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.request.target().hash(state);
+        self.request.form().hash(state);
+        (self.gzip, self.endpoint).hash(state);
+    }
+}

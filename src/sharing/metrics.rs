@@ -1,0 +1,143 @@
+//! Where answers came from, and what is held of them.
+
+use std::sync::Arc;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::telemetry::metrics::{Register, closed_label};
+
+closed_label! {
+    /// Where an answer came from.
+    Answer {
+        /// Prometheus was asked for it.
+        Fetched = "fetched",
+        /// Another request that asked the same was under way.
+        Joined = "joined",
+    }
+}
+
+closed_label! {
+    /// Why an answer was not shared.
+    Unshared {
+        /// Sharing is off for this door.
+        Off = "off",
+        /// Answers of this endpoint are not shared.
+        Endpoint = "endpoint",
+        /// There was no memory for it.
+        Full = "full",
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AnswerLabels {
+    answer: Answer,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct UnsharedLabels {
+    reason: Unshared,
+}
+
+/// The name of an upstream comes from the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HeldLabels {
+    upstream: Arc<str>,
+}
+
+/// The series of all upstreams' shared answers. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct SharingMetrics {
+    answers: Family<AnswerLabels, Counter>,
+    unshared: Family<UnsharedLabels, Counter>,
+    held: Family<HeldLabels, Gauge>,
+}
+
+impl Default for SharingMetrics {
+    fn default() -> Self {
+        let (answers, unshared) = (Family::default(), Family::default());
+        // A rate misses the step from nothing to one.
+        for answer in Answer::ALL {
+            let labels = AnswerLabels { answer: *answer };
+            drop(Family::<_, Counter>::get_or_create(&answers, &labels));
+        }
+        for reason in Unshared::ALL {
+            let labels = UnsharedLabels { reason: *reason };
+            drop(Family::<_, Counter>::get_or_create(&unshared, &labels));
+        }
+        Self {
+            answers,
+            unshared,
+            held: Family::default(),
+        }
+    }
+}
+
+impl SharingMetrics {
+    /// The series of one upstream.
+    pub fn of(&self, upstream: &str) -> SharedMetrics {
+        let answered = |answer: &Answer| {
+            let labels = AnswerLabels { answer: *answer };
+            self.answers.get_or_create(&labels).clone()
+        };
+        let unshared = |reason: &Unshared| {
+            let labels = UnsharedLabels { reason: *reason };
+            self.unshared.get_or_create(&labels).clone()
+        };
+        let upstream = Arc::from(upstream);
+        let held = HeldLabels { upstream };
+        SharedMetrics {
+            answers: Answer::ALL.iter().map(answered).collect(),
+            unshared: Unshared::ALL.iter().map(unshared).collect(),
+            held: self.held.get_or_create(&held).clone(),
+        }
+    }
+}
+
+impl Register for SharingMetrics {
+    fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "shared_answers",
+            "Answers that could be shared, by where they came from",
+            self.answers.clone(),
+        );
+        registry.register(
+            "unshared_answers",
+            "Answers that were not shared",
+            self.unshared.clone(),
+        );
+        registry.register_with_unit(
+            "shared_answers_held",
+            "Memory that shared answers take",
+            Unit::Bytes,
+            self.held.clone(),
+        );
+    }
+}
+
+/// The series of one upstream's shared answers.
+#[derive(Clone, Debug)]
+pub struct SharedMetrics {
+    /// In the order of [`Answer::ALL`].
+    answers: Arc<[Counter]>,
+    /// In the order of [`Unshared::ALL`].
+    unshared: Arc<[Counter]>,
+    held: Gauge,
+}
+
+impl SharedMetrics {
+    pub(super) fn answered(&self, answer: Answer) {
+        self.answers[answer as usize].inc();
+    }
+
+    pub(super) fn unshared(&self, reason: Unshared) {
+        self.unshared[reason as usize].inc();
+    }
+
+    pub(super) fn held(&self, bytes: usize) {
+        self.held.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+}
