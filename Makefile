@@ -93,6 +93,10 @@ bench: ## Everything under load, beside nginx and the two peers; writes docs/per
 bench-short: ## The main cases, in less than two minutes; writes target/bench/summary.json
 	scripts/bench short
 
+.PHONY: bench-sharing
+bench-sharing: ## 1,000 viewers of 50 charts, with shared answers and without; writes target/bench/sharing.json
+	scripts/bench sharing
+
 .PHONY: bench-smoke
 bench-smoke: ## The load benchmark once, for seconds: that it works, and no numbers
 	scripts/bench smoke

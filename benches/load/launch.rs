@@ -92,14 +92,18 @@ pub(crate) fn launch_ours(
 kubernetes: {{ kubeconfig: {:?} }}
 limits: {{ concurrentPerCaller: 4096, maxConnections: 20000 }}
 upstreams:
-  - {{ name: default, url: "http://{}", sharing: {{ join: [] }} }}
+  - {{ name: default, url: "http://{}", sharing: {{ join: [], align: [], keep: [] }} }}
 "#,
         stage.kubeconfig, stage.plain
     );
-    let file = stage.folder.join(format!("{}.yaml", kind.name()));
+    start_ours(stage, kind.name(), &configuration)
+}
+
+fn start_ours(stage: &Stage, name: &str, configuration: &str) -> Result<(Process, ChildStdout)> {
+    let file = stage.folder.join(format!("{name}.yaml"));
     fs::write(&file, configuration)?;
     let arguments = ["serve".as_ref(), "--config".as_ref(), file.as_os_str()];
-    let errors = File::create(stage.folder.join(format!("{}.stderr", kind.name())))?;
+    let errors = File::create(stage.folder.join(format!("{name}.stderr")))?;
     let process = Process::start(BINARY.as_ref(), arguments, |command| {
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("PROM_RBAC_PROXY_") {
@@ -111,6 +115,33 @@ upstreams:
     })?;
     let output = process.take_stdout().ok_or("no output")?;
     Ok((process, output))
+}
+
+/// Starts ours before another upstream, with what `sharing` says in the configuration.
+///
+/// # Errors
+/// If it cannot be started.
+pub(crate) fn launch_shared(
+    stage: &Stage,
+    upstream: SocketAddr,
+    sharing: &str,
+) -> Result<(Process, SocketAddr)> {
+    let configuration = format!(
+        r#"listeners:
+  service: {{ address: "127.0.0.1:0" }}
+  admin: {{ address: "127.0.0.1:0" }}
+kubernetes: {{ kubeconfig: {:?} }}
+upstreams:
+  - {{ name: default, url: "http://{upstream}", sharing: {{ {sharing} }} }}
+"#,
+        stage.kubeconfig
+    );
+    let (process, output) = start_ours(
+        stage,
+        &format!("sharing-{upstream}-{}", sharing.len()),
+        &configuration,
+    )?;
+    Ok((process, bound(output, "service")?))
 }
 
 /// Where a listener of ours is. The rest of its output, the audit log, is read and thrown away, as fast as a

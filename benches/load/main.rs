@@ -7,6 +7,7 @@
 //! cases       what is varied, and the forms          machine     what it ran on, and versions
 //! wrk         load and latencies                     usage       processor time and memory, from /proc
 //! footprint   memory at rest, and start time         report      table, summary.json, docs/performance.md
+//! sharing     many viewers of few charts, for itself
 //! ```
 //!
 //! `--long`, `--short` or `--smoke`; without any of them it is the smoke form, which measures nothing that counts.
@@ -19,6 +20,7 @@ mod launch;
 mod machine;
 mod nginx;
 mod report;
+mod sharing;
 mod spread;
 mod stage;
 mod usage;
@@ -40,12 +42,13 @@ use self::wrk::Outcome;
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 const USAGE: &str = "\
-cargo bench --bench load -- [--long | --full | --short | --smoke] [--rounds N] [--seconds N] [--only NAME,...] [--document FILE] [--peers FOLDER]
+cargo bench --bench load -- [--long | --full | --short | --smoke | --sharing] [--rounds N] [--seconds N] [--only NAME,...] [--document FILE] [--peers FOLDER]
 
   --long     each thing varied alone, all contenders, at least 5 rounds; writes docs/performance.md
   --full     the same with every combination
   --short    the main cases, in less than two minutes
   --smoke    everything once, for seconds; nothing that it measures counts
+  --sharing  1,000 viewers of 50 charts with shared answers and without; writes target/bench/sharing.json
   --rounds   other than the form's
   --seconds  of each contender in each round
   --only     of the contenders those with these names; nginx is always there, and no document is written
@@ -57,7 +60,11 @@ cargo bench --bench load -- [--long | --full | --short | --smoke] [--rounds N] [
 fn main() -> ExitCode {
     // The stand-ins take the process' provider.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let done = arguments().and_then(|(form, peers)| run(&form, peers));
+    let done = if std::env::args().any(|argument| argument == "--sharing") {
+        run_sharing()
+    } else {
+        arguments().and_then(|(form, peers)| run(&form, peers))
+    };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -145,6 +152,31 @@ fn run(form: &Form, peers: PathBuf) -> Result<()> {
     }
     if let Some(document) = &form.document {
         report.write_document(form, document)?;
+    }
+    stage.end()
+}
+
+/// The load that sharing is for. An unoptimized build measures nothing that counts: there it is as short as can be.
+fn run_sharing() -> Result<()> {
+    let target = target()?;
+    let folder = target.join(format!("bench/run-{}", std::process::id()));
+    let stage = Stage::start(folder, PathBuf::new())?;
+    let length = if cfg!(debug_assertions) {
+        sharing::Length {
+            refreshes: 1,
+            rounds: 1,
+            run: Duration::from_secs(1),
+        }
+    } else {
+        sharing::Length {
+            refreshes: 6,
+            rounds: 5,
+            run: Duration::from_secs(5),
+        }
+    };
+    let figures = sharing::measure(&stage, length, &target.join("bench"))?;
+    if !cfg!(debug_assertions) {
+        sharing::write(&figures, &target.join("bench/sharing.json"))?;
     }
     stage.end()
 }

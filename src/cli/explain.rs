@@ -10,7 +10,8 @@ use crate::authn::Caller;
 use crate::authz::{AuthorizationError, Decision, Permit, Scope};
 use crate::cli::args::Explain;
 use crate::cluster::metrics::ReviewsMetrics;
-use crate::config::Config;
+use crate::config::{Config, Upstream};
+use crate::door::Door;
 use crate::prometheus::{RequestError, Target};
 use crate::upstream::request::restrict;
 
@@ -62,7 +63,14 @@ pub async fn explain(config: &Config, arguments: &Explain) -> Result<Explanation
     let request = target.read(&query, b"", &[], &request_limits(config))?;
     authorization.namespaces_listed().await;
     match authorization.authorizer.permit(&caller, &request).await {
-        Ok(permit) => Ok(allowed(&permit)),
+        Ok(permit) => {
+            let mut explanation = allowed(&permit);
+            if explanation.allowed {
+                let upstreams = config.upstreams.iter();
+                explanation.lines.extend(upstreams.map(sharing));
+            }
+            Ok(explanation)
+        }
         Err(AuthorizationError::Unavailable(unavailable)) => Err(ExplainError::Unavailable(
             AuthorizationError::Unavailable(unavailable),
         )),
@@ -137,6 +145,26 @@ fn allowed(permit: &Permit<'_>) -> Explanation {
             }
         }
     }
+}
+
+/// With whom its answer would be shared: with all whose query becomes the same text, whatever it is.
+fn sharing(upstream: &Upstream) -> String {
+    let doors = |doors: &[Door]| {
+        let names: Vec<_> = doors.iter().map(|door| door.as_str()).collect();
+        if names.is_empty() {
+            "no door".to_owned()
+        } else {
+            names.join(", ")
+        }
+    };
+    let sharing = &upstream.sharing;
+    format!(
+        "sharing at {}: joined through {}; aligned through {}; kept through {}",
+        upstream.name,
+        doors(&sharing.join),
+        doors(&sharing.align),
+        doors(&sharing.keep)
+    )
 }
 
 fn review(decision: &Decision) -> String {

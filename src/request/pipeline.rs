@@ -62,7 +62,8 @@ impl Pipeline {
         } = received;
         let query = head.uri.query().unwrap_or_default();
         let parameters = upstream.upstream().parameters();
-        let request = target.read(query, &form, parameters, &self.0.limits)?;
+        let mut request = target.read(query, &form, parameters, &self.0.limits)?;
+        let shares = upstream.shares(&mut request, record.came_by());
         record.request(&request);
         let permit = pin!(self.0.authorizer.permit(&caller, &request));
         let permit = record.on_kubernetes(self.0.review_timeout, permit).await?;
@@ -71,9 +72,7 @@ impl Pipeline {
         let request = restrict(&permit, &head.method, Some(query_timeout))?;
         let passed = passed(&request, &head.headers, record);
         let affinity = Affinity::of(caller.username());
-        let sent = upstream
-            .send(request, passed, affinity, record.came_by())
-            .await;
+        let sent = upstream.send(request, passed, affinity, shares).await;
         record.sent(&sent);
         Ok(sent?.response)
     }

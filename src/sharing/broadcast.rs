@@ -8,7 +8,6 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -18,14 +17,12 @@ use http_body::{Body, Frame, SizeHint};
 use slab::Slab;
 use tokio::time::{Instant, Sleep};
 
+use super::memory::{Memory, Reserved};
 use crate::upstream::body::{BodyError, Incoming};
 use crate::upstream::http1;
 
 /// How much is read that nobody has taken, in bytes.
 const AHEAD: usize = 32 * 1024;
-
-/// What every answer may hold, and by how much more it is let hold at a time. More than [`AHEAD`] and a piece.
-const PIECE: usize = 64 * 1024;
 
 /// The most that one answer holds, in bytes.
 const MAX_HELD: usize = 4 * 1024 * 1024;
@@ -36,48 +33,16 @@ const STALL: Duration = Duration::from_secs(1);
 /// How long an answer waits for slow readers, in all.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// For how long others may join: what Prometheus has found out is of the moment at which it did.
+const JOINED_WITHIN: Duration = Duration::from_secs(1);
+
 /// Smaller pieces are copied: they are parts of what was read at once, and would hold all of that.
 const SMALL: usize = 4 * 1024;
-
-/// The memory of all answers together.
-#[derive(Debug)]
-pub(super) struct Memory {
-    taken: AtomicUsize,
-    max: usize,
-}
-
-impl Memory {
-    /// So many bytes.
-    pub(super) fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self {
-            taken: AtomicUsize::new(0),
-            max,
-        })
-    }
-
-    /// How many bytes are taken.
-    pub(super) fn taken(&self) -> usize {
-        self.taken.load(Ordering::Relaxed)
-    }
-
-    fn take(&self, bytes: usize) -> bool {
-        let taken = self
-            .taken
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
-                taken.checked_add(bytes).filter(|sum| *sum <= self.max)
-            });
-        taken.is_ok()
-    }
-
-    fn give_back(&self, bytes: usize) {
-        self.taken.fetch_sub(bytes, Ordering::Relaxed);
-    }
-}
 
 /// An answer that is being read.
 #[derive(Debug)]
 pub(super) struct Broadcast {
-    memory: Arc<Memory>,
+    began: Instant,
     /// How long the body is, where that was said.
     length: Option<u64>,
     state: Mutex<State>,
@@ -90,8 +55,8 @@ struct State {
     gone: usize,
     /// Bytes in `chunks`.
     held: usize,
-    /// Bytes that were taken of the memory.
-    reserved: usize,
+    /// What may be held of the memory of all.
+    reserved: Reserved,
     /// Bytes that nobody has taken.
     unread: usize,
     /// The chunk that whoever is fastest takes next.
@@ -149,25 +114,24 @@ impl Broadcast {
         expected: usize,
         length: Option<u64>,
     ) -> Option<Arc<Self>> {
-        memory.take(PIECE).then(|| {
-            Arc::new(Self {
-                memory: memory.clone(),
-                length,
-                state: Mutex::new(State {
-                    chunks: VecDeque::new(),
-                    gone: 0,
-                    held: 0,
-                    reserved: PIECE,
-                    unread: 0,
-                    furthest: 0,
-                    end: None,
-                    readers: Slab::new(),
-                    expected,
-                    whole: true,
-                    source: None,
-                }),
-            })
-        })
+        let reserved = Memory::reserve(memory)?;
+        Some(Arc::new(Self {
+            began: Instant::now(),
+            length,
+            state: Mutex::new(State {
+                chunks: VecDeque::new(),
+                gone: 0,
+                held: 0,
+                reserved,
+                unread: 0,
+                furthest: 0,
+                end: None,
+                readers: Slab::new(),
+                expected,
+                whole: true,
+                source: None,
+            }),
+        }))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -190,10 +154,11 @@ impl Broadcast {
         state.look();
     }
 
-    /// Somebody else begins to read. `None`: the beginning is gone, or all has come.
+    /// Somebody else begins to read. `None`: it is too late for that, the beginning is gone, or all has come.
     pub(super) fn join(self: &Arc<Self>) -> Option<Reader> {
         let mut state = self.lock();
-        if state.end.is_some() || state.is_abandoned() {
+        let late = self.began.elapsed() > JOINED_WITHIN;
+        if late || state.end.is_some() || state.is_abandoned() {
             return None;
         }
         self.reader(&mut state)
@@ -270,21 +235,14 @@ impl Broadcast {
         state.held += data.len();
         state.unread += data.len();
         state.chunks.push_back(data);
-        while state.held > state.reserved && state.reserved < MAX_HELD && self.memory.take(PIECE) {
-            state.reserved += PIECE;
-        }
+        let held = state.held.min(MAX_HELD);
+        state.reserved.reach(held);
         if state.is_crowded() {
             // Nobody else may come.
             state.whole = false;
             state.trim();
         }
         state.wake();
-    }
-}
-
-impl Drop for Broadcast {
-    fn drop(&mut self) {
-        self.memory.give_back(self.lock().reserved);
     }
 }
 
@@ -367,7 +325,7 @@ impl Grace {
 
 impl State {
     fn is_crowded(&self) -> bool {
-        self.held > self.reserved.min(MAX_HELD)
+        self.held > self.reserved.bytes().min(MAX_HELD)
     }
 
     fn is_abandoned(&self) -> bool {

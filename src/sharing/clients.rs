@@ -6,19 +6,23 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Response};
 use tokio::time::Instant;
 
-use super::flight::{Boarded, First, Own, Table};
+use super::flight::{Asking, Boarded, First, Own, Table};
+use super::kept::Kept;
 use super::key::Key;
 use super::metrics::{Answer, Unshared};
-use super::{Sharing, is_joined};
+use super::{Shares, Sharing};
 use crate::door::Door;
+use crate::prometheus::PrometheusRequest;
 use crate::upstream::body::ResponseBody;
 use crate::upstream::request::UpstreamRequest;
-use crate::upstream::{Affinity, Passed, Upstream, UpstreamClient, UpstreamError};
+use crate::upstream::{Affinity, Begun, Passed, Upstream, UpstreamClient, UpstreamError};
 
 /// Where an answer came from, if not from Prometheus for this caller alone (RFC 9211).
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 const JOINED: HeaderValue = HeaderValue::from_static("prom-rbac-proxy; fwd=miss; collapsed");
+
+const KEPT: HeaderValue = HeaderValue::from_static("prom-rbac-proxy; hit");
 
 /// A worker's client of one upstream.
 pub struct Client {
@@ -43,8 +47,14 @@ impl Client {
         self.upstream.upstream()
     }
 
-    /// Gives the answer to a request that came through `door`, as the caller may have it: another one's where that asks
-    /// the same.
+    /// Decides what may be shared of a request that came through `door`, and moves its times to the grid where that is to
+    /// be done.
+    pub fn shares(&self, request: &mut PrometheusRequest, door: Door) -> Shares {
+        self.sharing.rules.apply(request, door)
+    }
+
+    /// Gives the answer to a request, as the caller may have it: another one's where that asks the same, as far as it
+    /// `shares`.
     ///
     /// # Errors
     /// When there is no answer that can be passed on.
@@ -53,11 +63,10 @@ impl Client {
         request: UpstreamRequest,
         passed: Passed,
         affinity: Affinity,
-        door: Door,
+        shares: Shares,
     ) -> Result<Answered, UpstreamError> {
-        let metrics = &self.sharing.metrics;
-        if let Err(why) = self.may_join(&request, door) {
-            metrics.unshared(why);
+        if let (Err(why), None) = (shares.join, shares.keep) {
+            self.sharing.metrics.unshared(why);
             let sent = self.upstream.send(&request, &passed, affinity).await;
             return sent.map(|(response, head)| Answered {
                 response,
@@ -67,17 +76,66 @@ impl Client {
         }
         let began = Instant::now();
         let filter = self.upstream.filter(&request, &passed, affinity).await?;
-        let plain = filter.is_some();
-        let request = Arc::new(request);
-        let endpoint = self.upstream.choice(&request, affinity);
-        let key = Key::new(request.clone(), passed.gzip() && !plain, endpoint);
-        let (result, answer) = match Table::board(&self.table, key) {
+        let asked = Asked {
+            plain: filter.is_some(),
+            request: Arc::new(request),
+            passed,
+            affinity,
+        };
+        let endpoint = self.upstream.choice(&asked.request, affinity);
+        let gzip = asked.passed.gzip() && !asked.plain;
+        let key = Key::new(asked.request.clone(), gzip, endpoint);
+        let request = asked.request.clone();
+        let (result, answer) = self.find(asked, key, shares).await;
+        let head = began.elapsed();
+        let response = self.upstream.respond(result?, &request, filter, began);
+        let mut response = response.await?;
+        if let Some(status) = cache_status(answer) {
+            response.headers_mut().insert(CACHE_STATUS, status);
+        }
+        Ok(Answered {
+            response,
+            answer,
+            head,
+        })
+    }
+
+    /// Finds or fetches the answer, and says where it came from.
+    async fn find(
+        &self,
+        asked: Asked,
+        key: Key,
+        shares: Shares,
+    ) -> (Result<Begun, UpstreamError>, Answer) {
+        let Sharing {
+            metrics,
+            kept,
+            rules,
+            ..
+        } = &*self.sharing;
+        let mut keep = None;
+        if let Some(live) = shares.keep {
+            let standing = kept.asked(&key, live);
+            if standing.look
+                && let Some(begun) = kept.get(&key)
+            {
+                metrics.answered(Answer::Kept);
+                return (Ok(begun), Answer::Kept);
+            }
+            if standing.keep {
+                let until = Instant::now() + Duration::from_secs(rules.lifetime(live));
+                keep = Some((kept.clone(), key.clone(), until));
+            }
+        }
+        let fetch = || -> Asking { Box::pin(fetch(self.upstream.clone(), asked, keep)) };
+        if let Err(why) = shares.join {
+            metrics.unshared(why);
+            return (fetch().await, Answer::Fetched);
+        }
+        match Table::board(&self.table, key) {
             Boarded::First(flight) => {
-                let (upstream, request) = (self.upstream.clone(), request.clone());
-                let asking =
-                    async move { upstream.begin(&request, &passed, affinity, plain).await };
                 metrics.answered(Answer::Fetched);
-                (First::new(flight, Box::pin(asking)).await, Answer::Fetched)
+                (First::new(flight, fetch()).await, Answer::Fetched)
             }
             Boarded::Begun(begun) => {
                 metrics.answered(Answer::Joined);
@@ -89,34 +147,46 @@ impl Client {
                     Some(result) => (result, Answer::Joined),
                     None => {
                         metrics.unshared(Unshared::Full);
-                        let asking = self.upstream.begin(&request, &passed, affinity, plain);
-                        // Boxed, as there seldom is one, and every request would have room for it.
-                        (Box::pin(asking).await, Answer::Fetched)
+                        (fetch().await, Answer::Fetched)
                     }
                 }
             }
-        };
-        let head = began.elapsed();
-        let response = self.upstream.respond(result?, &request, filter, began);
-        let mut response = response.await?;
-        if answer == Answer::Joined {
-            response.headers_mut().insert(CACHE_STATUS, JOINED);
         }
-        Ok(Answered {
-            response,
-            answer,
-            head,
-        })
     }
+}
 
-    fn may_join(&self, request: &UpstreamRequest, door: Door) -> Result<(), Unshared> {
-        if !self.sharing.join.contains(&door) {
-            Err(Unshared::Off)
-        } else if !is_joined(request.endpoint()) {
-            Err(Unshared::Endpoint)
-        } else {
-            Ok(())
-        }
+/// What is asked of Prometheus, and for whom.
+struct Asked {
+    request: Arc<UpstreamRequest>,
+    passed: Passed,
+    affinity: Affinity,
+    /// Whether the answer may not be compressed.
+    plain: bool,
+}
+
+async fn fetch(
+    upstream: Arc<UpstreamClient>,
+    asked: Asked,
+    keep: Option<(Arc<Kept>, Key, Instant)>,
+) -> Result<Begun, UpstreamError> {
+    let Asked {
+        request,
+        passed,
+        affinity,
+        plain,
+    } = asked;
+    let begun = upstream.begin(&request, &passed, affinity, plain).await?;
+    Ok(match keep {
+        Some((kept, key, until)) => kept.keeping(key, until, begun),
+        None => begun,
+    })
+}
+
+fn cache_status(answer: Answer) -> Option<HeaderValue> {
+    match answer {
+        Answer::Fetched => None,
+        Answer::Joined => Some(JOINED),
+        Answer::Kept => Some(KEPT),
     }
 }
 

@@ -17,8 +17,9 @@ use http_body::Body;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use super::broadcast::{Broadcast, Memory, Reader};
+use super::broadcast::{Broadcast, Reader};
 use super::key::Key;
+use super::memory::Memory;
 use crate::upstream::body::Incoming;
 use crate::upstream::http1::Head;
 use crate::upstream::{Begun, UpstreamError};

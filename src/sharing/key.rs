@@ -8,7 +8,7 @@ use crate::upstream::request::UpstreamRequest;
 /// All that Prometheus' answer depends on: what is sent, how it may be compressed, and which of several is asked. What is
 /// sent carries the caller's rights: it is the text that was restricted to them, not the one that was typed. What the
 /// caller's name and trace are changes no answer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Key {
     request: Arc<UpstreamRequest>,
     gzip: bool,
@@ -23,6 +23,27 @@ impl Key {
             gzip,
             endpoint,
         }
+    }
+
+    /// What it takes in memory.
+    pub(super) fn bytes(&self) -> usize {
+        self.request.target().len() + self.request.form().len()
+    }
+
+    /// The same for all requests that differ in their times only, as a chart's do.
+    pub(super) fn hash_chart(&self, state: &mut impl Hasher) {
+        let form = self.request.form();
+        let parameters = [self.request.target().as_bytes(), &form];
+        for parameter in parameters
+            .iter()
+            .flat_map(|text| text.split(|byte| *byte == b'&'))
+        {
+            // A value has no bare `&`, so that these are the parameters themselves.
+            if !parameter.starts_with(b"start=") && !parameter.starts_with(b"end=") {
+                parameter.hash(state);
+            }
+        }
+        (self.gzip, self.endpoint).hash(state);
     }
 }
 

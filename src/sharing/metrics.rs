@@ -17,6 +17,8 @@ closed_label! {
         Fetched = "fetched",
         /// Another request that asked the same was under way.
         Joined = "joined",
+        /// It was kept from a request that asked the same a little earlier.
+        Kept = "kept",
     }
 }
 
@@ -137,7 +139,7 @@ impl SharedMetrics {
         self.unshared[reason as usize].inc();
     }
 
-    pub(super) fn held(&self, bytes: usize) {
+    pub(super) fn held(&self, bytes: u64) {
         self.held.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 }

@@ -1,7 +1,9 @@
 //! Answers that several callers get, between the restriction of a request and Prometheus.
 //!
 //! ```text
-//! UpstreamRequest -> key -> table of requests under way
+//! PrometheusRequest -> shares   what of it may be shared; its times on a grid
+//! UpstreamRequest -> key -> kept                     one that was got a little earlier
+//!                       -> table of requests under way
 //!                             the first of its kind    flight     sent; its answer streamed from its connection
 //!                             another one              waits for that; then all read one broadcast
 //! ```
@@ -10,45 +12,54 @@
 //! [`UpstreamRequest`], which only a permit leads to: two callers meet where what they may see has made the same text of
 //! what they ask. Places, deadlines and records stay each caller's own.
 //!
-//! All workers share the table, whose locks are held for as long as a look at it takes.
+//! All workers share what is kept, and the table, whose locks are held for as long as a look at it takes.
+//!
+//! [`UpstreamRequest`]: crate::upstream::request::UpstreamRequest
 
 mod broadcast;
 mod clients;
 mod flight;
+mod kept;
 mod key;
+mod memory;
 pub mod metrics;
-
-pub use self::clients::{Answered, Client, Clients};
-pub use self::metrics::Answer;
+mod shares;
 
 use std::sync::Arc;
 
-use self::broadcast::Memory;
+pub use self::clients::{Answered, Client, Clients};
 use self::flight::Table;
+use self::kept::Kept;
+use self::memory::Memory;
+pub use self::metrics::Answer;
 use self::metrics::SharedMetrics;
+use self::shares::Rules;
+pub use self::shares::Shares;
 use crate::config;
-use crate::door::Door;
-use crate::prometheus::Endpoint;
 
 /// What of the memory answers under way may take: the rest is for those that are kept.
-const SHARE_UNDER_WAY: usize = 4;
+const SHARE_UNDER_WAY: u64 = 4;
 
 /// What all workers share of one upstream's answers.
 #[derive(Debug)]
 pub struct Sharing {
-    join: Vec<Door>,
+    rules: Rules,
     memory: Arc<Memory>,
     table: Arc<Table>,
+    kept: Arc<Kept>,
     metrics: SharedMetrics,
 }
 
 impl Sharing {
     /// Holds nothing yet.
     pub fn new(config: &config::Sharing, metrics: SharedMetrics) -> Arc<Self> {
-        let memory = Memory::new(config.max_bytes / SHARE_UNDER_WAY);
+        let under_way = config.max_bytes / SHARE_UNDER_WAY;
+        let memory = Memory::new(usize::try_from(under_way).unwrap_or(usize::MAX));
+        let kept = Kept::new(config.max_bytes - under_way, memory.clone());
         Arc::new(Self {
-            join: config.join.clone(),
+            rules: Rules::new(config),
             table: Table::new(memory.clone()),
+            kept: Arc::new(kept),
             memory,
             metrics,
         })
@@ -56,26 +67,7 @@ impl Sharing {
 
     /// Sets the gauge of the bytes that are held.
     pub fn refresh_gauges(&self) {
-        self.metrics.held(self.memory.taken());
+        self.metrics
+            .held(self.memory.taken() as u64 + self.kept.bytes());
     }
-}
-
-/// Whether requests for it are joined: those that have Prometheus read series, or a whole list, for a JSON answer.
-/// Federation is for another Prometheus, alone and large; what is missing here costs nothing.
-fn is_joined(endpoint: Endpoint) -> bool {
-    matches!(
-        endpoint,
-        Endpoint::Query
-            | Endpoint::QueryRange
-            | Endpoint::QueryExemplars
-            | Endpoint::Series
-            | Endpoint::Labels
-            | Endpoint::LabelValues
-            | Endpoint::Rules
-            | Endpoint::Alerts
-            | Endpoint::Metadata
-            | Endpoint::Targets
-            | Endpoint::TargetsMetadata
-            | Endpoint::TsdbStatus
-    )
 }

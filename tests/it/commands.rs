@@ -121,6 +121,7 @@ fn explain_says_scope_reviews_and_the_query_that_would_be_sent() {
             "scope: namespaces team-a",
             "review: get pods.metrics.k8s.io in the whole cluster: denied",
             "query: sum(up{namespace=\"team-a\"})",
+            "sharing at default: joined through service, ingress, direct, gateway; aligned through service, ingress, gateway; kept through service, ingress, gateway",
         ];
         assert_eq!(lines, expected);
         let viewer = explain("viewer", "up").await.expect("no panic");

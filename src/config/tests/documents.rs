@@ -105,6 +105,9 @@ fn defaults() -> Config {
             idle_timeout: 60 * SECOND,
             sharing: Sharing {
                 join: Door::ALL.to_vec(),
+                align: vec![Door::Service, Door::Ingress, Door::Gateway],
+                keep: vec![Door::Service, Door::Ingress, Door::Gateway],
+                grid: 10 * SECOND,
                 max_bytes: 64 * 1024 * 1024,
             },
         }],

@@ -2,11 +2,14 @@
 //!
 //! It is not restricted yet, so nothing here can be sent anywhere; `upstream::request` makes of it what can.
 
+mod live;
+
 use std::borrow::Cow;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 
+pub use self::live::Live;
 use super::endpoint::{Endpoint, Kind};
 use super::form::{self, FormError};
 use super::path::{LabelName, PathError};

@@ -299,14 +299,19 @@ impl Record {
     /// What Prometheus answered, and how long it took to the head of that.
     pub fn sent(&mut self, sent: &Result<Answered, UpstreamError>) {
         if let Ok(answered) = sent {
-            self.0.upstream = Some(answered.head);
             self.0.answer = Some(answered.answer);
+            // What is kept is not waited for.
+            if answered.answer != Answer::Kept {
+                self.0.upstream = Some(answered.head);
+            }
         }
-        if let Some(span) = self.span() {
-            span.answered(match sent {
-                Ok(answered) => Ok(answered.response.status()),
-                Err(error) => Err(error.failure()),
-            });
+        let Some(span) = self.span() else { return };
+        match sent {
+            Ok(answered) if answered.answer == Answer::Fetched => {
+                span.answered(Ok(answered.response.status()));
+            }
+            Ok(_) => span.shared(),
+            Err(error) => span.answered(Err(error.failure())),
         }
     }
 

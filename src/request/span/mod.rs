@@ -109,6 +109,11 @@ impl RequestSpan {
         }
     }
 
+    /// Prometheus was not asked for this request alone.
+    pub fn shared(&mut self) {
+        self.upstream = None;
+    }
+
     /// Leaves it to be sent.
     pub fn end(self, ended: &RequestEnd) {
         let tracer = self.tracer.clone();

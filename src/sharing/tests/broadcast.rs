@@ -5,6 +5,7 @@ use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::sharing::memory::PIECE;
 
 /// What a test sends.
 struct Sent(mpsc::UnboundedReceiver<Result<Bytes, BodyError>>);
@@ -63,6 +64,17 @@ async fn each_gets_all_of_it_at_its_own_pace_whenever_it_came() {
     assert_eq!(next(&mut late).await, "two");
     assert!(late.frame().await.is_none());
     assert!(broadcast.join().is_none(), "it has ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_joins_what_prometheus_said_long_ago() {
+    let (broadcast, source) = begun(&memory(), 1);
+    source.send(Ok(piece(1))).expect("sent");
+    let _reader = broadcast.expected().expect("a reader");
+    tokio::time::sleep(JOINED_WITHIN).await;
+    assert!(broadcast.join().is_some());
+    tokio::time::sleep(JOINED_WITHIN).await;
+    assert!(broadcast.join().is_none());
 }
 
 #[tokio::test]

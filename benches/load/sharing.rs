@@ -1,0 +1,329 @@
+//! The load that sharing is for: 1,000 viewers of 50 charts in 4 scopes before a real Prometheus that scrapes, at the
+//! plugin's ranges and refresh, with and without; and what it costs where there is nothing to share.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::{Value, json};
+use standins::headlamp::cookie_header;
+use standins::process::Process;
+use standins::prometheus::{Data, Options, Prometheus};
+
+use crate::Result;
+use crate::cases::Size;
+use crate::launch::launch_shared;
+use crate::nginx::{self, Differences, Nginx, free_address};
+use crate::spread::Spread;
+use crate::stage::{QUERY, Stage};
+use crate::usage::Processes;
+use crate::wrk::{self, Load};
+
+const VIEWERS: u64 = 1000;
+const CHARTS: u64 = 50;
+const SCOPES: u64 = 4;
+const REFRESH: Duration = Duration::from_secs(10);
+
+/// The plugin's default: 24 hours in 250 steps.
+const RANGE: u64 = 24 * 60 * 60;
+const STEP: u64 = 345;
+
+const OFF: &str = "join: [], align: [], keep: []";
+const ON: &str = "";
+
+/// How long it is measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Length {
+    /// Refreshes of each viewer, after the first.
+    pub(crate) refreshes: u32,
+    /// Pairs of runs where two are compared.
+    pub(crate) rounds: usize,
+    /// Of each of those.
+    pub(crate) run: Duration,
+}
+
+/// Measures everything, and gives the figures.
+///
+/// # Errors
+/// If something cannot be started, or an answer is none.
+pub(crate) fn measure(stage: &Stage, length: Length, cache: &Path) -> Result<Value> {
+    stage.api.answer_token_reviews(Some(Arc::new(token_review)));
+    stage
+        .api
+        .answer_access_reviews(Some(Arc::new(access_review)));
+    let options = Options::new(Data::everything().with_exporter(), cache);
+    let prometheus = stage.runtime.block_on(Prometheus::start(options))?;
+    let without = watched(stage, &prometheus, OFF, length)?;
+    let with = watched(stage, &prometheus, ON, length)?;
+    if with.queries * 2.0 > without.queries {
+        let (with, without) = (with.queries, without.queries);
+        return Err(
+            format!("{with} queries with sharing, {without} without: little was shared").into(),
+        );
+    }
+    let kept = kept(stage, &prometheus, length)?;
+    let lone = lone(stage, length)?;
+    Ok(json!({
+        "viewers": VIEWERS,
+        "charts": CHARTS,
+        "scopes": SCOPES,
+        "refreshes": length.refreshes,
+        "prometheus_cpu_ms_per_refresh": {
+            "without": without.prometheus_ms / f64::from(length.refreshes),
+            "with": with.prometheus_ms / f64::from(length.refreshes),
+        },
+        "prometheus_cpu_ratio": without.prometheus_ms / with.prometheus_ms.max(1.0),
+        "queries_per_chart_refresh": with.queries / (CHARTS as f64 * f64::from(length.refreshes)),
+        "queries_per_chart_refresh_without": without.queries / (CHARTS as f64 * f64::from(length.refreshes)),
+        "kept_cpu_ratio_to_nginx": kept,
+        "lone_cpu_ratio": lone,
+        "peak_rss_bytes": with.peak_rss_bytes,
+        "peak_rss_bytes_without": without.peak_rss_bytes,
+    }))
+}
+
+/// What a crowd of viewers has cost.
+struct Watched {
+    prometheus_ms: f64,
+    queries: f64,
+    peak_rss_bytes: u64,
+}
+
+fn watched(
+    stage: &Stage,
+    prometheus: &Prometheus,
+    sharing: &str,
+    length: Length,
+) -> Result<Watched> {
+    let (process, address) = launch_shared(stage, prometheus.address(), sharing)?;
+    let client: Client<HttpConnector, Empty<Bytes>> =
+        Client::builder(TokioExecutor::new()).build_http();
+    let ours = Processes::of(&[process.id()])?;
+    let theirs = Processes::of(&[prometheus.id()])?;
+    stage.runtime.block_on(async {
+        refresh(&client, address, 1).await?;
+        let before = (theirs.cpu_us()?, queries(prometheus).await?);
+        refresh(&client, address, length.refreshes).await?;
+        let after = (theirs.cpu_us()?, queries(prometheus).await?);
+        Ok(Watched {
+            prometheus_ms: (after.0 - before.0) as f64 / 1000.0,
+            queries: after.1 - before.1,
+            peak_rss_bytes: ours.peak_resident_bytes()?,
+        })
+    })
+}
+
+/// Each viewer's chart so often, the viewers spread over the time between two refreshes.
+async fn refresh(
+    client: &Client<HttpConnector, Empty<Bytes>>,
+    address: SocketAddr,
+    times: u32,
+) -> Result<()> {
+    let begun = tokio::time::Instant::now();
+    let viewers: Vec<_> = (0..VIEWERS)
+        .map(|viewer| {
+            let client = client.clone();
+            let offset = REFRESH * u32::try_from(viewer).unwrap_or(0) / VIEWERS as u32;
+            tokio::spawn(async move {
+                for time in 0..times {
+                    tokio::time::sleep_until(begun + offset + REFRESH * time).await;
+                    ask(&client, address, viewer).await?;
+                }
+                Ok::<_, String>(())
+            })
+        })
+        .collect();
+    for viewer in viewers {
+        viewer.await??;
+    }
+    tokio::time::sleep_until(begun + REFRESH * times).await;
+    Ok(())
+}
+
+async fn ask(
+    client: &Client<HttpConnector, Empty<Bytes>>,
+    address: SocketAddr,
+    viewer: u64,
+) -> std::result::Result<(), String> {
+    let chart = viewer % CHARTS;
+    let token = format!("scope-{}-viewer-{viewer}", chart % SCOPES);
+    let request = http::Request::get(format!("http://{address}{}", path(chart)))
+        .header("cookie", cookie_header("main", &token))
+        .header("accept-encoding", "gzip")
+        .body(Empty::new())
+        .map_err(|error| error.to_string())?;
+    let response = client.request(request).await;
+    let response = response.map_err(|error| error.to_string())?;
+    let status = response.status();
+    let body = response.into_body().collect().await;
+    let body = body.map_err(|error| error.to_string())?.to_bytes();
+    if status == http::StatusCode::OK {
+        Ok(())
+    } else {
+        Err(format!("{status}: {}", String::from_utf8_lossy(&body)))
+    }
+}
+
+/// A chart as it is asked for now: the processor time of all containers that a viewer may see, by pod. What tells the
+/// charts apart is a label that no series has.
+fn path(chart: u64) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let end = now.unwrap_or_default().as_secs();
+    format!(
+        "/api/v1/query_range?start={}&end={end}&step={STEP}&query=sum%28rate%28container_cpu_usage_seconds_total%7Bcontainer%21%3D%22%22%2Cchart%21%3D%22{chart}%22%7D%5B5m%5D%29%29+by+%28pod%29",
+        end - RANGE
+    )
+}
+
+/// How many range queries Prometheus has answered.
+async fn queries(prometheus: &Prometheus) -> Result<f64> {
+    let (_, text) = prometheus.get("/metrics").await?;
+    let lines = text.lines().filter(|line| {
+        line.starts_with("prometheus_http_requests_total{")
+            && line.contains(r#"handler="/api/v1/query_range""#)
+    });
+    let counts = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+    Ok(counts.sum())
+}
+
+/// Processor time of a kept answer, to that of nginx for passing on one of its length.
+fn kept(stage: &Stage, prometheus: &Prometheus, length: Length) -> Result<f64> {
+    let (ours, address) = launch_shared(stage, prometheus.address(), ON)?;
+    let nginx_address = free_address()?;
+    let http = nginx::reverse_proxy(nginx_address, stage.plain, &Differences::default());
+    let nginx = nginx::start("kept-nginx", &stage.folder, &http)?;
+    let cookie = cookie_header("main", "scope-0-viewer-%08d");
+    let mut ratios = Vec::new();
+    for _ in 0..length.rounds {
+        let url = format!("http://{address}{}", path(0));
+        let own = per_request(
+            stage,
+            &process(&ours)?,
+            &url,
+            ("Cookie", &cookie),
+            16,
+            length,
+        )?;
+        let url = format!(
+            "http://{nginx_address}/api/v1/query?query={QUERY}&time={}",
+            Size::Medium.time()
+        );
+        let other = per_request(
+            stage,
+            &of_nginx(&nginx)?,
+            &url,
+            ("Cookie", &cookie),
+            16,
+            length,
+        )?;
+        ratios.push(own / other);
+    }
+    Ok(Spread::of(&ratios).median)
+}
+
+/// Processor time of a request that nobody shares, with sharing to without.
+fn lone(stage: &Stage, length: Length) -> Result<f64> {
+    let (with, with_address) = launch_shared(stage, stage.plain, ON)?;
+    let (without, without_address) = launch_shared(stage, stage.plain, OFF)?;
+    let mut ratios = Vec::new();
+    for _ in 0..length.rounds {
+        let one = |process_: &Process, address| {
+            let url = format!(
+                "http://{address}/api/v1/query?query={QUERY}&time={}",
+                Size::Medium.time()
+            );
+            let bearer = "Bearer scope-1-viewer-%08d";
+            per_request(
+                stage,
+                &process(process_)?,
+                &url,
+                ("Authorization", bearer),
+                1,
+                length,
+            )
+        };
+        ratios.push(one(&with, with_address)? / one(&without, without_address)?);
+    }
+    Ok(Spread::of(&ratios).median)
+}
+
+fn process(process: &Process) -> Result<Processes> {
+    Ok(Processes::of(&[process.id()])?)
+}
+
+fn of_nginx(nginx: &Nginx) -> Result<Processes> {
+    Ok(Processes::of(&[nginx.id()])?)
+}
+
+/// Microseconds of processor time for each request of one caller.
+fn per_request(
+    stage: &Stage,
+    processes: &Processes,
+    url: &str,
+    (header, value): (&'static str, &str),
+    connections: u32,
+    length: Length,
+) -> Result<f64> {
+    let load = Load {
+        url,
+        header,
+        value: value.to_owned(),
+        connections,
+        first: 1,
+        callers: Some(1),
+        skipped: 0,
+    };
+    let before = processes.cpu_us()?;
+    let outcome = wrk::run(&load, length.run, &stage.folder)?;
+    let used = processes.cpu_us()? - before;
+    if outcome.errors > 0 || outcome.requests == 0 {
+        return Err(format!("{url}: {outcome:?}").into());
+    }
+    Ok(used as f64 / outcome.requests as f64)
+}
+
+/// The number of the scope in a token or a user's name.
+fn scope(text: &str) -> Option<u64> {
+    text.strip_prefix("scope-")?.split('-').next()?.parse().ok()
+}
+
+fn token_review(spec: &Value) -> Option<Value> {
+    let token = spec["token"].as_str()?;
+    scope(token)?;
+    Some(json!({
+        "authenticated": true,
+        "user": { "username": token, "groups": ["viewers", "system:authenticated"] },
+        "audiences": ["https://kubernetes.default.svc.cluster.local"],
+    }))
+}
+
+/// Everything, team-a, team-b, or both of these.
+fn access_review(spec: &Value) -> Option<Value> {
+    let scope = scope(spec["user"].as_str()?)?;
+    let allowed = match spec["resourceAttributes"]["namespace"].as_str() {
+        Some("team-a") => scope != 2,
+        Some("team-b") => scope != 1,
+        _ => scope == 0,
+    };
+    Some(json!({"allowed": allowed}))
+}
+
+/// Writes the figures to `file`, for whoever compares runs.
+///
+/// # Errors
+/// If it cannot be written.
+pub(crate) fn write(figures: &Value, file: &Path) -> Result<()> {
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    fs::write(file, serde_json::to_string_pretty(figures)? + "\n")?;
+    println!("{}\n{figures:#}", file.display());
+    Ok(())
+}

@@ -1,0 +1,307 @@
+//! Answers to range queries that end about now, kept until the next second of their grid would be asked for.
+//!
+//! A kept answer is what its caller would have got by asking that little earlier. It is looked for only where the same
+//! was asked before, and kept only for charts that are asked for twice in a while, so that a lone viewer pays for neither.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::Read;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use flate2::read::MultiGzDecoder;
+use http::StatusCode;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::{BodyExt, Empty};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use tokio::time::Instant;
+
+use super::key::Key;
+use super::memory::{Memory, Reserved};
+use crate::prometheus::Live;
+use crate::upstream::Begun;
+use crate::upstream::body::{BodyError, Incoming};
+use crate::upstream::http1::{Encoding, Head};
+
+/// The longest answer that is kept, in bytes, without its compression.
+const MAX_BYTES: usize = 1024 * 1024;
+
+/// Charts of which is known when they were last asked for. Two in one place make each other forgotten.
+const CHARTS: usize = 16 * 1024;
+
+/// For how long a chart counts as asked for again and again, in seconds: a few of the plugin's refreshes.
+const LATELY: u32 = 60;
+
+/// What an entry takes beside its answer, in bytes.
+const ENTRY: usize = 512;
+
+/// The answers that are kept of one upstream.
+#[derive(Debug)]
+pub(super) struct Kept {
+    answers: moka::sync::Cache<Key, Arc<Answer>>,
+    charts: Box<[AtomicU64]>,
+    hasher: RandomState,
+    /// For answers that come while they are to be kept.
+    memory: Arc<Memory>,
+}
+
+#[derive(Debug)]
+struct Answer {
+    head: Head,
+    body: Bytes,
+    until: Instant,
+}
+
+/// What is known of a chart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// Whether the same was asked before, so that its answer may be there.
+    pub(super) look: bool,
+    /// Whether its answer is worth keeping.
+    pub(super) keep: bool,
+}
+
+impl Kept {
+    /// Holds at most `max_bytes`.
+    pub(super) fn new(max_bytes: u64, memory: Arc<Memory>) -> Self {
+        let answers = moka::sync::Cache::builder()
+            .max_capacity(max_bytes)
+            .weigher(|key: &Key, answer: &Arc<Answer>| {
+                let bytes = ENTRY + key.bytes() + answer.body.len();
+                u32::try_from(bytes).unwrap_or(u32::MAX)
+            })
+            .time_to_live(std::time::Duration::from_secs(LATELY.into()))
+            .build();
+        Self {
+            answers,
+            charts: (0..CHARTS).map(|_| AtomicU64::new(0)).collect(),
+            hasher: RandomState::new(),
+            memory,
+        }
+    }
+
+    /// How many bytes are kept, once what is too old is gone.
+    pub(super) fn bytes(&self) -> u64 {
+        self.answers.run_pending_tasks();
+        self.answers.weighted_size()
+    }
+
+    /// Notes that a chart was asked for.
+    pub(super) fn asked(&self, key: &Key, live: Live) -> Standing {
+        let mut hasher = self.hasher.build_hasher();
+        key.hash_chart(&mut hasher);
+        let hash = hasher.finish();
+        let place = &self.charts[hash as usize % CHARTS];
+        // What another worker notes at the same time may be lost: nothing is wrong then, but for one answer more or less.
+        let (noted, standing) = Chart::asked(
+            place.load(Ordering::Relaxed),
+            (hash >> 40) as u32,
+            live.end() as u32,
+        );
+        if let Some(noted) = noted {
+            place.store(noted, Ordering::Relaxed);
+        }
+        standing
+    }
+
+    /// The answer that is kept.
+    pub(super) fn get(&self, key: &Key) -> Option<Begun> {
+        let answer = self.answers.get(key)?;
+        (Instant::now() < answer.until).then(|| Begun {
+            head: answer.head.clone(),
+            first: answer.body.clone(),
+            ended: true,
+            rest: Incoming::Shared(Box::pin(Empty::new().map_err(|never| match never {}))),
+        })
+    }
+
+    /// Keeps an answer until then, if it turns out to be one that may be kept once all of it has passed.
+    pub(super) fn keeping(self: &Arc<Self>, key: Key, until: Instant, answer: Begun) -> Begun {
+        if answer.head.status != StatusCode::OK || answer.head.encoding == Encoding::Unknown {
+            return answer;
+        }
+        let Some(reserved) = Memory::reserve(&self.memory) else {
+            return answer;
+        };
+        let mut passing = Passing {
+            kept: self.clone(),
+            key,
+            until,
+            head: answer.head.clone(),
+            chunks: Vec::new(),
+            bytes: 0,
+            reserved,
+        };
+        let fits = passing.push(&answer.first);
+        if !fits {
+            return answer;
+        }
+        if answer.ended {
+            passing.end();
+            return answer;
+        }
+        Begun {
+            rest: Incoming::Shared(Box::pin(Keeping {
+                body: answer.rest,
+                passing: Some(Box::new(passing)),
+            })),
+            ..answer
+        }
+    }
+}
+
+/// When a chart was asked for, in one word: 24 bits of which it is, 32 of the end that was asked for last, and flags.
+struct Chart;
+
+impl Chart {
+    const END: u32 = 8;
+    const WHICH: u32 = 40;
+    /// That end was asked for more than once.
+    const AGAIN: u64 = 1;
+    /// One before it was.
+    const BEFORE: u64 = 2;
+
+    /// What to note, if anything, and what that means.
+    fn asked(noted: u64, which: u32, end: u32) -> (Option<u64>, Standing) {
+        let is_same = noted >> Self::WHICH == u64::from(which);
+        let last = (noted >> Self::END) as u32;
+        let anew = |flags| u64::from(which) << Self::WHICH | u64::from(end) << Self::END | flags;
+        let standing = |look, keep| Standing { look, keep };
+        if !is_same || end.wrapping_sub(last) > LATELY && last.wrapping_sub(end) > LATELY {
+            (Some(anew(0)), standing(false, false))
+        } else if end == last {
+            let again = noted | Self::AGAIN;
+            ((again != noted).then_some(again), standing(true, true))
+        } else if end.wrapping_sub(last) <= LATELY {
+            let popular = noted & Self::AGAIN != 0;
+            let flags = if popular { Self::BEFORE } else { 0 };
+            (Some(anew(flags)), standing(false, popular))
+        } else {
+            // Somebody whose clock is behind.
+            (None, standing(true, false))
+        }
+    }
+}
+
+/// An answer that passes to its callers, and what of it has passed.
+struct Passing {
+    kept: Arc<Kept>,
+    key: Key,
+    until: Instant,
+    head: Head,
+    chunks: Vec<Bytes>,
+    bytes: usize,
+    reserved: Reserved,
+}
+
+impl Passing {
+    /// Whether it is still short enough.
+    fn push(&mut self, data: &Bytes) -> bool {
+        self.chunks.push(data.clone());
+        self.bytes += data.len();
+        self.bytes <= MAX_BYTES && self.reserved.reach(self.bytes)
+    }
+
+    /// All has passed.
+    fn end(self) {
+        let mut body = BytesMut::with_capacity(self.bytes);
+        for chunk in &self.chunks {
+            body.extend_from_slice(chunk);
+        }
+        let body = body.freeze();
+        if Instant::now() < self.until && may_be_kept(&self.head, &body) {
+            let answer = Answer {
+                head: self.head,
+                body,
+                until: self.until,
+            };
+            self.kept.answers.insert(self.key, Arc::new(answer));
+        }
+    }
+}
+
+/// A body of which a copy is kept, should it come to its end.
+struct Keeping {
+    body: Incoming,
+    /// `None` once it is not to be kept, or is.
+    passing: Option<Box<Passing>>,
+}
+
+impl Body for Keeping {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let frame = ready!(Pin::new(&mut this.body).poll_frame(context));
+        match (&frame, &mut this.passing) {
+            (Some(Ok(frame)), Some(passing)) => {
+                if let Some(data) = frame.data_ref()
+                    && !passing.push(data)
+                {
+                    this.passing = None;
+                }
+            }
+            (Some(Err(_)), _) => this.passing = None,
+            (None, _) | (_, None) => {}
+        }
+        // Nobody asks again for the end of a body that has said that it is there.
+        if (frame.is_none() || this.body.is_end_stream())
+            && let Some(passing) = this.passing.take()
+        {
+            passing.end();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Envelope<'a> {
+    status: &'a str,
+    data: Data<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Data<'a> {
+    result_type: &'a str,
+    #[serde(rename = "result")]
+    _result: Vec<IgnoredAny>,
+}
+
+/// Whether an answer is a success with series and nothing else: no warning, no note, nothing that is not known.
+fn may_be_kept(head: &Head, body: &[u8]) -> bool {
+    let mut plain = Vec::new();
+    let text = if head.encoding == Encoding::Gzip {
+        let decoder = MultiGzDecoder::new(body);
+        let read = decoder.take(MAX_BYTES as u64 + 1).read_to_end(&mut plain);
+        if read.is_err() || plain.len() > MAX_BYTES {
+            return false;
+        }
+        &plain
+    } else {
+        body
+    };
+    let envelope = serde_json::from_slice::<Envelope<'_>>(text);
+    envelope
+        .is_ok_and(|envelope| envelope.status == "success" && envelope.data.result_type == "matrix")
+}
+
+#[cfg(test)]
+#[path = "tests/kept.rs"]
+mod tests;
