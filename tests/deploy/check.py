@@ -44,7 +44,6 @@ TOOLS = {
     "prometheus": (shutil.which("prometheus"), "prometheus is not installed (Debian: prometheus)"),
     "wget": (shutil.which("wget") or shutil.which("busybox"), "neither wget nor busybox is installed"),
     "cargo": (shutil.which("cargo"), "cargo is not installed"),
-    "HEADLAMP_CHART": (os.environ.get("HEADLAMP_CHART"), "HEADLAMP_CHART does not name a folder with Headlamp's chart"),
 }
 BINARIES = [os.environ.get("DEMO"), os.environ.get("PROM_RBAC_PROXY")]
 counts = {"passed": 0, "failed": 0, "skipped": 0}
@@ -54,6 +53,10 @@ def check(name, body, needs=()):
     """Runs one check: its body returns or yields faults, or raises."""
     for tool in needs:
         available, reason = TOOLS[tool]
+        if not available and os.environ.get("CI") == "true":
+            counts["failed"] += 1
+            print(f"FAIL  {name}: {reason}; with CI=true nothing is skipped")
+            return
         if not available:
             counts["skipped"] += 1
             print(f"skip  {name}: {reason}")
@@ -367,8 +370,9 @@ def deployment():
     check("the preset plugin in Chromium", browser.preset_faults, ["chromium"])
     check("the preset plugin's ConfigMap", lambda: headlamp.preset_faults(schema_faults), ["kubectl"])
     check("the sidecar is the Deployment's container", headlamp.sidecar_faults, ["kubectl"])
-    for file in headlamp.VALUES:
-        check(f"Headlamp's chart takes {file.name}", lambda: headlamp.chart_faults(file, schema_faults), ["helm", "HEADLAMP_CHART"])
+    # No package registry has Headlamp's chart: whoever has it asks for this.
+    for file in headlamp.VALUES if os.environ.get("HEADLAMP_CHART") else []:
+        check(f"Headlamp's chart takes {file.name}", lambda: headlamp.chart_faults(file, schema_faults), ["helm"])
 
     folder = Path(os.environ["RENDERED_DIR"])
     files = []

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Checks everything under deploy/ with the tools that operators use on it. Prints a line for each check and, last,
-# `N passed, N failed, N skipped`; exits 1 when one failed. What cannot be had on this machine is skipped, by name.
+# `N passed, N failed, N skipped`; exits 1 when one failed. What cannot be had on this machine is skipped, by name; with
+# CI=true that is a failure, before anything else is done.
 #
 # With --write it writes the files that are made from others, instead: the chart's README and its schema's part for `config`.
 #
@@ -21,11 +22,22 @@ set -u
 directory=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 scripts=$directory/../../scripts
 
-if ! python=$("$scripts/python"); then
-  echo "skip  everything: no Python environment"
-  echo "0 passed, 0 failed, 1 skipped"
-  exit 0
+# shellcheck source=scripts/skip.sh
+. "$scripts/skip.sh"
+
+if [ "${CI:-}" = true ] && [ -z "${STATIC_BUILD:-}" ]; then
+  missing=
+  for tool in python3 kubectl prometheus promtool node chromium openssl cargo; do
+    command -v "$tool" >/dev/null || missing="$missing $tool"
+  done
+  [ -n "${HELM:-}" ] || command -v helm >/dev/null || command -v go >/dev/null || missing="$missing helm-or-go"
+  command -v wget >/dev/null || command -v busybox >/dev/null || missing="$missing wget-or-busybox"
+  [ -n "${PROM_RBAC_PROXY:-}" ] || missing="$missing PROM_RBAC_PROXY"
+  [ -n "${DEMO:-}" ] || missing="$missing DEMO"
+  [ -z "$missing" ] || skip "checks of deploy/" "missing:$missing"
 fi
+
+python=$("$scripts/python") || skip "all checks of deploy/" "no Python environment (Debian: python3-venv)"
 HELM=$("$scripts/helm") || HELM=
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/prom-rbac-proxy
 

@@ -25,6 +25,8 @@ mod manual;
 mod outage;
 /// Answers that several callers get.
 mod sharing;
+/// What scripts do without what they need.
+mod skipping;
 /// Spans, and the collector that they are sent to.
 mod spans;
 /// Large answers, callers who leave, the end of the process.

@@ -125,6 +125,28 @@ impl Drop for Process {
     }
 }
 
+/// Whether these programs are installed. Where one is not, the test that asks leaves itself out: here is one line that
+/// says so, and with `CI=true` a panic, since a CI that skips what it lost is green for ever.
+///
+/// # Panics
+/// With `CI=true`, if one is missing.
+pub fn installed(programs: &[&str]) -> bool {
+    let missing = programs
+        .iter()
+        .filter(|program| find(program.as_ref()).is_none());
+    let missing: Vec<&str> = missing.copied().collect();
+    if missing.is_empty() {
+        return true;
+    }
+    let missing = missing.join(" and ");
+    assert!(
+        !std::env::var("CI").is_ok_and(|value| value == "true"),
+        "not installed: {missing}; with CI=true nothing is skipped"
+    );
+    println!("skipped: not installed: {missing}");
+    false
+}
+
 /// The program's path: as it is if it names a folder, else from PATH.
 pub fn find(program: &Path) -> Option<PathBuf> {
     if program.components().count() > 1 {
@@ -133,4 +155,36 @@ pub fn find(program: &Path) -> Option<PathBuf> {
     std::env::split_paths(&std::env::var_os("PATH")?)
         .map(|folder| folder.join(program))
         .find(|path| path.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[ignore = "run by the test below, in a process of its own"]
+    fn asks_for_what_nobody_has() {
+        assert!(installed(&["sh"]));
+        assert!(!installed(&["sh", "no-such-program"]));
+    }
+
+    #[test]
+    fn with_ci_true_a_missing_program_is_a_failure_that_names_it() {
+        let run = |ci: &str| {
+            let output = Command::new(std::env::current_exe().expect("this test"))
+                .args(["--ignored", "--exact", "--nocapture"])
+                .arg("process::tests::asks_for_what_nobody_has")
+                .env("CI", ci)
+                .output()
+                .expect("it runs");
+            let text = [output.stdout, output.stderr].concat();
+            let text = String::from_utf8(text).expect("text");
+            assert!(text.contains("running 1 test"), "{text}");
+            (output.status.success(), text)
+        };
+        let (passed, text) = run("");
+        assert!(passed && text.contains("skipped: not installed: no-such-program"));
+        let (passed, text) = run("true");
+        assert!(!passed && text.contains("not installed: no-such-program; with CI=true"));
+    }
 }

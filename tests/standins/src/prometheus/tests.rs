@@ -18,12 +18,7 @@ fn cache() -> PathBuf {
 }
 
 fn is_installed() -> bool {
-    let installed = process::find("prometheus".as_ref()).is_some()
-        && process::find("promtool".as_ref()).is_some();
-    if !installed {
-        println!("skipped: prometheus or promtool is not installed");
-    }
-    installed
+    process::installed(&["prometheus", "promtool"])
 }
 
 async fn query(prometheus: &Prometheus, query: &str, parameters: &str) -> Vec<Value> {

@@ -23,8 +23,7 @@ impl Drop for Kubectl {
 
 impl Kubectl {
     fn new(server: &ApiServer, token: &str) -> Option<Self> {
-        if process::find("kubectl".as_ref()).is_none() {
-            println!("skipped: kubectl is not installed");
+        if !process::installed(&["kubectl"]) {
             return None;
         }
         let folder = std::env::temp_dir().join(format!("standins-{}", random::uuid()));
