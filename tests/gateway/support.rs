@@ -164,10 +164,7 @@ authorization:
         let admin = self.proxy.address("admin").expect("bound");
         let text = standins::fetch(&format!("http://{admin}/metrics"), None).await;
         let (_, text) = text.expect("metrics");
-        let value = text
-            .lines()
-            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        value.map_or(0.0, |value| value.parse().expect("a number"))
+        standins::metrics::value(&text, series)
     }
 }
 

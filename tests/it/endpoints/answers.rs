@@ -207,7 +207,7 @@ fn e17_statistics_and_limits_are_those_of_the_restricted_query() {
                 "{more}"
             );
         }
-        for seen in cluster.forwarded() {
+        for seen in cluster.some_forwarded() {
             assert!(
                 seen.uri.contains("namespace%3D%22team-a%22"),
                 "{}",

@@ -91,10 +91,12 @@ fn h09_past_the_bound_a_connection_is_closed_at_once_and_the_others_go_on() {
         for _ in 0..8 {
             open.push(TcpStream::connect(address).await.expect("connected"));
         }
-        let connections = "prom_rbac_proxy_connections_open";
-        let known = Call::get(cluster.proxy.admin("/metrics")).send().await;
-        assert!(known.text().contains("connections"), "{connections}");
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        let taken = tokio::time::timeout(Duration::from_secs(10), async {
+            while cluster.proxy.metric("prom_rbac_proxy_connections").await < 8.0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+        taken.await.expect("all eight are open");
         assert!(closes_after(address, "", "").await < Duration::from_secs(1));
         let request = format!(
             "GET {} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TEAM_A}\r\nConnection: close\r\n\r\n",

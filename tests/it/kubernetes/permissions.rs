@@ -120,7 +120,9 @@ fn k11_the_proxys_own_token_opens_nothing_and_goes_to_kubernetes_alone() {
                 seen.uri
             );
         }
-        for seen in cluster.api.requests() {
+        let reviews = cluster.api.requests();
+        assert!(!reviews.is_empty());
+        for seen in reviews {
             assert_eq!(
                 seen.headers["authorization"],
                 format!("Bearer {PROXY}"),

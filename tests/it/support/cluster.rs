@@ -136,6 +136,13 @@ impl Cluster {
         requests
     }
 
+    /// The same, where something must have been forwarded: of nothing, everything holds.
+    pub fn some_forwarded(&self) -> Vec<Seen> {
+        let forwarded = self.forwarded();
+        assert!(!forwarded.is_empty(), "nothing was forwarded");
+        forwarded
+    }
+
     /// A Headlamp in front of the API server.
     pub async fn headlamp(&self) -> Headlamp {
         let options = headlamp::Options::new(&self.api.url(), self.api.ca_pem());

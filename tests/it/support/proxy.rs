@@ -193,12 +193,8 @@ impl Proxy {
     /// The value of a series of `/metrics`, by its name and labels as they are written there; 0 where it is
     /// not there yet.
     pub async fn metric(&self, series: &str) -> f64 {
-        let text = Call::get(self.admin("/metrics")).send().await;
-        let line = text
-            .text()
-            .lines()
-            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        line.map_or(0.0, |value| value.parse().expect("a number"))
+        let metrics = Call::get(self.admin("/metrics")).send().await;
+        standins::metrics::value(metrics.text(), series)
     }
 
     /// A line of `/proc/PID/status` in KiB, such as `VmHWM`.

@@ -10,6 +10,7 @@ pub mod body;
 pub mod clock;
 pub mod headlamp;
 pub mod kubernetes;
+pub mod metrics;
 pub mod process;
 pub mod prometheus;
 pub mod proxy;
