@@ -37,6 +37,7 @@ if [ "${CI:-}" = true ] && [ -z "${STATIC_BUILD:-}" ]; then
   [ -z "$missing" ] || skip "checks of deploy/" "missing:$missing"
 fi
 
+command -v python3 >/dev/null || skip "all checks of deploy/" "python3 is not installed"
 python=$("$scripts/python") || skip "all checks of deploy/" "no Python environment (Debian: python3-venv)"
 HELM=$("$scripts/helm") || HELM=
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/prom-rbac-proxy
