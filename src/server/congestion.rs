@@ -5,13 +5,19 @@
 //! HTTP/2 needs none of this: a stream's window bounds what is read ahead.
 
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+#[cfg(not(loom))]
+use std::sync;
 use std::task::{Context, Poll, ready};
 
 use bytes::Buf;
+#[cfg(not(loom))]
 use futures_util::task::AtomicWaker;
 use http_body::{Body, Frame, SizeHint};
+
+use self::sync::Arc;
+use self::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+#[cfg(loom)]
+use crate::model::{AtomicWaker, sync};
 
 /// What a body may give before the socket was offered any of it, in bytes: two pieces as they are read. With less, long
 /// answers take more processor time.

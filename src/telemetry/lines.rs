@@ -4,12 +4,17 @@
 //! A channel would wake that thread, and write, once for each line: a fifth of what a request costs.
 
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
-use std::thread::{self, Thread};
 use std::time::Duration;
+#[cfg(not(loom))]
+use std::{sync, thread};
 
 use tracing_subscriber::fmt::MakeWriter;
+
+use self::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use self::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
+use self::thread::Thread;
+#[cfg(loom)]
+use crate::model::{sync, thread};
 
 /// What may wait in one buffer, in bytes; a line more is lost. Some thousand lines.
 const MAX_WAITING_BYTES: usize = 2 * 1024 * 1024;
@@ -134,14 +139,17 @@ impl Shared {
         let mut taken = Vec::new();
         self.awake.store(true, Ordering::SeqCst);
         loop {
+            // Before the look: what is left before the end is written before it.
+            let ending = self.ending.load(Ordering::SeqCst);
             if self.write_waiting(&mut out, &mut taken) {
                 thread::sleep(GATHERED_FOR);
                 continue;
             }
-            if self.ending.load(Ordering::SeqCst) {
+            if ending {
                 return;
             }
-            self.awake.store(false, Ordering::SeqCst);
+            // A swap and no store: the same to the processor, and in order with each swap by who has left a line.
+            self.awake.swap(false, Ordering::SeqCst);
             // A line that was left before that, and after the look above, has woken nobody.
             if self.write_waiting(&mut out, &mut taken) {
                 self.awake.store(true, Ordering::SeqCst);
@@ -226,7 +234,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
