@@ -40,8 +40,9 @@ def example_faults(schema_faults):
     rendered = kustomize_build(SHIPPED / "example")
     (deployment,) = (o for o in rendered if o["kind"] == "Deployment")
     image = deployment["spec"]["template"]["spec"]["containers"][0]["image"]
-    if not image.startswith("registry.example.com/observability/prom-rbac-proxy:"):
-        yield f"the image is {image}"
+    (shipped,) = (c["image"] for _, _, spec in invariants.pod_templates(kustomize_build(BASE)) for c in spec["containers"])
+    if image != f"registry.example.com/observability/{shipped}":
+        yield f"the image is {image}, the base has {shipped}"
     for o in rendered:
         if o["apiVersion"].startswith("monitoring.coreos.com/") and o["metadata"]["labels"].get("release") != "kube-prometheus-stack":
             yield f"{identity(o)} has no label that the stack looks for"
