@@ -233,6 +233,8 @@ fn h14_one_callers_many_streams_take_that_callers_places_only() {
         let environment = [
             ("LIMITS__CONCURRENT_PER_CALLER", "4"),
             ("LIMITS__QUEUED_PER_CALLER", "4"),
+            // All ask the same, and each that has a place is to be seen upstream.
+            ("UPSTREAMS__0__SHARING__JOIN", "[]"),
         ];
         let (api, proxy) = Cluster::before(upstream.address(), &environment).await;
         let url = proxy.url(&query("up"));
