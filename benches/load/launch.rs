@@ -117,7 +117,8 @@ fn start_ours(stage: &Stage, name: &str, configuration: &str) -> Result<(Process
     Ok((process, output))
 }
 
-/// Starts ours before another upstream, with what `sharing` says in the configuration.
+/// Starts ours before another upstream, with what `sharing` says in the configuration. More reviews may be under way than
+/// by default: a thousand viewers who are not known yet come within ten seconds.
 ///
 /// # Errors
 /// If it cannot be started.
@@ -130,7 +131,7 @@ pub(crate) fn launch_shared(
         r#"listeners:
   service: {{ address: "127.0.0.1:0" }}
   admin: {{ address: "127.0.0.1:0" }}
-kubernetes: {{ kubeconfig: {:?} }}
+kubernetes: {{ kubeconfig: {:?}, concurrentReviews: 1024, timeout: 20s }}
 upstreams:
   - {{ name: default, url: "http://{upstream}", sharing: {{ {sharing} }} }}
 "#,

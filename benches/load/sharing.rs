@@ -26,8 +26,6 @@ use crate::stage::{QUERY, Stage};
 use crate::usage::Processes;
 use crate::wrk::{self, Load};
 
-const VIEWERS: u64 = 1000;
-const CHARTS: u64 = 50;
 const SCOPES: u64 = 4;
 const REFRESH: Duration = Duration::from_secs(10);
 
@@ -41,6 +39,8 @@ const ON: &str = "";
 /// How long it is measured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Length {
+    pub(crate) viewers: u64,
+    pub(crate) charts: u64,
     /// Refreshes of each viewer, after the first.
     pub(crate) refreshes: u32,
     /// Pairs of runs where two are compared.
@@ -71,8 +71,8 @@ pub(crate) fn measure(stage: &Stage, length: Length, cache: &Path) -> Result<Val
     let kept = kept(stage, &prometheus, length)?;
     let lone = lone(stage, length)?;
     Ok(json!({
-        "viewers": VIEWERS,
-        "charts": CHARTS,
+        "viewers": length.viewers,
+        "charts": length.charts,
         "scopes": SCOPES,
         "refreshes": length.refreshes,
         "prometheus_cpu_ms_per_refresh": {
@@ -80,8 +80,8 @@ pub(crate) fn measure(stage: &Stage, length: Length, cache: &Path) -> Result<Val
             "with": with.prometheus_ms / f64::from(length.refreshes),
         },
         "prometheus_cpu_ratio": without.prometheus_ms / with.prometheus_ms.max(1.0),
-        "queries_per_chart_refresh": with.queries / (CHARTS as f64 * f64::from(length.refreshes)),
-        "queries_per_chart_refresh_without": without.queries / (CHARTS as f64 * f64::from(length.refreshes)),
+        "queries_per_chart_refresh": with.queries / (length.charts as f64 * f64::from(length.refreshes)),
+        "queries_per_chart_refresh_without": without.queries / (length.charts as f64 * f64::from(length.refreshes)),
         "kept_cpu_ratio_to_nginx": kept,
         "lone_cpu_ratio": lone,
         "peak_rss_bytes": with.peak_rss_bytes,
@@ -108,9 +108,9 @@ fn watched(
     let ours = Processes::of(&[process.id()])?;
     let theirs = Processes::of(&[prometheus.id()])?;
     stage.runtime.block_on(async {
-        refresh(&client, address, 1).await?;
+        refresh(&client, address, length, 1).await?;
         let before = (theirs.cpu_us()?, queries(prometheus).await?);
-        refresh(&client, address, length.refreshes).await?;
+        refresh(&client, address, length, length.refreshes).await?;
         let after = (theirs.cpu_us()?, queries(prometheus).await?);
         Ok(Watched {
             prometheus_ms: (after.0 - before.0) as f64 / 1000.0,
@@ -124,17 +124,18 @@ fn watched(
 async fn refresh(
     client: &Client<HttpConnector, Empty<Bytes>>,
     address: SocketAddr,
+    length: Length,
     times: u32,
 ) -> Result<()> {
     let begun = tokio::time::Instant::now();
-    let viewers: Vec<_> = (0..VIEWERS)
+    let viewers: Vec<_> = (0..length.viewers)
         .map(|viewer| {
             let client = client.clone();
-            let offset = REFRESH * u32::try_from(viewer).unwrap_or(0) / VIEWERS as u32;
+            let offset = REFRESH.mul_f64(viewer as f64 / length.viewers as f64);
             tokio::spawn(async move {
                 for time in 0..times {
                     tokio::time::sleep_until(begun + offset + REFRESH * time).await;
-                    ask(&client, address, viewer).await?;
+                    ask(&client, address, viewer, viewer % length.charts).await?;
                 }
                 Ok::<_, String>(())
             })
@@ -151,8 +152,8 @@ async fn ask(
     client: &Client<HttpConnector, Empty<Bytes>>,
     address: SocketAddr,
     viewer: u64,
+    chart: u64,
 ) -> std::result::Result<(), String> {
-    let chart = viewer % CHARTS;
     let token = format!("scope-{}-viewer-{viewer}", chart % SCOPES);
     let request = http::Request::get(format!("http://{address}{}", path(chart)))
         .header("cookie", cookie_header("main", &token))
