@@ -47,7 +47,8 @@ else
   CARGO_ENCODED_RUSTFLAGS=$CARGO_ENCODED_RUSTFLAGS--remap-path-prefix=$sysroot/lib/rustlib/src/rust=/rustc/$commit
   export CARGO_ENCODED_RUSTFLAGS
   underscored=$(echo "$target" | tr - _)
-  export "CFLAGS_$underscored=-ffile-prefix-map=$built=/target -ffile-prefix-map=$cargo_home=/cargo"
+  # Quoted, for a folder with a space in its name.
+  export CC_SHELL_ESCAPED_FLAGS=1 "CFLAGS_$underscored='-ffile-prefix-map=$built=/target' '-ffile-prefix-map=$cargo_home=/cargo'"
   if [ "$(uname -m)" != "$machine" ]; then
     upper=$(echo "$underscored" | tr '[:lower:]' '[:upper:]')
     export "CC_$underscored=$machine-linux-gnu-gcc"
