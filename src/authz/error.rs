@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::cluster::Unavailable;
-use crate::config::ResourceAttributes;
+use crate::config::{MetricPattern, ResourceAttributes};
 use crate::namespace::Namespace;
 use crate::promql::QueryError;
 
@@ -32,6 +32,18 @@ pub enum AuthorizationError {
         attributes: Arc<ResourceAttributes>,
         /// Where it was denied; at least one.
         namespaces: Vec<Namespace>,
+    },
+    /// A selector asks for metrics that belong to no namespace, and names none.
+    #[error(
+        "you may not read the metrics {metrics}, which belong to no namespace: ask for {attributes} in the whole cluster; those of a namespace that you may read are answered where the query names it in the label {label}"
+    )]
+    ClusterMetrics {
+        /// As the configuration names them: the query is not for every log.
+        metrics: MetricPattern,
+        /// What was asked.
+        attributes: Arc<ResourceAttributes>,
+        /// The label that can name a namespace.
+        label: Arc<str>,
     },
     /// More namespaces are named than one request may name.
     #[error(

@@ -398,23 +398,24 @@ impl Authorizer {
         decisions: &mut Vec<Decision>,
         warnings: &mut Vec<String>,
     ) -> Result<Grant, AuthorizationError> {
-        if let Some(RuleAccess::Cluster(access)) = self.rule(selector) {
+        let label = self.label_of(selector);
+        let named = selector.named(label);
+        if let Some((metrics, RuleAccess::Cluster(access))) = self.rule(selector) {
             let allowed = self.reviews.allowed(caller, access, None).await?.value;
             remember(decisions, access.decision(None, allowed));
             if allowed {
                 return Ok(Grant::Open);
             }
-            let metric = selector.metric().unwrap_or_default();
-            remember(
-                warnings,
-                format!(
-                    "series of {metric} that name no namespace are left out: they need {} in the whole cluster",
-                    access.attributes
-                ),
-            );
+            // To leave the selector empty would give `or vector(0)`, absent() or a sum around it another meaning.
+            if named.is_none() {
+                return Err(AuthorizationError::ClusterMetrics {
+                    metrics: metrics.clone(),
+                    attributes: access.attributes.clone(),
+                    label: label.clone(),
+                });
+            }
         }
-        let label = self.label_of(selector);
-        let Some(named) = selector.named(label) else {
+        let Some(named) = named else {
             return Ok(Grant::Namespaces {
                 label: label.clone(),
                 namespaces: self.readable(caller).await?,
@@ -459,22 +460,21 @@ impl Authorizer {
 
     /// The rule of a selector, by the one metric that it selects. A selector of more than one has none: a
     /// caller could otherwise choose which label counts.
-    fn rule(&self, selector: &Selector<'_>) -> Option<&RuleAccess> {
+    fn rule(&self, selector: &Selector<'_>) -> Option<(&MetricPattern, &RuleAccess)> {
         let metric = selector.metric()?;
-        let fits = |pattern: &MetricPattern| match pattern {
+        let fits = |pattern: &&MetricPattern| match pattern {
             MetricPattern::Exact(name) => name == metric,
             MetricPattern::Prefix(prefix) => metric.starts_with(prefix),
         };
         self.rules
             .iter()
-            .find(|(patterns, _)| patterns.iter().any(fits))
-            .map(|(_, access)| access)
+            .find_map(|(patterns, access)| Some((patterns.iter().find(fits)?, access)))
     }
 
     fn label_of(&self, selector: &Selector<'_>) -> &Arc<str> {
         match self.rule(selector) {
-            Some(RuleAccess::Label(label)) => label,
-            Some(RuleAccess::Cluster(_)) | None => &self.label,
+            Some((_, RuleAccess::Label(label))) => label,
+            Some((_, RuleAccess::Cluster(_))) | None => &self.label,
         }
     }
 }

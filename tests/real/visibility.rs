@@ -71,7 +71,14 @@ async fn compare(world: &World, token: &str, own: &Prometheus) -> Tally {
             .all(|(_, answer)| answer.status == StatusCode::FORBIDDEN)
         {
             let other = !expression.contains("team-a");
-            let belongs_to_none = ["capi_", "karpenter_", "volcano_"];
+            let belongs_to_none = [
+                "capi_",
+                "controller_runtime_",
+                "karpenter_",
+                "operator_nodeclaim_",
+                "volcano_",
+                "workqueue_",
+            ];
             let belongs_to_none = belongs_to_none
                 .iter()
                 .any(|start| expression.contains(start));

@@ -257,8 +257,8 @@ async fn rules_by_metric_choose_the_label_or_open_the_metric() {
         .await
         .expect("a permit");
     assert!(chosen.contains(r#", namespace="team-a""#), "{chosen}");
-    let closed = keda.query("karpenter_nodes").await.expect("a permit");
-    assert_eq!(closed, r#"karpenter_nodes{namespace="team-a"}"#);
+    let own = r#"karpenter_nodes{namespace="team-a"}"#;
+    assert_eq!(keda.query(own).await.expect("a permit"), own);
 
     let opened = MockCluster::new(
         |_| Err(Unavailable::Malformed),
@@ -280,6 +280,41 @@ async fn rules_by_metric_choose_the_label_or_open_the_metric() {
         world.query("karpenter_nodes").await.expect("a permit"),
         "karpenter_nodes"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_number_is_made_up_where_cluster_wide_access_is_missing() {
+    let world = alice_in_team_a();
+    for query in [
+        "karpenter_nodes",
+        "sum(karpenter_nodes) or vector(0)",
+        r#"sum(up{namespace="team-a"}) or sum(karpenter_nodes) or vector(0)"#,
+        "absent(karpenter_nodes)",
+        "absent_over_time(karpenter_nodes[5m])",
+        "up unless on() karpenter_nodes",
+        "up and on() karpenter_nodes",
+        "count(up or karpenter_nodes)",
+        "up * on() group_left() karpenter_nodes",
+        "topk(scalar(karpenter_nodes), up)",
+        r#"karpenter_nodes{namespace=""}"#,
+        r#"karpenter_nodes{namespace!="victim"}"#,
+        r#"karpenter_nodes{namespace=~".*"}"#,
+        r#"{__name__="karpenter_nodes"}"#,
+    ] {
+        let refused = world.query(query).await.expect_err(query);
+        let expected = "you may not read the metrics karpenter_nodes, which belong to no namespace: ask for \
+                        get nodes.metrics.k8s.io in the whole cluster; those of a namespace that you may read are \
+                        answered where the query names it in the label namespace";
+        assert_eq!(refused.to_string(), expected, "{query}");
+    }
+    let pairs = [("match[]", "up"), ("match[]", "karpenter_nodes")];
+    for path in ["/api/v1/series", "/api/v1/labels", "/federate"] {
+        let refused = world.sent(path, &pairs).await;
+        assert!(
+            matches!(refused, Err(AuthorizationError::ClusterMetrics { .. })),
+            "{path}: {refused:?}"
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -55,6 +55,7 @@ impl Refusal {
             Self::Authorization(error) => match error {
                 AuthorizationError::Nothing { .. }
                 | AuthorizationError::Namespaces { .. }
+                | AuthorizationError::ClusterMetrics { .. }
                 | AuthorizationError::ClusterOnly { .. } => StatusCode::FORBIDDEN,
                 AuthorizationError::Query { error, .. } => match error {
                     QueryError::OutputTooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,

@@ -107,7 +107,7 @@ const LOSSES: [Loss; 9] = [
         ),
         sign: (
             "cluster metrics",
-            "200 [] series of karpenter_pods_state that name no namespace are left out",
+            "403 you may not read the metrics karpenter_*, which belong to no namespace: ask for get nodes.metrics.k8s.io",
         ),
         spared: &["ready", "viewer", "team-a-viewer", "log"],
     },

@@ -59,7 +59,9 @@ upstreams:
 authorization:
   metricRules:
     - {{ metrics: ["keda_*"], label: exported_namespace }}
-    - {{ metrics: ["karpenter_*", "volcano_*"], cluster: {{ verb: get, group: metrics.k8s.io, resource: nodes }} }}
+    - {{ metrics: ["capi_cluster_*"], label: cluster_namespace }}
+    - metrics: ["capi_*", "karpenter_*", "operator_nodeclaim_*", "volcano_*", "controller_runtime_*", "workqueue_*"]
+      cluster: {{ verb: get, group: metrics.k8s.io, resource: nodes }}
 "#,
         kubeconfig.display()
     )
