@@ -1,8 +1,12 @@
 //! Advice on configurations that are valid but deserve a second look.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::{AuditQuery, Config, Scheme, Upstream, UpstreamAddress};
+
+/// Ten seconds before Headlamp gives up, for reviews and for a place of the caller's.
+const LONGEST_FOR_HEADLAMP: Duration = Duration::from_secs(110);
 
 pub(super) fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
@@ -28,6 +32,12 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
         if secret && upstream.address.scheme() == Scheme::Http && !is_loopback(upstream) {
             warnings.push(format!(
                 "upstreams[{index}]: its token or headers are sent over plain HTTP; use https"
+            ));
+        }
+        if upstream.response_timeout > LONGEST_FOR_HEADLAMP {
+            warnings.push(format!(
+                "upstreams[{index}].responseTimeout: Headlamp gives up after 120 s, and shows no reason then; \
+                 110 s lets it show ours"
             ));
         }
         if upstream.response_timeout > config.limits.max_duration {

@@ -7,7 +7,8 @@ use standins::prometheus::{Scripted, Step};
 use crate::load::{Failure, Load};
 use crate::relay::Relay;
 use crate::replica::Replica;
-use crate::stage::{Condition, Stage};
+use crate::stage::{Condition, Stage, token};
+use crate::support::client::{Call, query};
 use crate::{is_long, phase, run};
 
 #[test]
@@ -64,6 +65,33 @@ fn one_of_two_is_paused() {
             "{:?}",
             tally.slowest
         );
+    });
+}
+
+#[test]
+fn the_only_one_hangs_and_callers_are_told() {
+    run(async {
+        let first = Replica::start().await;
+        let upstream = "service: { namespace: monitoring, name: prometheus-operated, port: web }\n    \
+                        responseTimeout: 2s";
+        let stage = Stage::with_upstream(&[first.address()], upstream).await;
+        first.signal("STOP");
+        let began = std::time::Instant::now();
+        let url = stage.proxy.url(&query("up"));
+        let answer = Call::get(url).bearer(&token(0)).send().await;
+        let says = answer.message();
+        assert_eq!(answer.status, 504, "{says}");
+        assert!(
+            says.starts_with("Prometheus did not answer in time"),
+            "{says}"
+        );
+        let within = Duration::from_secs(15);
+        assert!(began.elapsed() < within, "{:?}", began.elapsed());
+        first.signal("CONT");
+        stage.healthy(1).await;
+        let load = Load::start(stage.proxy.service());
+        phase(300).await;
+        load.stop().await.expect_none_failed("hangs-no-more");
     });
 }
 

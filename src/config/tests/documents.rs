@@ -101,7 +101,7 @@ fn defaults() -> Config {
             headers: vec![],
             parameters: vec![],
             connect_timeout: 2 * SECOND,
-            response_timeout: 125 * SECOND,
+            response_timeout: 110 * SECOND,
             idle_timeout: 60 * SECOND,
             sharing: Sharing {
                 join: Door::ALL.to_vec(),
@@ -323,7 +323,9 @@ fn plain_http_outside_of_loopback_is_allowed_with_a_warning() {
             "listeners.gateway",
             "upstreams[0]",
             "upstreams[0].responseTimeout",
+            "upstreams[0].responseTimeout",
             "logging.auditQuery"
         ]
     );
+    assert!(all[3].contains("Headlamp gives up after 120 s"), "{all:?}");
 }

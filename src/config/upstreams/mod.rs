@@ -35,7 +35,8 @@ pub struct Upstream {
     pub parameters: Vec<String>,
     /// Longest time to connect. Default 2 s.
     pub connect_timeout: Duration,
-    /// Longest time until the head of its answer. Default 125 s, as Prometheus' own query timeout is 2 min.
+    /// Longest time until the head of its answer. Default 110 s, as Headlamp itself gives up after
+    /// 120 s, and its user would read no reason.
     pub response_timeout: Duration,
     /// Longest time between two pieces of its answer. Default 60 s.
     pub idle_timeout: Duration,

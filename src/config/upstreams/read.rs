@@ -127,7 +127,7 @@ impl Upstream {
         let response_timeout = timeout(
             section,
             "responseTimeout",
-            "125s",
+            "110s",
             "Longest time until the head of its answer",
         );
         let idle_timeout = timeout(
