@@ -27,7 +27,7 @@ pub enum FormError {
 }
 
 /// The pairs of a form, decoded, in order.
-pub(super) fn pairs(
+pub(crate) fn pairs(
     text: &[u8],
 ) -> impl Iterator<Item = Result<(Cow<'_, str>, Cow<'_, str>), FormError>> {
     text.split(|&byte| byte == b'&')

@@ -10,6 +10,8 @@ closed_label! {
         Everything = "everything",
         /// The caller sees some namespaces.
         Namespaces = "namespaces",
+        /// Headlamp's autodetection, answered without a decision.
+        Detection = "detection",
         /// No permission.
         Denied = "denied",
         /// No accepted token.

@@ -5,14 +5,16 @@
 //!   refusal     what a refusal looks like
 //!     caller      headers -> Caller
 //!       route       path -> upstream and Target
-//!         places      one of the caller's, and one of all
-//!           form        the body of a POST
-//!             pipeline    parameters -> permit -> restriction -> sharing -> upstream
+//!         detection   what Headlamp's autodetection asks is answered here
+//!           places      one of the caller's, and one of all
+//!             form        the body of a POST
+//!               pipeline    parameters -> permit -> restriction -> sharing -> upstream
 //! ```
 //!
 //! `stages` has what is known between two of them, and `stack` puts them together.
 
 pub mod caller;
+pub mod detection;
 pub mod form;
 mod labels;
 pub mod metrics;

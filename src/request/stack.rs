@@ -7,6 +7,7 @@ use tower::ServiceBuilder;
 
 use super::Entrance;
 use super::caller::{CallerLayer, CallerService};
+use super::detection::{DetectionLayer, DetectionService};
 use super::form::{FormLayer, FormService};
 use super::pipeline::Pipeline;
 use super::places::{PlacesLayer, PlacesService};
@@ -23,7 +24,7 @@ use crate::slots::Slots;
 pub type Stack = RecordService<RefusalService<CallerService<Routing>>>;
 
 /// What is asked of known callers only.
-type Routing = RouteService<PlacesService<FormService<Pipeline>>>;
+type Routing = RouteService<DetectionService<PlacesService<FormService<Pipeline>>>>;
 
 /// What the stacks of all workers have in common.
 #[derive(Clone)]
@@ -55,6 +56,8 @@ pub fn stack(shared: &Shared, upstreams: Clients, recorder: Recorder, entrance: 
             shared.review_timeout,
         ))
         .layer(RouteLayer::new(upstreams))
+        // Before places: while Prometheus hangs there may be none.
+        .layer(DetectionLayer)
         // After the path, as what is not served takes no place; before the body, as what waits is not read.
         .layer(PlacesLayer::new(shared.slots.clone()))
         .layer(shared.form)

@@ -15,6 +15,8 @@ mod documents;
 mod doors;
 /// Threat cases of section E, and of Q and D end to end: endpoints, parameters, queries, load.
 mod endpoints;
+/// What Headlamp's plugin is answered.
+mod headlamp;
 /// Threat cases of section H: HTTP.
 mod http;
 /// Threat cases of section K: Kubernetes.

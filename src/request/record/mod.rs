@@ -283,6 +283,11 @@ impl Record {
         self.0.restricted = matches!(permit.scope(), Scope::Series(_));
     }
 
+    /// That it is answered without a permit.
+    pub fn decided(&mut self, decision: Decision) {
+        self.0.decision = decision;
+    }
+
     /// That it was refused, and why.
     pub fn refused(&mut self, decision: Decision, reason: &dyn std::fmt::Display) {
         self.0.decision = decision;

@@ -91,17 +91,29 @@ pub async fn scraping() -> &'static Prometheus {
 
 /// All queries of Headlamp's Prometheus plugin, as its examples have them.
 pub fn headlamp_queries() -> Vec<(String, String)> {
-    let text = include_str!("../../corpus/headlamp-queries.json");
-    let queries: serde_json::Value = serde_json::from_str(text).expect("JSON");
-    let rows = queries.as_array().expect("a list").iter();
-    let mut queries = Vec::new();
-    for row in rows {
-        let id = row["id"].as_str().expect("an id");
-        let more = row["more_examples"].as_array();
-        let examples = std::iter::once(&row["example"]).chain(more.into_iter().flatten());
-        for example in examples {
-            queries.push((id.to_owned(), example.as_str().expect("a query").to_owned()));
-        }
-    }
-    queries
+    let rows = headlamp_rows();
+    let examples = rows.iter().flat_map(|row| {
+        let more = row["more_examples"].as_array().into_iter().flatten();
+        let examples = std::iter::once(&row["example"]).chain(more);
+        examples.map(|example| (text(&row["id"]), text(example)))
+    });
+    examples.collect()
+}
+
+/// The first example of each.
+pub fn headlamp_templates() -> Vec<(String, String)> {
+    let rows = headlamp_rows();
+    let firsts = rows
+        .iter()
+        .map(|row| (text(&row["id"]), text(&row["example"])));
+    firsts.collect()
+}
+
+fn headlamp_rows() -> Vec<serde_json::Value> {
+    let rows = include_str!("../../corpus/headlamp-queries.json");
+    serde_json::from_str(rows).expect("a list in JSON")
+}
+
+fn text(value: &serde_json::Value) -> String {
+    value.as_str().expect("a text").to_owned()
 }
