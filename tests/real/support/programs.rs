@@ -45,7 +45,8 @@ pub fn controller_manager() -> PathBuf {
 }
 
 pub fn etcd() -> PathBuf {
-    path("REAL_ETCD")
+    // Named by Go, after the last part of the module's path that is no version.
+    path("REAL_ETCD").join("server")
 }
 
 pub fn prometheus_3() -> PathBuf {
