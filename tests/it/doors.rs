@@ -92,7 +92,7 @@ fn nobody_who_is_refused_reaches_prometheus() {
             .await;
         assert_eq!(unknown.status, StatusCode::NOT_FOUND);
         assert!(
-            unknown.message().contains("/api/v1/query_range"),
+            unknown.message().contains("leave the subpath empty"),
             "{}",
             unknown.message()
         );

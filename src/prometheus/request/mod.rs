@@ -53,7 +53,7 @@ pub enum RequestError {
     Path(#[from] PathError),
     /// There is no such endpoint.
     #[error(
-        "there is no such path here; a part of Prometheus' API is served, such as /api/v1/query: docs/endpoints.md of prom-rbac-proxy has the list"
+        "there is no such path here: in Headlamp's settings leave the subpath empty; docs/endpoints.md of prom-rbac-proxy has what is served"
     )]
     UnknownEndpoint,
     /// The endpoint does not know the method.

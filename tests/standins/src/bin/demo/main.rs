@@ -1,7 +1,5 @@
 //! The whole path on one machine: a real Prometheus with data, the stand-ins for Kubernetes and
 //! Headlamp, and the proxy between them, until Ctrl-C.
-//!
-//! `demo --proxy BINARY [--manifests FOLDER] [--target FOLDER]`
 
 mod place;
 mod report;
@@ -32,6 +30,14 @@ const LISTENS_WITHIN: Duration = Duration::from_secs(10);
 /// Open answers may go on for this long after Ctrl-C.
 const ENDS_WITHIN: Duration = Duration::from_secs(5);
 
+const USAGE: &str = "\
+usage: demo --proxy BINARY [--manifests FOLDER] [--target FOLDER]
+
+  --proxy BINARY      the built prom-rbac-proxy
+  --manifests FOLDER  the kustomize base whose roles are applied (default: deploy/kustomize)
+  --target FOLDER     where data and demo.env go (default: target)
+  --help              prints this";
+
 /// What the user typed.
 struct Arguments {
     proxy: PathBuf,
@@ -49,11 +55,13 @@ struct Tokens {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = match arguments() {
-        Ok(arguments) => arguments,
+        Ok(Some(arguments)) => arguments,
+        Ok(None) => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
         Err(message) => {
-            eprintln!(
-                "{message}\nusage: demo --proxy BINARY [--manifests FOLDER] [--target FOLDER]"
-            );
+            eprintln!("{message}\n{USAGE}");
             return ExitCode::from(2);
         }
     };
@@ -66,12 +74,16 @@ async fn main() -> ExitCode {
     }
 }
 
-fn arguments() -> Result<Arguments, String> {
+/// `None` where help is asked for.
+fn arguments() -> Result<Option<Arguments>, String> {
     let mut proxy = None;
     let mut manifests = PathBuf::from("deploy/kustomize");
     let mut target = PathBuf::from("target");
     let mut given = std::env::args().skip(1);
     while let Some(option) = given.next() {
+        if matches!(option.as_str(), "--help" | "-h") {
+            return Ok(None);
+        }
         let value = given
             .next()
             .ok_or_else(|| format!("{option} needs a value"))?;
@@ -82,11 +94,11 @@ fn arguments() -> Result<Arguments, String> {
             _ => return Err(format!("unknown option {option}")),
         }
     }
-    Ok(Arguments {
+    Ok(Some(Arguments {
         proxy: proxy.ok_or("--proxy is needed: the path of the built prom-rbac-proxy")?,
         manifests,
         target,
-    })
+    }))
 }
 
 async fn run(arguments: Arguments) -> Result<(), Failure> {
@@ -271,7 +283,9 @@ kubernetes: {{ kubeconfig: "{folder}/proxy.kubeconfig" }}
 authorization:
   metricRules:
     - {{ metrics: ["keda_*"], label: exported_namespace }}
-    - {{ metrics: ["karpenter_*", "volcano_*"], cluster: {{ verb: get, group: metrics.k8s.io, resource: nodes }} }}
+    - {{ metrics: ["capi_cluster_*"], label: cluster_namespace }}
+    - metrics: ["capi_*", "karpenter_*", "operator_nodeclaim_*", "volcano_*", "controller_runtime_*", "workqueue_*"]
+      cluster: {{ verb: get, group: metrics.k8s.io, resource: nodes }}
 upstreams:
   - {{ name: default, pathPrefix: /, url: "{prometheus}" }}
 "#
