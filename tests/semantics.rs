@@ -134,7 +134,12 @@ async fn compare(
             Constraint::Namespaces { label, set }
         });
         let restricted = restricted.expect("short enough");
-        let (expected, answer) = tokio::join!(own.query(original), full.query(&restricted));
+        let (mut expected, answer) = tokio::join!(own.query(original), full.query(&restricted));
+        if expected.is_unreadable() && !answer.is_unreadable() {
+            // An older release reads numbers such as `1_000` only as they are written anew.
+            let open = query.restrict(|_, _| Constraint::Open);
+            expected = own.query(&open.expect("short enough")).await;
+        }
         assert_eq!(
             answer, expected,
             "\nthe answers differ for {set:?}\noriginal:   {original}\nrestricted: {restricted}"
@@ -191,6 +196,12 @@ enum Answer {
     Data(BTreeMap<String, Value>),
     /// Refused; the texts repeat the query, so only the kind is compared.
     Error(StatusCode, String),
+}
+
+impl Answer {
+    fn is_unreadable(&self) -> bool {
+        matches!(self, Self::Error(StatusCode::BAD_REQUEST, _))
+    }
 }
 
 struct Server {
