@@ -79,6 +79,67 @@ fn what_is_granted_and_revoked_counts_within_the_time_to_live() {
     });
 }
 
+/// A range that ends now, as two viewers ask for it within one step of the grid.
+fn live(expression: &str) -> String {
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed();
+    let end = now.expect("after 1970").as_secs() / 60 * 60;
+    let times = format!("start={}&end={end}&step=60", end - 3600);
+    let query = query(expression).replace("/query?", "/query_range?");
+    format!("{query}&{times}")
+}
+
+#[test]
+#[ignore = "scripts/e2e runs it"]
+fn what_is_kept_for_others_is_nobodys_whose_permission_was_revoked() {
+    run(async |world| {
+        let proxy = Extra::forgetful(&world.cluster, "keeping", &world.prometheus.url()).await;
+        let (erin, frank) = (account(world, "erin").await, account(world, "frank").await);
+        for name in ["erin", "frank"] {
+            bind(world, "team-a", name).await;
+        }
+        // Through the service door, whose answers are kept.
+        let ask = async |token: &str| {
+            let url = format!("{}{}", proxy.url(), live("up{namespace=\"team-a\"}"));
+            let cookie = standins::headlamp::cookie_header("main", token);
+            let answer = world
+                .cluster
+                .http
+                .get(&url, Credentials::Cookie(&cookie))
+                .await;
+            let kept = answer.headers.get("cache-status").cloned();
+            (
+                answer.status,
+                kept.is_some_and(|status| status == "prom-rbac-proxy; hit"),
+            )
+        };
+        let hit = (StatusCode::OK, true);
+        for token in [&erin, &frank] {
+            until("both share what is kept", TTL + SLACK, async || {
+                ask(token).await == hit
+            })
+            .await;
+        }
+        let path = "/apis/rbac.authorization.k8s.io/v1/namespaces/team-a/rolebindings/erin";
+        world.cluster.delete(path).await;
+        let revoked = until("erin may not see team-a", TTL + SLACK, async || {
+            let (status, kept) = ask(&erin).await;
+            assert!(status == StatusCode::OK || !kept, "{status}");
+            status == StatusCode::FORBIDDEN
+        })
+        .await;
+        until("frank is given what is kept", TTL + SLACK, async || {
+            ask(&frank).await == hit
+        })
+        .await;
+        assert_eq!(ask(&erin).await, (StatusCode::FORBIDDEN, false));
+        proved(format!(
+            "with a time to live of {TTL:?} who has lost a RoleBinding gets nothing that is kept after {:.1} s, while another \
+             one does",
+            revoked.as_secs_f32()
+        ));
+    });
+}
+
 #[test]
 #[ignore = "scripts/e2e runs it"]
 fn a_token_counts_no_longer_than_its_account_and_its_expiry() {
