@@ -13,12 +13,23 @@ const PATHS: [&str; 4] = [
     "/federate",
 ];
 
-fuzz_target!(|input: (u8, &str, &[u8])| {
-    let (path, query, body) = input;
+// A byte for the path, a line with the query, and the form.
+fuzz_target!(|input: &[u8]| {
+    let Some((&path, rest)) = input.split_first() else {
+        return;
+    };
+    let end = rest.iter().position(|&byte| byte == b'\n');
+    let (query, body) = rest.split_at(end.unwrap_or(rest.len()));
+    let body = body.get(1..).unwrap_or_default();
+    let Ok(query) = std::str::from_utf8(query) else {
+        return;
+    };
     let limits = RequestLimits {
         max_query_bytes: 512,
         max_range: Some(std::time::Duration::from_secs(3600)),
         max_points: Some(100),
+        max_selectors: 32,
+        namespace_parameters: Vec::new(),
     };
     let path = PATHS[usize::from(path) % PATHS.len()];
     let target = Target::find(path, &Method::GET).expect("an endpoint");

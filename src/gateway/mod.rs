@@ -190,3 +190,27 @@ impl Service<Request<Incoming>> for Gateway {
         Box::pin(async move { Ok(gateway.respond(request).await) })
     }
 }
+
+/// Where a request goes by its target, as the fuzzer asks.
+#[cfg(fuzzing)]
+#[derive(Debug)]
+pub enum Routed {
+    /// To the API server, as it is.
+    Passed,
+    /// Answered here, under this target.
+    Answered(http::Uri),
+    /// Nowhere.
+    Refused,
+}
+
+/// Finds where a request goes by its target.
+#[cfg(fuzzing)]
+pub fn routed(gateway: &config::Gateway, uri: &http::Uri) -> Routed {
+    let mut request = Request::new(());
+    *request.uri_mut() = uri.clone();
+    match Routes::new(gateway).route(&request) {
+        Route::Pass => Routed::Passed,
+        Route::Prometheus(uri) => Routed::Answered(uri),
+        Route::Refused(_) | Route::Autodetect(_) => Routed::Refused,
+    }
+}
