@@ -8,52 +8,53 @@ use tokio::time::Instant;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// So many may come at once, on top of those that come with traffic.
-const AT_ONCE: u32 = 2_000;
+/// How many such frames may come in a burst, on top of those that traffic allows.
+const BURST: u32 = 2_000;
 
-/// And one more after this long.
-const ONE_MORE_EVERY: Duration = Duration::from_millis(50);
+/// One more is allowed each time this passes.
+const REFILL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// And one for each so many bytes of answers. Go's client sends WINDOW_UPDATE twice for each 4 KiB; hyper's may send a
+/// One more is allowed for so many bytes of responses. Go's client sends WINDOW_UPDATE twice for each 4 KiB; hyper's may send a
 /// PING for each round trip while it reads.
-const BYTES_FOR_ONE: usize = 1024;
+const BYTES_PER_FRAME: usize = 1024;
 
 const HEAD: usize = 9;
 
-/// What is known of a connection's frames.
+/// Follows the frames of a connection and counts those that carry nothing.
 pub(super) struct Frames {
     state: State,
     left: u32,
-    /// When `left` was last added to for the time that passed.
+    /// When `left` was last refilled.
     counted: Instant,
-    /// Bytes of answers that were not counted yet.
+    /// Bytes of responses since then.
     written: usize,
 }
 
 enum State {
-    /// So many bytes of the preface came.
+    /// So many bytes of the preface have arrived.
     Preface(usize),
     /// HTTP/1.1, or whatever follows it.
     None,
-    /// So many bytes of a frame's head.
+    /// So many bytes of a frame's header have arrived.
     Head([u8; HEAD], usize),
-    /// So many bytes of its content are to come.
-    Content(usize),
+    /// So many bytes of the frame's payload are still to come.
+    Payload(usize),
 }
 
 impl Frames {
-    /// Of a connection on which nothing came.
+    /// For a new connection.
     pub(super) fn new() -> Self {
         Self {
             state: State::Preface(0),
-            left: AT_ONCE,
+            left: BURST,
             counted: Instant::now(),
             written: 0,
         }
     }
 
-    /// Looks at what came. `false`: too many frames that carry nothing.
-    pub(super) fn came(&mut self, mut bytes: &[u8]) -> bool {
+    /// Follows bytes that were read. `false`: too many frames that carry nothing.
+    #[must_use]
+    pub(super) fn received(&mut self, mut bytes: &[u8]) -> bool {
         while !bytes.is_empty() {
             match &mut self.state {
                 State::None => return true,
@@ -76,42 +77,42 @@ impl Frames {
                     bytes = &bytes[length..];
                     if *came == HEAD {
                         let [a, b, c, kind, ..] = *head;
-                        self.state = State::Content(u32::from_be_bytes([0, a, b, c]) as usize);
-                        if carries_nothing(kind) && !self.one_less() {
+                        self.state = State::Payload(u32::from_be_bytes([0, a, b, c]) as usize);
+                        if carries_nothing(kind) && !self.take_one() {
                             return false;
                         }
                     }
                 }
-                State::Content(left) => {
+                State::Payload(left) => {
                     let length = bytes.len().min(*left);
                     *left -= length;
                     bytes = &bytes[length..];
                 }
             }
-            if matches!(self.state, State::Content(0)) {
+            if matches!(self.state, State::Payload(0)) {
                 self.state = State::Head([0; HEAD], 0);
             }
         }
         true
     }
 
-    /// So many bytes went out.
-    pub(super) fn went(&mut self, bytes: usize) {
+    /// Notes bytes that were written, for which more frames are allowed.
+    pub(super) fn sent(&mut self, bytes: usize) {
         self.written = self.written.saturating_add(bytes);
     }
 
-    fn one_less(&mut self) -> bool {
+    fn take_one(&mut self) -> bool {
         if self.left == 0 {
-            let earned = self.counted.elapsed().as_millis() / ONE_MORE_EVERY.as_millis();
+            let earned = self.counted.elapsed().as_millis() / REFILL_INTERVAL.as_millis();
             let earned = usize::try_from(earned).unwrap_or(usize::MAX);
-            let earned = earned.saturating_add(self.written / BYTES_FOR_ONE);
-            self.left = u32::try_from(earned).unwrap_or(AT_ONCE).min(AT_ONCE);
+            let earned = earned.saturating_add(self.written / BYTES_PER_FRAME);
+            self.left = u32::try_from(earned).unwrap_or(BURST).min(BURST);
             self.counted = Instant::now();
             self.written = 0;
         }
-        let one_less = self.left.checked_sub(1);
-        self.left = one_less.unwrap_or(0);
-        one_less.is_some()
+        let take_one = self.left.checked_sub(1);
+        self.left = take_one.unwrap_or(0);
+        take_one.is_some()
     }
 }
 
@@ -135,7 +136,7 @@ mod tests {
 
     fn begun() -> Frames {
         let mut frames = Frames::new();
-        assert!(frames.came(PREFACE));
+        assert!(frames.received(PREFACE));
         frames
     }
 
@@ -144,15 +145,15 @@ mod tests {
         for kind in [2, 4, 5, 6, 7, 8, 10, 16, 255] {
             let mut frames = begun();
             let frame = frame(kind, 8);
-            for _ in 0..AT_ONCE {
-                assert!(frames.came(&frame));
+            for _ in 0..BURST {
+                assert!(frames.received(&frame));
             }
-            assert!(!frames.came(&frame), "{kind}");
+            assert!(!frames.received(&frame), "{kind}");
         }
         let mut frames = begun();
         for kind in [0, 1, 3, 9] {
             let frame = frame(kind, 100);
-            assert!((0..10 * AT_ONCE).all(|_| frames.came(&frame)), "{kind}");
+            assert!((0..10 * BURST).all(|_| frames.received(&frame)), "{kind}");
         }
     }
 
@@ -160,29 +161,29 @@ mod tests {
     async fn h35_more_may_come_with_time_and_with_answers() {
         let mut frames = begun();
         let ping = frame(6, 8);
-        let most = |frames: &mut Frames| (0..).take_while(|_| frames.came(&ping)).count();
-        assert_eq!(most(&mut frames), AT_ONCE as usize);
+        let most = |frames: &mut Frames| (0..).take_while(|_| frames.received(&ping)).count();
+        assert_eq!(most(&mut frames), BURST as usize);
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(most(&mut frames), 20);
-        frames.went(100 * BYTES_FOR_ONE);
+        frames.sent(100 * BYTES_PER_FRAME);
         assert_eq!(most(&mut frames), 100);
         tokio::time::advance(Duration::from_secs(3600)).await;
-        assert_eq!(most(&mut frames), AT_ONCE as usize);
+        assert_eq!(most(&mut frames), BURST as usize);
     }
 
     #[tokio::test(start_paused = true)]
     async fn h35_pieces_make_no_difference_and_http_1_is_not_looked_at() {
-        let flood = frame(6, 8).repeat(AT_ONCE as usize + 1);
+        let flood = frame(6, 8).repeat(BURST as usize + 1);
         let flood = [PREFACE, &frame(0, 3000), &frame(0, 0), &flood].concat();
         for size in [1, 2, 7, 9, 10, 1000] {
             let mut frames = Frames::new();
             assert!(
-                !flood.chunks(size).all(|piece| frames.came(piece)),
+                !flood.chunks(size).all(|piece| frames.received(piece)),
                 "{size}"
             );
         }
         let mut frames = Frames::new();
-        assert!(frames.came(b"PRI * HTTP/1.1\r\n"));
-        assert!(frames.came(&flood));
+        assert!(frames.received(b"PRI * HTTP/1.1\r\n"));
+        assert!(frames.received(&flood));
     }
 }

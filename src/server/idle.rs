@@ -1,5 +1,6 @@
-//! Ends connections that carry no request for too long, on HTTP/2 as on HTTP/1.1: hyper takes an answered PING for a
-//! sign of life and keeps such a connection for ever, which needs no token. Also ends all of them when the program does.
+//! Ends connections that carry no request for too long, on HTTP/2 as on HTTP/1.1: hyper counts an answered PING as
+//! activity and would keep such a connection open for ever, and no token is needed to answer one. Also ends all
+//! connections when the program shuts down.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,12 +12,12 @@ use hyper_util::server::graceful::GracefulConnection;
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
 
-use super::congestion::Congestion;
+use super::write_gate::WriteGate;
 
-/// How long a connection may do nothing once the program ends: with the time for GOAWAY 2 s in all.
+/// How long a connection may stay idle once the program shuts down: together with the time for GOAWAY, 2 s.
 pub(super) const LAST_WAIT: Duration = Duration::from_secs(1);
 
-/// The requests of a connection that are under way. Clones are of the same connection.
+/// Counts the requests in progress on a connection. Clones share the count.
 #[derive(Clone)]
 pub(super) struct Exchanges(Arc<State>);
 
@@ -27,11 +28,10 @@ struct State {
     begun: Instant,
 }
 
-/// A request that is under way, until its answer has ended.
+/// A request in progress, until its response has ended.
 pub(super) struct Exchange(Exchanges);
 
 impl Exchanges {
-    /// None so far.
     pub(super) fn new() -> Self {
         Self(Arc::new(State {
             open: AtomicUsize::new(0),
@@ -40,13 +40,12 @@ impl Exchanges {
         }))
     }
 
-    /// One more.
     pub(super) fn begin(&self) -> Exchange {
         self.0.open.fetch_add(1, Ordering::Relaxed);
         Exchange(self.clone())
     }
 
-    /// Since when there is none.
+    /// Since when no request is in progress; `None` while one is.
     fn idle_since(&self) -> Option<Instant> {
         let state = &*self.0;
         let ended = Duration::from_millis(state.ended.load(Ordering::Relaxed));
@@ -64,43 +63,42 @@ impl Drop for Exchange {
 }
 
 pin_project! {
-    /// A connection that ends in good order when `ending` does or it has been idle for too long: on HTTP/2 by GOAWAY.
-    /// If it then goes on without a request for as long again, it is cut: its other end may not take what would be the
-    /// last of an answer, or not acknowledge the end.
-    pub(super) struct Bounded<C, E> {
+    /// A connection that shuts down gracefully (on HTTP/2 with GOAWAY) when `ending` completes or after it was idle for
+    /// too long. If no request comes for as long again, it is closed: the peer may not be reading the rest of a
+    /// response, or not acknowledging the shutdown.
+    pub(super) struct IdleTimeout<C, E> {
         #[pin]
         connection: C,
         #[pin]
         ending: E,
         has_ended: bool,
         exchanges: Exchanges,
-        congestion: Congestion,
-        patience: Option<Patience>,
+        gate: WriteGate,
+        idle: Option<IdleTimer>,
     }
 }
 
-struct Patience {
+struct IdleTimer {
     limit: Duration,
     timer: Pin<Box<Sleep>>,
-    /// Whether the connection was asked to end.
-    asked: bool,
-    /// How much had been sent when last looked, where what is sent is a reason to wait: the last of an answer.
+    /// Whether the graceful shutdown has begun.
+    shutting_down: bool,
+    /// The bytes sent as of the last check; set where progress in sending the rest of a response extends the wait.
     sent: Option<usize>,
 }
 
-/// What has become due.
 enum Due {
-    Goodbye,
-    Cut,
+    GracefulShutdown,
+    Close,
 }
 
-impl<C, E> Bounded<C, E> {
-    /// Without a `limit` it may be idle until `ending` ends.
+impl<C, E> IdleTimeout<C, E> {
+    /// Without a `limit` it may be idle until `ending` completes.
     pub(super) fn new(
         connection: C,
         ending: E,
         exchanges: Exchanges,
-        congestion: Congestion,
+        gate: WriteGate,
         limit: Option<Duration>,
     ) -> Self {
         Self {
@@ -108,36 +106,36 @@ impl<C, E> Bounded<C, E> {
             ending,
             has_ended: false,
             exchanges,
-            congestion,
-            patience: limit.map(Patience::new),
+            gate,
+            idle: limit.map(IdleTimer::new),
         }
     }
 }
 
-impl Patience {
+impl IdleTimer {
     fn new(limit: Duration) -> Self {
         Self {
             limit,
             timer: Box::pin(tokio::time::sleep(limit)),
-            asked: false,
+            shutting_down: false,
             sent: None,
         }
     }
 
-    /// For a connection that was just asked to end, as the program does.
-    fn last(congestion: &Congestion) -> Self {
+    /// For a connection whose graceful shutdown has just begun because the program ends.
+    fn last(gate: &WriteGate) -> Self {
         Self {
-            asked: true,
-            sent: Some(congestion.sent()),
+            shutting_down: true,
+            sent: Some(gate.sent()),
             ..Self::new(LAST_WAIT)
         }
     }
 
-    /// Looks only when its timer ends: a request costs nothing but its count.
+    /// Checks only when the timer fires, so that a request costs no more than its count.
     fn poll(
         &mut self,
         exchanges: &Exchanges,
-        congestion: &Congestion,
+        gate: &WriteGate,
         context: &mut Context<'_>,
     ) -> Poll<Due> {
         loop {
@@ -145,25 +143,25 @@ impl Patience {
             let now = Instant::now();
             let mut due = exchanges.idle_since().unwrap_or(now) + self.limit;
             if let Some(before) = &mut self.sent {
-                let sent = congestion.sent();
-                if std::mem::replace(before, sent) != sent || congestion.is_there() {
+                let sent = gate.sent();
+                if std::mem::replace(before, sent) != sent || gate.is_shut() {
                     due = now + self.limit;
                 }
             }
             if due > now {
                 self.timer.as_mut().reset(due);
-            } else if self.asked {
-                return Poll::Ready(Due::Cut);
+            } else if self.shutting_down {
+                return Poll::Ready(Due::Close);
             } else {
-                self.asked = true;
+                self.shutting_down = true;
                 self.timer.as_mut().reset(now + self.limit);
-                return Poll::Ready(Due::Goodbye);
+                return Poll::Ready(Due::GracefulShutdown);
             }
         }
     }
 }
 
-impl<C, E> Future for Bounded<C, E>
+impl<C, E> Future for IdleTimeout<C, E>
 where
     C: GracefulConnection,
     E: Future,
@@ -175,14 +173,14 @@ where
         if !*this.has_ended && this.ending.poll(context).is_ready() {
             *this.has_ended = true;
             this.connection.as_mut().graceful_shutdown();
-            *this.patience = Some(Patience::last(this.congestion));
+            *this.idle = Some(IdleTimer::last(this.gate));
         }
-        while let Some(patience) = this.patience
-            && let Poll::Ready(due) = patience.poll(this.exchanges, this.congestion, context)
+        while let Some(timer) = this.idle
+            && let Poll::Ready(due) = timer.poll(this.exchanges, this.gate, context)
         {
             match due {
-                Due::Goodbye => this.connection.as_mut().graceful_shutdown(),
-                Due::Cut => return Poll::Ready(Ok(())),
+                Due::GracefulShutdown => this.connection.as_mut().graceful_shutdown(),
+                Due::Close => return Poll::Ready(Ok(())),
             }
         }
         this.connection.poll(context)

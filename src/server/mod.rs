@@ -4,14 +4,14 @@
 //! with the upstream connections of that worker, so that a request crosses no thread.
 
 pub mod admin;
-mod congestion;
 mod flood;
 mod idle;
-mod patience;
+mod slow_reader;
+mod stall;
 mod stream;
-mod taking;
 mod tls;
 mod workers;
+mod write_gate;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -32,13 +32,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use self::congestion::Congestion;
-use self::idle::{Bounded, Exchanges};
-use self::patience::Patient;
-use self::stream::Counted;
+use self::idle::{Exchanges, IdleTimeout};
+use self::stall::StallTimeout;
+use self::stream::GuardedStream;
 pub use self::stream::Peer;
 pub use self::tls::{TlsError, acceptor};
 pub use self::workers::{Workers, WorkersError};
+use self::write_gate::WriteGate;
 use crate::reload::Reloaded;
 
 /// Room for all headers of a request: a token comes twice, in a cookie and in a header, and hyper's default
@@ -48,14 +48,14 @@ const MAX_HEADER_BYTES: u32 = 64 * 1024;
 /// Streams of one HTTP/2 connection. One connection can carry all users of Headlamp.
 const MAX_STREAMS: u32 = 250;
 
-/// Resets of streams that were not looked at yet, and of streams that break the protocol; one more ends the connection.
-const MAX_RESETS_UNSEEN: usize = 20;
-const MAX_RESETS_FOR_ERRORS: usize = 100;
+/// Resets of streams that were not accepted yet, and resets of ours for protocol errors; one more ends the connection.
+const MAX_PENDING_RESETS: usize = 20;
+const MAX_ERROR_RESETS: usize = 100;
 
-/// The longest frame that is taken, in bytes: the least that the protocol allows to ask for.
+/// The longest frame that is accepted, in bytes: the smallest limit that the protocol allows.
 const MAX_FRAME_BYTES: u32 = 16 * 1024;
 
-/// After this long without a sign of life an HTTP/2 connection is asked for one.
+/// How long an HTTP/2 connection may be silent before it is sent a PING.
 const PING_INTERVAL: Duration = Duration::from_secs(60);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -65,26 +65,26 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
 /// The bounds of connections.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
-    /// How long the head of a request, and a TLS handshake, may take, and how long a caller may take nothing of
-    /// an answer. A connection without a request ends after the same time.
+    /// How long the head of a request or a TLS handshake may take, and for how long a caller may read nothing of a
+    /// response. A connection without a request ends after the same time.
     pub header_timeout: Duration,
-    /// Connections open at the same time. One more is closed at once.
+    /// How many may be open at the same time; one more is closed at once.
     pub connections: u32,
 }
 
-/// What connections may be used for.
+/// What a listener's connections are used for.
 #[derive(Clone, Copy, Debug)]
 struct Protocol {
-    /// HTTP/1.1 may go over to another protocol.
+    /// Whether HTTP/1.1 may switch to another protocol.
     upgrades: bool,
     /// Shortest time that a connection may be without a request.
     idle: Duration,
     max_header_bytes: u32,
     max_streams: u32,
-    /// What may be sent ahead on a stream of HTTP/2, and on all streams of a connection.
+    /// Flow-control windows of HTTP/2, in bytes.
     stream_window: u32,
     connection_window: u32,
-    /// Silence after which a connection of any kind is asked for a sign of life.
+    /// How long a connection may be silent before it is probed: by PING on HTTP/2, by TCP keep-alive with `upgrades`.
     ping_interval: Duration,
 }
 
@@ -95,7 +95,7 @@ impl Protocol {
         idle: Duration::ZERO,
         max_header_bytes: MAX_HEADER_BYTES,
         max_streams: MAX_STREAMS,
-        // Forms are short, and whatever nobody has read yet, with a token or without, is held.
+        // Forms are short, and unread data takes memory, whether its sender has a token or not.
         stream_window: 64 * 1024,
         connection_window: 256 * 1024,
         ping_interval: PING_INTERVAL,
@@ -104,18 +104,18 @@ impl Protocol {
     /// Whatever the API server serves: watches and tunnels, for all users on one connection.
     const KUBERNETES: Self = Self {
         upgrades: true,
-        // Go's clients let go of a connection after 90 s; ending it first would break their next request.
+        // Go's clients close an idle connection after 90 s; closing it first could break their next request.
         idle: Duration::from_secs(120),
         max_header_bytes: 256 * 1024,
         max_streams: 500,
-        // As much for each stream, so that an upload that waits holds up no other.
+        // Room for all streams, so that an upload that waits does not hold up another.
         stream_window: 128 * 1024,
         connection_window: 500 * 128 * 1024,
         ping_interval: Duration::from_secs(30),
     };
 }
 
-/// A listener that is bound, and who answers there: one service for each worker.
+/// A bound listener with its services, one for each worker.
 pub struct Listener<S> {
     name: &'static str,
     socket: TcpListener,
@@ -168,8 +168,7 @@ impl<S> Listener<S> {
         })
     }
 
-    /// From now on for whatever a Kubernetes API server serves: upgrades, long watches, many streams. Requests
-    /// carry their [`Peer`].
+    /// Allows what a Kubernetes API server serves: upgrades, long watches, many streams. Requests carry their [`Peer`].
     pub fn like_an_api_server(mut self) -> Self {
         self.protocol = Protocol::KUBERNETES;
         self
@@ -185,14 +184,14 @@ impl<S> Listener<S> {
         B::Data: Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        // Goes when this does, and with it the connections that were never used.
+        // Dropped together with this listener, which ends the connections that were never used.
         let (_open, accepting) = watch::channel(());
         loop {
             let (stream, address) = match self.socket.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    // Such as no more descriptors: trying at once would only burn the processor.
-                    tracing::warn!(listener = self.name, %error, "a connection cannot be accepted");
+                    // Such as no more descriptors: trying again at once would only burn CPU time.
+                    tracing::warn!(listener = self.name, %error, "cannot accept a connection");
                     tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
                     continue;
                 }
@@ -200,23 +199,27 @@ impl<S> Listener<S> {
             if self.open.get() >= i64::from(self.limits.connections) {
                 continue;
             }
-            // Moved to the worker's own reactor.
+            // Leaves this runtime's reactor, for that of the worker.
             let Ok(stream) = stream.into_std() else {
                 continue;
             };
-            let (worker, place) = workers.least_busy();
+            let (worker, count) = workers.least_busy();
             let connection = Connection {
                 tls: self.tls.clone(),
                 limits: self.limits,
                 accepting: accepting.clone(),
                 protocol: self.protocol,
             };
-            let service = stream::Addressed {
+            let service = stream::WithPeer {
                 service: self.services[worker].clone(),
                 peer: self.protocol.upgrades.then_some(Peer(address)),
             };
-            // All of it lasts as long as the socket, which an upgrade takes away from the connection.
-            let guards = (place, Open::new(self.open.clone()), graceful.watcher());
+            // Held by the socket, which after an upgrade outlives hyper's connection.
+            let guards = (
+                count,
+                OpenConnection::new(self.open.clone()),
+                graceful.watcher(),
+            );
             let keep_alive = self
                 .protocol
                 .upgrades
@@ -230,24 +233,23 @@ impl<S> Listener<S> {
                     stream::keep_alive(&stream, interval);
                 }
                 connection
-                    .serve(Counted::new(stream, guards), service)
+                    .serve(GuardedStream::new(stream, guards), service)
                     .await;
             });
         }
     }
 }
 
-/// What one connection needs.
 struct Connection {
     tls: Option<Reloaded<Arc<rustls::ServerConfig>>>,
     limits: ConnectionLimits,
-    /// Its sender is there as long as connections are accepted; then this one is to end.
+    /// Its sender is dropped when no more connections are accepted; this one then shuts down.
     accepting: watch::Receiver<()>,
     protocol: Protocol,
 }
 
 impl Connection {
-    async fn serve<G, S, B>(mut self, stream: Counted<G>, service: S)
+    async fn serve<G, S, B>(mut self, stream: GuardedStream<G>, service: S)
     where
         G: Unpin + Send + 'static,
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
@@ -262,7 +264,7 @@ impl Connection {
             () = tokio::time::sleep(self.limits.header_timeout) => {
                 Err(std::io::ErrorKind::TimedOut.into())
             }
-            // It ends with an error: nothing is ever sent.
+            // Nothing is ever sent; it completes when the sender is dropped.
             _ = self.accepting.changed() => return,
         };
         let first = match first {
@@ -272,9 +274,12 @@ impl Connection {
                 return;
             }
         };
-        // Boxed, as a connection without TLS would take that much more memory, too.
+        // Boxed, so that a connection without TLS does not need the memory for it.
         match self.tls.clone() {
-            None => self.serve_http(stream, Spoken::by(first), service).await,
+            None => {
+                self.serve_http(stream, KnownProtocol::from_first_byte(first), service)
+                    .await
+            }
             Some(tls) => Box::pin(self.serve_https(&tls, stream, service)).await,
         }
     }
@@ -282,7 +287,7 @@ impl Connection {
     async fn serve_https<G, S, B>(
         mut self,
         tls: &Reloaded<Arc<rustls::ServerConfig>>,
-        stream: Counted<G>,
+        stream: GuardedStream<G>,
         service: S,
     ) where
         G: Unpin + Send + 'static,
@@ -311,20 +316,19 @@ impl Connection {
         };
         match accepted {
             Ok(stream) => {
-                let agreed = stream.get_ref().1.alpn_protocol();
-                let spoken = agreed.map_or(Spoken::Either, Spoken::agreed);
-                self.serve_http(stream, spoken, service).await;
+                let alpn = stream.get_ref().1.alpn_protocol();
+                let known = alpn.map_or(KnownProtocol::Either, KnownProtocol::from_alpn);
+                self.serve_http(stream, known, service).await;
             }
             Err(error) => tracing::debug!(%error, "a TLS handshake failed"),
         }
     }
 
-    /// Not an async function: what it needs before hyper has the connection would take memory for as long as that
-    /// lasts.
+    /// Not an async function: that would keep the memory for the set-up for as long as the connection lasts.
     fn serve_http<I, S, B>(
         mut self,
         stream: I,
-        spoken: Spoken,
+        known: KnownProtocol,
         service: S,
     ) -> impl Future<Output = ()> + Send
     where
@@ -350,54 +354,50 @@ impl Connection {
             .max_header_list_size(protocol.max_header_bytes)
             .max_frame_size(MAX_FRAME_BYTES)
             .max_concurrent_streams(protocol.max_streams)
-            .max_pending_accept_reset_streams(MAX_RESETS_UNSEEN)
-            .max_local_error_reset_streams(MAX_RESETS_FOR_ERRORS)
+            .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+            .max_local_error_reset_streams(MAX_ERROR_RESETS)
             .initial_stream_window_size(protocol.stream_window)
             .initial_connection_window_size(protocol.connection_window)
             .keep_alive_interval(protocol.ping_interval)
             .keep_alive_timeout(PING_TIMEOUT);
-        let builder = match spoken {
-            Spoken::Http1 => builder.http1_only(),
-            Spoken::Http2 => builder.http2_only(),
-            Spoken::Either => builder,
+        let builder = match known {
+            KnownProtocol::Http1 => builder.http1_only(),
+            KnownProtocol::Http2 => builder.http2_only(),
+            KnownProtocol::Either => builder,
         };
-        // A tunnel or watch may rest for as long as its two ends like.
+        // With upgrades there is no limit: a tunnel or a watch may be silent for as long as it likes.
         let limit = self.limits.header_timeout;
-        let congestion = Congestion::default();
-        let stream = Patient::new(stream, limit, !protocol.upgrades, congestion.clone());
+        let gate = WriteGate::default();
+        let stream = StallTimeout::new(stream, limit, !protocol.upgrades, gate.clone());
         let stream = TokioIo::new(stream);
         let exchanges = Exchanges::new();
         let service = {
-            let (exchanges, congestion) = (exchanges.clone(), congestion.clone());
+            let (exchanges, gate) = (exchanges.clone(), gate.clone());
             service_fn(move |request: Request<Incoming>| {
                 let exchange = exchanges.begin();
                 let streams = request.version() == Version::HTTP_2;
-                let congestion = (!streams).then(|| congestion.clone());
+                let gate = (!streams).then(|| gate.clone());
                 let watched = (streams && !protocol.upgrades).then_some(limit);
                 let answer = service.call(request);
                 async move {
                     let answer = answer.await?;
-                    Ok::<_, Infallible>(taking::taken(answer, watched, congestion, exchange))
+                    Ok::<_, Infallible>(slow_reader::guarded(answer, watched, gate, exchange))
                 }
             })
         };
-        // hyper sees to HTTP/1.1 itself.
-        let idle = (spoken != Spoken::Http1).then_some(idle);
+        // On HTTP/1.1 hyper does this itself, by `header_read_timeout`.
+        let idle = (known != KnownProtocol::Http1).then_some(idle);
         let ending = async move {
             let _ = self.accepting.changed().await;
         };
         let connection = if protocol.upgrades {
             let connection = builder.serve_connection_with_upgrades(stream, service);
             let connection = connection.into_owned();
-            Either::Left(Bounded::new(
-                connection, ending, exchanges, congestion, idle,
-            ))
+            Either::Left(IdleTimeout::new(connection, ending, exchanges, gate, idle))
         } else {
             let connection = builder.serve_connection(stream, service);
             let connection = connection.into_owned();
-            Either::Right(Bounded::new(
-                connection, ending, exchanges, congestion, idle,
-            ))
+            Either::Right(IdleTimeout::new(connection, ending, exchanges, gate, idle))
         };
         connection.map(|ended| {
             if let Err(error) = ended {
@@ -407,18 +407,18 @@ impl Connection {
     }
 }
 
-/// What is known of a connection's protocol before hyper looks. It then need not put back what it has looked at, for
-/// which it would double its buffer.
+/// What is known of a connection's protocol before hyper sees it. Told the protocol, hyper does not have to peek at the
+/// first bytes, for which it would double its buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Spoken {
+enum KnownProtocol {
     Http1,
     Http2,
     Either,
 }
 
-impl Spoken {
+impl KnownProtocol {
     /// The preface of HTTP/2 and the methods POST, PUT and PATCH begin with the same letter.
-    fn by(first_byte: u8) -> Self {
+    fn from_first_byte(first_byte: u8) -> Self {
         if first_byte == b'P' {
             Self::Either
         } else {
@@ -426,7 +426,7 @@ impl Spoken {
         }
     }
 
-    fn agreed(protocol: &[u8]) -> Self {
+    fn from_alpn(protocol: &[u8]) -> Self {
         if protocol == b"h2" {
             Self::Http2
         } else {
@@ -435,17 +435,17 @@ impl Spoken {
     }
 }
 
-/// Counts a connection while it lasts.
-struct Open(Gauge);
+/// Counts a connection in the gauge while it is open.
+struct OpenConnection(Gauge);
 
-impl Open {
+impl OpenConnection {
     fn new(gauge: Gauge) -> Self {
         gauge.inc();
         Self(gauge)
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.dec();
     }

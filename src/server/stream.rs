@@ -1,4 +1,4 @@
-//! Sockets of callers: what they hold for as long as they are open, and who is at the other end.
+//! Sockets of callers: the guards that they hold while they are open, and the address of the peer.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -11,21 +11,21 @@ use hyper::service::Service;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// Signs of life that may be missing before a socket counts as gone.
+/// Unanswered probes after which the system closes a socket.
 const KEEP_ALIVE_PROBES: u32 = 3;
 
-/// Who is at the other end of a connection; in the extensions of its requests, where a listener says so.
+/// The peer's address, in the extensions of requests to a listener that asks for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer(pub SocketAddr);
 
-/// A socket with guards that go when it closes. A connection is no measure for them: after an upgrade it has
-/// ended, and its socket lives on.
-pub(super) struct Counted<G> {
+/// A socket with guards that are dropped when it closes. They do not belong to hyper's connection: that ends with an
+/// upgrade, while its socket lives on.
+pub(super) struct GuardedStream<G> {
     stream: TcpStream,
     _guards: G,
 }
 
-impl<G> Counted<G> {
+impl<G> GuardedStream<G> {
     pub(super) fn new(stream: TcpStream, guards: G) -> Self {
         Self {
             stream,
@@ -34,8 +34,8 @@ impl<G> Counted<G> {
     }
 }
 
-impl<G> Counted<G> {
-    /// Waits for the first byte, and leaves it where it is.
+impl<G> GuardedStream<G> {
+    /// Waits for the first byte without consuming it.
     pub(super) async fn first_byte(&self) -> io::Result<u8> {
         let mut first = [0];
         match self.stream.peek(&mut first).await? {
@@ -45,7 +45,7 @@ impl<G> Counted<G> {
     }
 }
 
-impl<G: Unpin> AsyncRead for Counted<G> {
+impl<G: Unpin> AsyncRead for GuardedStream<G> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -55,7 +55,7 @@ impl<G: Unpin> AsyncRead for Counted<G> {
     }
 }
 
-impl<G: Unpin> AsyncWrite for Counted<G> {
+impl<G: Unpin> AsyncWrite for GuardedStream<G> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -85,24 +85,24 @@ impl<G: Unpin> AsyncWrite for Counted<G> {
     }
 }
 
-/// Lets the system ask a silent peer whether it is still there.
+/// Has the system probe a silent peer.
 pub(super) fn keep_alive(stream: &TcpStream, interval: Duration) {
     let keep_alive = socket2::TcpKeepalive::new()
         .with_time(interval)
         .with_interval(interval)
         .with_retries(KEEP_ALIVE_PROBES);
-    // A system that cannot do it has a default of its own.
+    // A system that cannot do it keeps its own default.
     let _ = socket2::SockRef::from(stream).set_tcp_keepalive(&keep_alive);
 }
 
-/// Gives each request its peer, where there is one to give.
+/// Adds the [`Peer`], if there is one, to each request's extensions.
 #[derive(Clone)]
-pub(super) struct Addressed<S> {
+pub(super) struct WithPeer<S> {
     pub(super) service: S,
     pub(super) peer: Option<Peer>,
 }
 
-impl<S, B> Service<Request<B>> for Addressed<S>
+impl<S, B> Service<Request<B>> for WithPeer<S>
 where
     S: Service<Request<B>>,
 {

@@ -10,16 +10,17 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// How long a worker runs before the kernel is made to look whether others should: well below a turn, which is of
-/// 0.7 to 2.8 ms, by the number of cores.
-const LOOKED_AT_EVERY: Duration = Duration::from_micros(250);
+/// How long a worker runs before the kernel is made to check whether its time slice is over: well below a slice, which
+/// lasts 0.7 to 2.8 ms depending on the number of cores.
+const CHECK_INTERVAL: Duration = Duration::from_micros(250);
 
-/// How soon a worker's timers end at the latest: some timer always does. A timer that ends sooner than all others has
-/// tokio wake the worker, even the one that sets it: a write to an eventfd, an event, and another `epoll_wait`. Without
-/// this one every sixth request under full load, and each one at rest, had that for its timeouts, which are longer.
-const SOONEST: Duration = Duration::from_secs(1);
+/// Each worker always has a timer that fires within this time. When a timer is set that fires before all others, tokio
+/// wakes the worker, even if it is the worker itself that sets it: a write to an eventfd, an event and another
+/// `epoll_wait`. Without this timer every sixth request under full load, and each request at rest, paid that for its own
+/// timeouts, which are longer.
+const TIMER_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Threads with a runtime each.
+/// Threads, each with a single-threaded runtime.
 pub struct Workers {
     workers: Vec<Worker>,
     /// Dropped to end them.
@@ -31,10 +32,9 @@ struct Worker {
     connections: Arc<AtomicUsize>,
 }
 
-/// A connection's place on a worker.
-pub(super) struct Place(Arc<AtomicUsize>);
+/// Counts a connection among those of its worker until dropped.
+pub(super) struct ConnectionCount(Arc<AtomicUsize>);
 
-/// Threads that cannot be started.
 #[derive(Debug, thiserror::Error)]
 #[error("the worker threads cannot be started")]
 pub struct WorkersError(#[from] io::Error);
@@ -43,13 +43,13 @@ impl Workers {
     /// Starts `count` threads.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// When the system refuses a thread or its runtime.
     pub fn start(count: usize) -> Result<Self, WorkersError> {
         let (end, ended) = watch::channel(());
         let workers = (0..count.max(1)).map(|index| {
             let runtime = Builder::new_current_thread()
                 .enable_all()
-                .on_thread_park(look_at_turn())
+                .on_thread_park(check_time_slice())
                 .build()?;
             let handle = runtime.handle().clone();
             let mut ended = ended.clone();
@@ -57,8 +57,8 @@ impl Workers {
                 .name(format!("worker-{index}"))
                 .spawn(move || {
                     runtime.block_on(async {
-                        // Ends with an error, when the sender is dropped.
-                        while timeout(SOONEST, ended.changed()).await.is_err() {}
+                        // Ends with an error once the sender is dropped.
+                        while timeout(TIMER_INTERVAL, ended.changed()).await.is_err() {}
                     });
                 })?;
             Ok::<_, io::Error>(Worker {
@@ -72,13 +72,12 @@ impl Workers {
         })
     }
 
-    /// How many there are.
     pub fn count(&self) -> usize {
         self.workers.len()
     }
 
-    /// The worker with the fewest connections, and a place there.
-    pub(super) fn least_busy(&self) -> (usize, Place) {
+    /// The worker with the fewest connections, where one more is counted from now on.
+    pub(super) fn least_busy(&self) -> (usize, ConnectionCount) {
         let load = |worker: &Worker| worker.connections.load(Ordering::Relaxed);
         let (index, worker) = self
             .workers
@@ -87,7 +86,7 @@ impl Workers {
             .min_by_key(|(_, worker)| load(worker))
             .expect("there is at least one worker");
         worker.connections.fetch_add(1, Ordering::Relaxed);
-        (index, Place(worker.connections.clone()))
+        (index, ConnectionCount(worker.connections.clone()))
     }
 
     pub(super) fn spawn(&self, worker: usize, task: impl Future<Output = ()> + Send + 'static) {
@@ -95,31 +94,30 @@ impl Workers {
     }
 }
 
-/// To be called whenever a worker has done what there was to do. Now and then it has the kernel see whether the
-/// thread's turn on its core is over.
+/// Called whenever a worker runs out of work. Now and then it makes the kernel check whether the thread's time slice is
+/// over.
 ///
-/// By itself the kernel sees to that at its ticks, 4 ms apart as a rule. Under full load, with both workers of a
-/// machine with two cores on one of them, all connections of one waited for that, and the slowest percent of requests
-/// took 2.2 to 3.6 ms instead of 1.7 to 2. Reading the time that a thread has used brings its account up to
-/// date as a tick does (`update_curr` in the kernel's `fair.c`; since Linux 6.6 a turn can end there, before it does
-/// nothing).
+/// Left alone, the kernel checks at its ticks, usually 4 ms apart. Under full load, when both workers of a two-core
+/// machine were on the same core, all connections of one waited for the tick, and the slowest percent of requests took
+/// 2.2 to 3.6 ms instead of 1.7 to 2. Reading the thread's CPU time brings the kernel's accounting up to date, as a tick
+/// does (`update_curr` in `fair.c`; since Linux 6.6 a slice can end there, before that the call has no effect).
 ///
-/// Rejected: `sched_yield` gives away the rest of the turn, also to other programs; a core for each worker has it wait
-/// for whoever else is there, 60 ms next to a busy neighbour with more weight, though another core is idle.
-fn look_at_turn() -> impl Fn() + Send + Sync + 'static {
+/// Rejected: `sched_yield` gives up the rest of the slice, also to other programs. Pinning each worker to a core makes
+/// it wait for whatever else runs there, 60 ms next to a busy process of more weight, even though another core is idle.
+fn check_time_slice() -> impl Fn() + Send + Sync + 'static {
     let begun = Instant::now();
-    let looked_at = AtomicU64::new(0);
+    let checked = AtomicU64::new(0);
     move || {
         let now = begun.elapsed().as_nanos() as u64;
-        let since = now.saturating_sub(looked_at.load(Ordering::Relaxed));
-        if since >= LOOKED_AT_EVERY.as_nanos() as u64 {
-            looked_at.store(now, Ordering::Relaxed);
+        let since = now.saturating_sub(checked.load(Ordering::Relaxed));
+        if since >= CHECK_INTERVAL.as_nanos() as u64 {
+            checked.store(now, Ordering::Relaxed);
             let _ = clock_gettime(ClockId::ThreadCPUTime);
         }
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionCount {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

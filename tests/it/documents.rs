@@ -13,7 +13,7 @@ const NEVER_SHOWN: [&str; 10] = [
     "one element of the answer of Prometheus is larger than",
     "the answer of Prometheus is not of the expected shape",
     "the answer of Prometheus ends before it is complete",
-    "the caller takes nothing of the answer",
+    "the caller does not read the response",
 ];
 
 fn sources(folder: &Path, all: &mut Vec<PathBuf>) {

@@ -62,7 +62,9 @@ fn begun(protocol: Protocol) -> (DuplexStream, Arc<AtomicUsize>) {
     let (near, far) = tokio::io::duplex(1 << 20);
     tokio::spawn(async move {
         let connection = connection(protocol);
-        connection.serve_http(far, Spoken::Either, service).await;
+        connection
+            .serve_http(far, KnownProtocol::Either, service)
+            .await;
     });
     (near, calls)
 }
@@ -140,7 +142,7 @@ async fn h35_streams_that_are_reset_at_once_end_the_connection() {
     for protocol in PROTOCOLS {
         let (frames, calls) = flooded(protocol, flood.clone()).await;
         assert_eq!(reason(&frames), Some(ENHANCE_YOUR_CALM));
-        assert!(calls <= MAX_RESETS_UNSEEN, "{calls}");
+        assert!(calls <= MAX_PENDING_RESETS, "{calls}");
     }
 }
 
@@ -152,7 +154,7 @@ async fn h35_streams_that_must_be_reset_for_their_errors_end_the_connection() {
         let (frames, calls) = flooded(protocol, flood.clone()).await;
         assert_eq!(reason(&frames), Some(ENHANCE_YOUR_CALM));
         let resets = frames.iter().filter(|(kind, ..)| *kind == RST_STREAM);
-        assert!(resets.count() <= MAX_RESETS_FOR_ERRORS);
+        assert!(resets.count() <= MAX_ERROR_RESETS);
         assert_eq!(calls, 0);
     }
 }

@@ -12,7 +12,11 @@ const LIMIT: Duration = Duration::from_secs(10);
 const SLACK: Duration = Duration::from_millis(100);
 
 /// Serves one end of a pipe by `service`; what comes with the other end is when the program ends.
-fn piped<S, B>(protocol: Protocol, spoken: Spoken, service: S) -> (watch::Sender<()>, DuplexStream)
+fn piped<S, B>(
+    protocol: Protocol,
+    known: KnownProtocol,
+    service: S,
+) -> (watch::Sender<()>, DuplexStream)
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
     S: Clone + Send + 'static,
@@ -23,7 +27,7 @@ where
 {
     let (near, far) = tokio::io::duplex(64 * 1024);
     let (open, connection) = connection_until(protocol);
-    tokio::spawn(connection.serve_http(far, spoken, service));
+    tokio::spawn(connection.serve_http(far, known, service));
     (open, near)
 }
 
@@ -81,8 +85,8 @@ async fn h31_pings_do_not_keep_a_connection_without_a_request() {
         (Protocol::REQUESTS, LIMIT, true),
         (Protocol::KUBERNETES, kubernetes, true),
     ] {
-        for spoken in [Spoken::Http2, Spoken::Either] {
-            let (_open, stream) = piped(protocol, spoken, answers());
+        for known in [KnownProtocol::Http2, KnownProtocol::Either] {
+            let (_open, stream) = piped(protocol, known, answers());
             let (closed, goaway) = pinging(stream, answering).await;
             let goaway = goaway.expect("GOAWAY");
             assert!(goaway >= limit && goaway < limit + SLACK, "{goaway:?}");
@@ -93,7 +97,7 @@ async fn h31_pings_do_not_keep_a_connection_without_a_request() {
 
 #[tokio::test(start_paused = true)]
 async fn h31_a_client_in_good_order_is_told_to_go_and_goes() {
-    let (_open, stream) = piped(Protocol::REQUESTS, Spoken::Http2, answers());
+    let (_open, stream) = piped(Protocol::REQUESTS, KnownProtocol::Http2, answers());
     let http2 = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
     let (mut client, connection) = http2.await.expect("HTTP/2");
     let ended = tokio::spawn(connection);
@@ -121,7 +125,7 @@ async fn h31_a_request_under_way_keeps_its_connection() {
         tokio::time::sleep(5 * LIMIT).await;
         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"late"))))
     });
-    let (_open, stream) = piped(Protocol::REQUESTS, Spoken::Http2, service);
+    let (_open, stream) = piped(Protocol::REQUESTS, KnownProtocol::Http2, service);
     let http2 = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
     let (mut client, connection) = http2.await.expect("HTTP/2");
     let ended = tokio::spawn(connection);
@@ -137,17 +141,20 @@ async fn h31_a_request_under_way_keeps_its_connection() {
 #[tokio::test(start_paused = true)]
 async fn h32_once_the_program_ends_nobody_without_a_request_holds_it_up() {
     let head = b"GET / HTTP/1.1\r\nhost";
-    for (spoken, begin) in [(Spoken::Http1, &head[..]), (Spoken::Either, b"PO")] {
-        let (open, mut stream) = piped(Protocol::REQUESTS, spoken, answers());
+    for (known, begin) in [
+        (KnownProtocol::Http1, &head[..]),
+        (KnownProtocol::Either, b"PO"),
+    ] {
+        let (open, mut stream) = piped(Protocol::REQUESTS, known, answers());
         stream.write_all(begin).await.expect("written");
         tokio::time::sleep(Duration::from_secs(1)).await;
         let begun = Instant::now();
         drop(open);
         let _ = stream.read_to_end(&mut Vec::new()).await;
-        assert!(begun.elapsed() <= Duration::from_secs(2), "{spoken:?}");
+        assert!(begun.elapsed() <= Duration::from_secs(2), "{known:?}");
     }
     // The beginning is never acknowledged, nor is the end.
-    let (open, mut stream) = piped(Protocol::REQUESTS, Spoken::Http2, answers());
+    let (open, mut stream) = piped(Protocol::REQUESTS, KnownProtocol::Http2, answers());
     let begin = [PREFACE, &frame(4, 0, &[], 0)].concat();
     stream.write_all(&begin).await.expect("written");
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -164,7 +171,7 @@ async fn an_answer_that_is_slowly_taken_is_not_cut_when_the_program_ends() {
         let body = Full::new(Bytes::from(vec![b'x'; LENGTH]));
         Ok::<_, Infallible>(Response::new(body))
     });
-    let (open, mut stream) = piped(Protocol::REQUESTS, Spoken::Http1, service);
+    let (open, mut stream) = piped(Protocol::REQUESTS, KnownProtocol::Http1, service);
     let request = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
     stream.write_all(request).await.expect("written");
     tokio::time::sleep(Duration::from_secs(1)).await;

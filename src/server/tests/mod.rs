@@ -50,7 +50,9 @@ where
     let (stream, _) = listener.accept().await.expect("accepted");
     tokio::spawn(async move {
         let connection = connection(protocol);
-        connection.serve(Counted::new(stream, ()), service).await;
+        connection
+            .serve(GuardedStream::new(stream, ()), service)
+            .await;
     });
     client
 }
@@ -152,7 +154,9 @@ async fn what_a_caller_does_not_take_is_not_read_ahead() {
         let (mut near, far) = tokio::io::duplex(PIECE);
         tokio::spawn(async move {
             let connection = connection(Protocol::REQUESTS);
-            connection.serve_http(far, Spoken::Http1, service).await;
+            connection
+                .serve_http(far, KnownProtocol::Http1, service)
+                .await;
         });
         let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
         near.write_all(request).await.expect("written");

@@ -16,10 +16,10 @@
 
 mod model;
 
-#[path = "../../../src/server/congestion.rs"]
-mod congestion;
 #[path = "../../../src/telemetry/lines.rs"]
 mod lines;
-
-mod log;
+#[path = "../../../src/server/write_gate.rs"]
 mod write_gate;
+
+mod gated_body;
+mod log;

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame};
 use loom::future::block_on;
 
-use crate::congestion::{Congestion, Spared};
 use crate::model::every_order;
+use crate::write_gate::{GatedBody, WriteGate};
 
 /// A body with so many pieces, each as much as may be given ahead.
 struct Pieces(usize);
@@ -31,17 +31,17 @@ impl Body for Pieces {
     }
 }
 
-fn next(body: &mut Spared<Pieces>) -> bool {
+fn next(body: &mut GatedBody<Pieces>) -> bool {
     block_on(poll_fn(|context| Pin::new(&mut *body).poll_frame(context))).is_some()
 }
 
 #[test]
 fn a_body_that_waits_is_asked_again_once_the_socket_has_taken_something() {
     every_order(|| {
-        let congestion = Congestion::default();
-        let mut body = Spared::new(Pieces(2), Some(congestion.clone()));
-        congestion.wrote(false);
-        let socket = loom::thread::spawn(move || congestion.wrote(true));
+        let gate = WriteGate::default();
+        let mut body = GatedBody::new(Pieces(2), Some(gate.clone()));
+        gate.wrote(false);
+        let socket = loom::thread::spawn(move || gate.wrote(true));
         // One that nobody wakes would be waited for here for ever, which loom finds.
         assert!(next(&mut body));
         socket.join().expect("no panic");
@@ -51,16 +51,16 @@ fn a_body_that_waits_is_asked_again_once_the_socket_has_taken_something() {
 #[test]
 fn a_body_that_gives_while_the_socket_takes_is_not_forgotten() {
     every_order(|| {
-        let congestion = Congestion::default();
-        let mut body = Spared::new(Pieces(2), Some(congestion.clone()));
+        let gate = WriteGate::default();
+        let mut body = GatedBody::new(Pieces(2), Some(gate.clone()));
         let socket = loom::thread::spawn({
-            let congestion = congestion.clone();
-            move || congestion.wrote(true)
+            let gate = gate.clone();
+            move || gate.wrote(true)
         });
         assert!(next(&mut body));
         socket.join().expect("no panic");
         // What was given is taken, at the latest, now.
-        let socket = loom::thread::spawn(move || congestion.wrote(true));
+        let socket = loom::thread::spawn(move || gate.wrote(true));
         assert!(next(&mut body));
         socket.join().expect("no panic");
     });

@@ -1,7 +1,6 @@
-//! Ends an answer over HTTP/2 of which the caller takes nothing. With its window shut, hyper does not ask the
-//! body for more, so that no timer in a body runs, and what the body holds (a connection to Prometheus, the
-//! caller's place) would be held for as long as the connection lasts. HTTP/1.1 needs none of this: there the
-//! socket itself stops, see `patience`.
+//! Ends a response over HTTP/2 that the caller does not read. While the stream's window is closed, hyper does not poll
+//! the body, so no timer inside it runs, and what the body holds (a connection to Prometheus, the caller's slot) would
+//! stay held for as long as the connection lasts. HTTP/1.1 does not need this: there the socket blocks, see `stall`.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,16 +14,16 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tower::BoxError;
 
-use super::congestion::{Congestion, Spared};
 use super::idle::Exchange;
+use super::write_gate::{GatedBody, WriteGate};
 
-/// A body, watched or not, which is the last of its exchange.
-pub(super) struct Taken<B: Body> {
-    body: Either<Spared<B>, Watched<B>>,
+/// The body of a response, guarded or not; its exchange ends with it.
+pub(super) struct ExchangeBody<B: Body> {
+    body: Either<GatedBody<B>, SlowReaderGuard<B>>,
     _exchange: Exchange,
 }
 
-impl<B> Body for Taken<B>
+impl<B> Body for ExchangeBody<B>
 where
     B: Body + Unpin,
     B::Error: Into<BoxError>,
@@ -48,86 +47,87 @@ where
     }
 }
 
-/// Watches a response's body, if there is a `limit` to how long its caller may take nothing, and spares it while its
-/// connection has a `congestion`.
-pub(super) fn taken<B>(
+/// Guards a response's body if there is a `limit` to how long its caller may read nothing; otherwise puts it behind the
+/// connection's write `gate`, if there is one.
+pub(super) fn guarded<B>(
     response: Response<B>,
     limit: Option<Duration>,
-    congestion: Option<Congestion>,
+    gate: Option<WriteGate>,
     exchange: Exchange,
-) -> Response<Taken<B>>
+) -> Response<ExchangeBody<B>>
 where
     B: Body + Send + 'static,
 {
-    response.map(|body| Taken {
+    response.map(|body| ExchangeBody {
         body: match limit {
-            Some(limit) if !body.is_end_stream() => Either::Right(Watched::new(body, limit)),
-            _ => Either::Left(Spared::new(body, congestion)),
+            Some(limit) if !body.is_end_stream() => {
+                Either::Right(SlowReaderGuard::new(body, limit))
+            }
+            _ => Either::Left(GatedBody::new(body, gate)),
         },
         _exchange: exchange,
     })
 }
 
-/// A body that goes when nobody takes it.
-pub(super) struct Watched<B> {
-    asked: Arc<Mutex<Asked<B>>>,
+/// A body that is dropped when the caller does not read it.
+pub(super) struct SlowReaderGuard<B> {
+    polled: Arc<Mutex<PolledBody<B>>>,
     watch: JoinHandle<()>,
 }
 
-struct Asked<B> {
-    /// `None` once it was dropped because nobody took it.
+struct PolledBody<B> {
+    /// `None` once it was dropped because the caller did not read it.
     body: Option<Pin<Box<B>>>,
-    /// When it was last asked for more.
+    /// When it was last polled.
     at: Instant,
-    /// Whether it had nothing then: it is not the caller who keeps it waiting.
-    empty: bool,
+    /// Whether it was pending then: it waits for Prometheus, not for the caller.
+    pending: bool,
 }
 
-/// Why an answer ends before its end.
 #[derive(Debug, thiserror::Error)]
-#[error("the caller takes nothing of the answer")]
-struct NotTaken;
+#[error("the caller does not read the response")]
+struct NotRead;
 
-impl<B: Send + 'static> Watched<B> {
+impl<B: Send + 'static> SlowReaderGuard<B> {
     fn new(body: B, limit: Duration) -> Self {
-        let asked = Arc::new(Mutex::new(Asked {
+        let polled = Arc::new(Mutex::new(PolledBody {
             body: Some(Box::pin(body)),
             at: Instant::now(),
-            empty: false,
+            pending: false,
         }));
-        let watch = tokio::spawn(watch(asked.clone(), limit));
-        Self { asked, watch }
+        let watch = tokio::spawn(watch(polled.clone(), limit));
+        Self { polled, watch }
     }
 }
 
-fn lock<B>(asked: &Mutex<Asked<B>>) -> MutexGuard<'_, Asked<B>> {
-    asked.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<B>(polled: &Mutex<PolledBody<B>>) -> MutexGuard<'_, PolledBody<B>> {
+    polled.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Drops the body when it has something and is not asked for it for too long.
-async fn watch<B>(asked: Arc<Mutex<Asked<B>>>, limit: Duration) {
+/// Drops the body when it has data and was not polled for `limit`.
+async fn watch<B>(polled: Arc<Mutex<PolledBody<B>>>, limit: Duration) {
     let mut until = Instant::now() + limit;
     loop {
         tokio::time::sleep_until(until).await;
-        let mut asked = lock(&asked);
+        let mut polled = lock(&polled);
         let now = Instant::now();
-        until = if asked.empty { now } else { asked.at } + limit;
+        until = if polled.pending { now } else { polled.at } + limit;
         if until <= now {
-            asked.body = None;
+            polled.body = None;
             return;
         }
     }
 }
 
-impl<B> Drop for Watched<B> {
+impl<B> Drop for SlowReaderGuard<B> {
     fn drop(&mut self) {
         self.watch.abort();
         // The task may be dropped later than this; what the body holds goes now.
-        lock(&self.asked).body = None;
+        lock(&self.polled).body = None;
     }
 }
 
-impl<B> Body for Watched<B>
+impl<B> Body for SlowReaderGuard<B>
 where
     B: Body,
     B::Error: Into<BoxError>,
@@ -139,24 +139,27 @@ where
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
-        let mut asked = lock(&self.asked);
-        let Some(body) = &mut asked.body else {
-            return Poll::Ready(Some(Err(NotTaken.into())));
+        let mut polled = lock(&self.polled);
+        let Some(body) = &mut polled.body else {
+            return Poll::Ready(Some(Err(NotRead.into())));
         };
         let frame = body.as_mut().poll_frame(context);
-        asked.empty = frame.is_pending();
-        asked.at = Instant::now();
+        polled.pending = frame.is_pending();
+        polled.at = Instant::now();
         Poll::Ready(ready!(frame).map(|frame| frame.map_err(Into::into)))
     }
 
     fn is_end_stream(&self) -> bool {
-        let asked = lock(&self.asked);
-        asked.body.as_ref().is_some_and(|body| body.is_end_stream())
+        let polled = lock(&self.polled);
+        polled
+            .body
+            .as_ref()
+            .is_some_and(|body| body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        let asked = lock(&self.asked);
-        let body = asked.body.as_ref();
+        let polled = lock(&self.polled);
+        let body = polled.body.as_ref();
         body.map_or_else(SizeHint::default, |body| body.size_hint())
     }
 }
@@ -174,13 +177,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn h16_a_body_that_nobody_asks_for_is_let_go() {
         let (mut sender, body) = Channel::<Bytes, BoxError>::new(1);
-        let mut watched = Watched::new(body, LIMIT);
+        let mut watched = SlowReaderGuard::new(body, LIMIT);
         let first = sender.send_data(Bytes::from_static(b"1")).await;
         assert!(first.is_ok());
         tokio::time::sleep(LIMIT / 2).await;
         assert!(watched.frame().await.expect("a frame").is_ok());
         let second = sender.send_data(Bytes::from_static(b"2")).await;
-        assert!(second.is_ok(), "it is asked for often enough");
+        assert!(second.is_ok(), "it is polled for often enough");
         tokio::time::sleep(LIMIT * 2).await;
         assert!(sender.send_data(Bytes::from_static(b"3")).await.is_err());
         assert!(watched.frame().await.expect("an error").is_err());
@@ -189,7 +192,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn h16_a_body_that_has_nothing_to_give_is_waited_for() {
         let (mut sender, body) = Channel::<Bytes, BoxError>::new(1);
-        let mut watched = Watched::new(body, LIMIT);
+        let mut watched = SlowReaderGuard::new(body, LIMIT);
         let reader = tokio::spawn(async move { watched.frame().await });
         tokio::time::sleep(LIMIT * 5).await;
         assert!(sender.send_data(Bytes::from_static(b"1")).await.is_ok());

@@ -1,8 +1,8 @@
-//! Asks the body of an answer over HTTP/1.1 for more only when the socket has taken what it gave before, or most of it.
+//! Polls the body of a response over HTTP/1.1 only once the socket has accepted what the body gave before, or most of it.
 //!
-//! hyper alone reads ahead, and so 64 KiB and more of each answer wait in its buffers when a caller takes nothing:
-//! most of what an open response costs. A socket that cannot take more has megabytes of its own to send meanwhile.
-//! HTTP/2 needs none of this: a stream's window bounds what is read ahead.
+//! Left alone, hyper reads ahead, so that 64 KiB and more of each response sit in its buffers when a caller does not
+//! read: most of what an open response costs. A socket that is not writable has plenty of its own left to send.
+//! HTTP/2 does not need this: a stream's window bounds what is read ahead.
 
 use std::pin::Pin;
 #[cfg(not(loom))]
@@ -19,48 +19,48 @@ use self::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 #[cfg(loom)]
 use crate::model::{AtomicWaker, sync};
 
-/// What a body may give before the socket was offered any of it, in bytes: two pieces as they are read. With less, long
-/// answers take more processor time.
+/// What a body may give before the socket has accepted any of it, in bytes: twice the size of a read. With less, long
+/// responses take more CPU time.
 const MOST_AHEAD: usize = 16 * 1024;
 
-/// Whether a connection's socket takes no more just now. Clones are of the same connection.
+/// Shut while a connection's socket is not writable. Clones share the state.
 #[derive(Clone, Default)]
-pub(super) struct Congestion(Arc<State>);
+pub(super) struct WriteGate(Arc<State>);
 
 #[derive(Default)]
 struct State {
     congested: AtomicBool,
-    /// What the body has given since the socket last took something.
+    /// Bytes that the body has given since the socket last accepted some.
     ahead: AtomicUsize,
-    /// All that the socket took, in bytes, modulo what fits.
+    /// Bytes that the socket has accepted; wraps.
     sent: AtomicUsize,
     body: AtomicWaker,
 }
 
 impl State {
-    /// Whether the body is to wait until the socket has taken something.
+    /// Whether the body must wait until the socket has accepted something.
     fn waits(&self) -> bool {
         self.congested.load(Ordering::Acquire) || self.ahead.load(Ordering::Acquire) >= MOST_AHEAD
     }
 }
 
-impl Congestion {
-    /// The socket took so many bytes.
+impl WriteGate {
+    /// Notes that the socket accepted so many bytes.
     pub(super) fn took(&self, bytes: usize) {
         self.0.sent.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Whether something waits until the socket takes it.
-    pub(super) fn is_there(&self) -> bool {
+    /// Whether something waits to be written.
+    pub(super) fn is_shut(&self) -> bool {
         self.0.congested.load(Ordering::Acquire)
     }
 
-    /// How many bytes the socket took so far. Wraps.
+    /// The bytes that the socket has accepted so far; wraps.
     pub(super) fn sent(&self) -> usize {
         self.0.sent.load(Ordering::Relaxed)
     }
 
-    /// The socket was given something, and took some of it or nothing.
+    /// Notes that a write was tried, and whether the socket accepted some of it.
     pub(super) fn wrote(&self, some: bool) {
         let state = &*self.0;
         if !some {
@@ -76,20 +76,20 @@ impl Congestion {
     }
 }
 
-/// A body that is not asked while its connection is congested.
-pub(super) struct Spared<B> {
+/// A body that is not polled while its connection's gate is shut.
+pub(super) struct GatedBody<B> {
     body: B,
-    congestion: Option<Congestion>,
+    gate: Option<WriteGate>,
 }
 
-impl<B> Spared<B> {
-    /// `None`: it is asked always.
-    pub(super) fn new(body: B, congestion: Option<Congestion>) -> Self {
-        Self { body, congestion }
+impl<B> GatedBody<B> {
+    /// Without a gate it is always polled.
+    pub(super) fn new(body: B, gate: Option<WriteGate>) -> Self {
+        Self { body, gate }
     }
 }
 
-impl<B: Body + Unpin> Body for Spared<B> {
+impl<B: Body + Unpin> Body for GatedBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -97,17 +97,17 @@ impl<B: Body + Unpin> Body for Spared<B> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        if let Some(Congestion(state)) = &self.congestion
+        if let Some(WriteGate(state)) = &self.gate
             && state.waits()
         {
             state.body.register(context.waker());
-            // It may have ended between the look and the registration.
+            // The gate may have opened between the check and the registration.
             if state.waits() {
                 return Poll::Pending;
             }
         }
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        if let Some(Congestion(state)) = &self.congestion
+        if let Some(WriteGate(state)) = &self.gate
             && let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
         {
