@@ -1,6 +1,7 @@
 //! Files that are read again when they change: certificates, authorities, tokens.
 //!
-//! The content is compared, not the time of change: Kubernetes swaps a link, and editors keep times.
+//! Their content is compared, not their modification time: Kubernetes swaps a symbolic link, and some editors keep the
+//! time.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,10 +11,10 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 
-/// How often files are looked at.
+/// How often the files are read.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// What was made of some files, made anew when one of them changes. Cheap to clone.
+/// A value made from files, and made again when one of them changes. Cheap to clone.
 pub struct Reloaded<T>(Arc<ArcSwap<T>>);
 
 impl<T> Clone for Reloaded<T> {
@@ -32,21 +33,19 @@ impl<T> fmt::Debug for Reloaded<T> {
 #[derive(Debug, thiserror::Error)]
 #[error("{} cannot be read", .path.display())]
 pub struct FileError {
-    /// Which.
     pub path: PathBuf,
-    /// Why.
     #[source]
     pub source: std::io::Error,
 }
 
 impl<T: Send + Sync + 'static> Reloaded<T> {
-    /// Something that no file changes.
+    /// A value that never changes.
     pub fn fixed(value: T) -> Self {
         Self(Arc::new(ArcSwap::from_pointee(value)))
     }
 
-    /// Makes it of the content of `paths`, now and, on `runtime`, whenever one of them changes. While what a
-    /// file holds cannot be used, what was made last stays.
+    /// Makes the value from the content of `paths`, now and, on `runtime`, whenever one of them changes. While the new
+    /// content cannot be used, the last value stays.
     ///
     /// # Errors
     /// When a file cannot be read now, or `make` fails.
@@ -69,7 +68,7 @@ impl<T: Send + Sync + 'static> Reloaded<T> {
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;
-                // Small files on a disk of this machine; not worth a thread.
+                // Small local files: not worth a blocking thread.
                 let Ok(now) = read(&paths) else { continue };
                 let Some(watched) = watched.upgrade() else { return };
                 if now == content {
@@ -91,7 +90,6 @@ impl<T: Send + Sync + 'static> Reloaded<T> {
         Ok(reloaded)
     }
 
-    /// What holds now.
     pub fn now(&self) -> arc_swap::Guard<Arc<T>> {
         self.0.load()
     }

@@ -1,4 +1,4 @@
-//! How many requests are under way: for each caller, and for all together, with a bounded queue before each.
+//! Limits the requests in progress, for each caller and in total, with a bounded queue before each limit.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -8,39 +8,39 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-/// The bounds of one set of places.
+/// The bounds of one set of slots.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Requests under way at the same time.
+    /// Requests in progress at the same time.
     pub concurrent: usize,
-    /// Requests that may wait for a place.
+    /// Requests that may wait for a slot.
     pub queued: usize,
-    /// How long one may wait.
+    /// How long a request may wait.
     pub patience: Duration,
 }
 
-/// Places for requests. A place is held by a [`Slot`] until the response has ended.
+/// Slots for requests. Each [`Slot`] is held until the response has ended.
 ///
-/// Whoever waits longest is next. A place that is freed while somebody waits is handed over and never free in between,
-/// so that nobody who comes later can take it.
+/// They are fair: a slot that is released while a request waits is handed to the one that has waited longest and is
+/// never free in between, so that no later request can take it.
 ///
-/// Not tokio's semaphore: that one takes a lock for each release, on the way of every request. Here there is one only
-/// while somebody waits.
+/// Not tokio's semaphore: that takes a lock at each release, and so in every request. Here a lock is taken only while a
+/// request waits.
 #[derive(Clone)]
-pub struct Slots(Arc<Places>);
+pub struct Slots(Arc<SlotSet>);
 
-/// The places of one caller.
+/// The slots of one caller.
 pub type CallerSlots = Slots;
 
-struct Places {
+struct SlotSet {
     bounds: Bounds,
-    /// How many places are taken, and how many requests wait: see [`Count`]. The second changes only under the lock of
-    /// `queue`, and is its length.
+    /// How many slots are taken and how many requests wait, as a [`Count`]. The second changes only under the lock of
+    /// `queue` and is its length.
     count: AtomicU64,
     queue: Mutex<Queue>,
 }
 
-/// Both numbers in one, so that a release and a request that begins to wait cannot miss each other.
+/// Both numbers in one atomic, so that a release and a request that begins to wait cannot miss each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Count {
     taken: u32,
@@ -49,72 +49,71 @@ struct Count {
 
 #[derive(Default)]
 struct Queue {
-    /// Those who wait, with rising numbers.
+    /// The waiting requests, in ascending order of their numbers.
     waiting: VecDeque<(u64, oneshot::Sender<Slot>)>,
     next: u64,
 }
 
-/// A place; free again when dropped.
+/// Released when dropped.
 #[derive(Debug)]
 pub struct Slot(Slots);
 
-/// No place, and the queue is full or it took too long.
+/// No slot: the queue is full, or the wait took too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LimitError {
-    /// The caller's own places are taken.
+    /// All slots of the caller are taken.
     #[error(
         "too many of your requests are under way at the same time; try again in a second, or open fewer charts"
     )]
     Caller,
-    /// All places are taken.
+    /// All slots of the proxy are taken.
     #[error("the proxy is at its limit of requests under way; try again in a second")]
     Total,
 }
 
 impl Slots {
-    /// Places within `bounds`, all free.
     pub fn new(bounds: Bounds) -> Self {
-        Self(Arc::new(Places {
+        Self(Arc::new(SlotSet {
             bounds,
             count: AtomicU64::new(0),
             queue: Mutex::default(),
         }))
     }
 
-    /// Other places with the same bounds.
+    /// A new set with the same bounds.
     pub fn fresh(&self) -> Self {
         Self::new(self.0.bounds)
     }
 
-    /// Takes a place, waiting in the queue when none is free. `None` when the queue is full or patience ends.
+    /// Takes a slot, waiting in the queue when none is free. `None` when the queue is full or the wait takes too long.
     pub async fn take(&self) -> Option<Slot> {
         if self.0.change(|count| self.0.one_more(count)).is_some() {
             return Some(Slot(self.clone()));
         }
         let mut turn = match self.0.join() {
-            Joined::Place => return Some(Slot(self.clone())),
+            Joined::Slot => return Some(Slot(self.clone())),
             Joined::Full => return None,
             Joined::Queue(turn) => turn,
         };
-        // The other end goes only with the queue, which is ours as well.
+        // The sender is dropped only with the queue, which `self` keeps alive.
         let given = tokio::time::timeout(self.0.bounds.patience, &mut turn.given);
         given.await.ok()?.ok()
     }
 }
 
-impl Places {
+impl SlotSet {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the count, unless `to` says no, and gives what it was.
+    /// Changes the count, unless `to` returns `None`, and returns the previous one.
     fn change(&self, to: impl Fn(Count) -> Option<Count>) -> Option<Count> {
         let change = |bits| to(Count::from_bits(bits)).map(Count::bits);
         let changed = (self.count).fetch_update(Ordering::SeqCst, Ordering::SeqCst, change);
         changed.ok().map(Count::from_bits)
     }
 
-    /// With one more place taken, if one is free and nobody was there before.
+    /// The count with one more slot taken, if one is free and no request waits.
     fn one_more(&self, count: Count) -> Option<Count> {
         (count.waiting == 0 && (count.taken as usize) < self.bounds.concurrent).then_some(Count {
             taken: count.taken + 1,
@@ -122,7 +121,7 @@ impl Places {
         })
     }
 
-    /// Joins the queue, unless a place has become free.
+    /// Joins the queue, unless a slot has become free.
     fn join(&self) -> Joined<'_> {
         let mut queue = self.queue();
         let one_waits = |count: Count| {
@@ -132,7 +131,7 @@ impl Places {
             })
         };
         match self.change(|count| self.one_more(count).or_else(|| one_waits(count))) {
-            Some(before) if self.one_more(before).is_some() => return Joined::Place,
+            Some(before) if self.one_more(before).is_some() => return Joined::Slot,
             Some(_) => {}
             None => return Joined::Full,
         }
@@ -141,13 +140,13 @@ impl Places {
         queue.next += 1;
         queue.waiting.push_back((number, give));
         Joined::Queue(Turn {
-            places: self,
+            slots: self,
             number,
             given,
         })
     }
 
-    /// Who is to have a place that is given back. `None` once it is free.
+    /// The waiting request that gets a released slot. `None`: nobody waits, and the slot is free.
     fn next(&self) -> Option<oneshot::Sender<Slot>> {
         let free = |count: Count| {
             (count.waiting == 0).then(|| Count {
@@ -166,7 +165,7 @@ impl Places {
         queue.waiting.pop_front().map(|(_, give)| give)
     }
 
-    /// To be called with the queue's lock held, for somebody who is in it.
+    /// One request fewer waits. Called with the queue's lock held.
     fn one_less(&self) {
         self.change(|count| {
             Some(Count {
@@ -177,27 +176,26 @@ impl Places {
     }
 }
 
-/// What became of a try to join the queue.
 enum Joined<'a> {
-    Place,
+    Slot,
     Queue(Turn<'a>),
     Full,
 }
 
-/// A turn in the queue; given up when dropped. A place that was given meanwhile goes to the next.
+/// A request's turn in the queue; left when dropped. A slot that it was given meanwhile goes to the next.
 struct Turn<'a> {
-    places: &'a Places,
+    slots: &'a SlotSet,
     number: u64,
     given: oneshot::Receiver<Slot>,
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        let mut queue = self.places.queue();
+        let mut queue = self.slots.queue();
         let found = (queue.waiting).binary_search_by_key(&self.number, |(number, _)| *number);
         if let Ok(index) = found {
             queue.waiting.remove(index);
-            self.places.one_less();
+            self.slots.one_less();
         }
     }
 }
@@ -205,7 +203,7 @@ impl Drop for Turn<'_> {
 impl Drop for Slot {
     fn drop(&mut self) {
         if let Some(give) = self.0.0.next() {
-            // Who has left meanwhile drops it, and so gives it back again.
+            // If the request has left meanwhile, the slot is dropped there and released again.
             drop(give.send(Self(self.0.clone())));
         }
     }
