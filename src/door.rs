@@ -21,7 +21,6 @@ impl Door {
     /// All there are, in the order of their index.
     pub const ALL: &[Self] = &[Self::Service, Self::Ingress, Self::Direct, Self::Gateway];
 
-    /// Its name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Service => "service",

@@ -13,7 +13,6 @@ use crate::promql;
 
 /// What decides about callers; the same for `serve` and `explain`.
 pub struct Authorization {
-    /// Asks Kubernetes.
     pub cluster: KubeCluster,
     /// Decides what a caller may see.
     pub authorizer: Arc<Authorizer>,

@@ -38,34 +38,26 @@ use crate::upstream::{Upstream, Upstreams};
 /// Why the program cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Kubernetes' configuration.
     #[error(transparent)]
     Kubernetes(#[from] cluster::ConfigError),
-    /// An upstream.
     #[error(transparent)]
     Upstream(#[from] crate::upstream::SetupError),
     /// TLS of a listener.
     #[error("listeners.{listener}.tls cannot be used")]
     Tls {
-        /// Which listener.
         listener: &'static str,
-        /// Why.
         #[source]
         source: server::TlsError,
     },
     /// The API server behind the gateway.
     #[error(transparent)]
     Gateway(#[from] gateway::SetupError),
-    /// Export of spans.
     #[error(transparent)]
     Spans(#[from] spans::SetupError),
-    /// A listener.
     #[error(transparent)]
     Bind(#[from] server::BindError),
-    /// Threads.
     #[error(transparent)]
     Workers(#[from] server::WorkersError),
-    /// Signals.
     #[error("signals cannot be listened for")]
     Signals(#[source] std::io::Error),
 }

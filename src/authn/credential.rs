@@ -19,9 +19,7 @@ pub struct Sources {
 /// What carries a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carrier {
-    /// A request header.
     Header,
-    /// Headlamp's cookie.
     Cookie,
 }
 
@@ -92,10 +90,7 @@ pub enum CredentialError {
     NotBearer,
     /// The same header more than once.
     #[error("the header {header} is there more than once: send exactly one")]
-    HeaderTwice {
-        /// Its name.
-        header: HeaderName,
-    },
+    HeaderTwice { header: HeaderName },
     /// Cookies of two clusters.
     #[error(
         "there are Headlamp cookies of two clusters, and nothing says which one is meant: sign out of one of them, or send an Authorization header"

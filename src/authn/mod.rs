@@ -56,7 +56,6 @@ impl Caller {
         }))
     }
 
-    /// The name.
     pub fn username(&self) -> &str {
         &self.0.username
     }

@@ -88,7 +88,6 @@ impl fmt::Debug for Token<'_> {
 /// Why a text is no token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MalformedToken {
-    /// Nothing there.
     Empty,
     /// More than [`MAX_TOKEN_BYTES`].
     TooLong,

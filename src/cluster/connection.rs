@@ -47,7 +47,6 @@ const WATCH_PATIENCE: Duration = Duration::from_secs(295);
 /// Why the client could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// No usable kubeconfig.
     #[error(
         "there is no usable Kubernetes configuration: run in a cluster, or set kubernetes.kubeconfig or KUBECONFIG"
     )]

@@ -31,7 +31,6 @@ pub enum Flow {
 pub enum Priority {
     /// The answer is remembered and has ended.
     Renewal,
-    /// Nothing is known.
     New,
 }
 
@@ -48,9 +47,7 @@ impl Priority {
 /// What decides when a review's turn comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReviewClass {
-    /// For whom.
     pub flow: Flow,
-    /// How urgent.
     pub priority: Priority,
 }
 

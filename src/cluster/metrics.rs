@@ -13,11 +13,8 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::telemetry::metrics::{DURATIONS, Register, closed_label};
 
 closed_label! {
-    /// Which review.
     Review {
-        /// TokenReview.
         Token = "token",
-        /// SubjectAccessReview.
         Access = "access",
         /// SubjectAccessReviews of all namespaces, for the set that a caller may read.
         Readable = "readable",
@@ -41,9 +38,7 @@ closed_label! {
 closed_label! {
     /// Whether a review brought an answer.
     Outcome {
-        /// It did.
         Answered = "answered",
-        /// It did not.
         Failed = "failed",
     }
 }
@@ -173,7 +168,6 @@ impl ReviewMetrics {
         self.stale.inc();
     }
 
-    /// A review ended.
     pub fn reviewed(&self, answered: bool, duration: Duration) {
         let (count, durations) = if answered {
             &self.answered

@@ -61,10 +61,7 @@ pub enum Unavailable {
     Unreachable,
     /// It answered with an error.
     #[error("the Kubernetes API server answered {status}; {}", hint(*.status))]
-    Refused {
-        /// The HTTP status.
-        status: u16,
-    },
+    Refused { status: u16 },
     /// It answered something that is no review.
     #[error("the Kubernetes API server's answer is not a review")]
     Malformed,

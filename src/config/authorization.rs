@@ -51,7 +51,6 @@ pub struct MetricRule {
 /// Names of metrics.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum MetricPattern {
-    /// One name.
     Exact(String),
     /// All names that start so; never empty. Written with a `*` at its end.
     Prefix(String),

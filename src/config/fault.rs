@@ -76,7 +76,6 @@ pub struct Fault {
     pub key: String,
     /// The environment variable that the value came from; `None` when it is the document's.
     pub variable: Option<String>,
-    /// What is wrong.
     pub problem: String,
     /// What to write instead; may be empty where the problem says it all.
     pub hint: String,

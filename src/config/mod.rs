@@ -71,9 +71,7 @@ pub struct Config {
     pub upstreams: Vec<Upstream>,
     /// How much callers may ask for.
     pub limits: Limits,
-    /// What is logged.
     pub logging: Logging,
-    /// Where spans go.
     pub tracing: Tracing,
 }
 
@@ -91,7 +89,6 @@ pub struct Kubernetes {
     pub concurrent_reviews: u32,
 }
 
-/// What is logged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Logging {
     /// Level, or directives such as `info,prom_rbac_proxy::authz=debug`. Default `info`.
@@ -105,7 +102,6 @@ pub struct Logging {
 /// How an audit line tells the query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuditQuery {
-    /// Not at all.
     None,
     /// By a hash, so that equal queries can be told.
     Hash,

@@ -12,7 +12,6 @@ use super::{HOUR, MILLISECOND};
 /// The path that OTLP has for spans. It is added to the endpoint.
 pub(crate) const TRACES: &str = "/v1/traces";
 
-/// Export of spans.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tracing {
     /// The collector, `http` or `https`, without `/v1/traces`. Default `None`: there are no spans.
@@ -36,7 +35,6 @@ impl Ratio {
         (0.0..=1.0).contains(&ratio).then_some(Self(ratio))
     }
 
-    /// The number.
     pub fn as_f64(self) -> f64 {
         self.0
     }

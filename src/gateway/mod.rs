@@ -10,8 +10,8 @@ mod body;
 mod headers;
 mod metrics;
 mod refusal;
+mod replay;
 mod route;
-mod sent;
 mod tunnel;
 
 use std::convert::Infallible;

@@ -31,7 +31,6 @@ pub(super) enum GatewayRefusal {
         "Prometheus queries cannot be made as somebody else: send them without Impersonate headers, with a token of the user's own"
     )]
     Impersonation,
-    /// An upgrade.
     #[error("Prometheus is asked with plain requests: send this one without an Upgrade header")]
     Upgrade,
 }

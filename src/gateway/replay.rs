@@ -1,7 +1,7 @@
 //! The body of a request to the API server: the caller's, as it comes.
 //!
-//! The beginning of it is kept while the request is under way, for a connection that ends before the API server has
-//! looked at the request. A longer body is not kept, and cannot be sent again.
+//! Its beginning is kept while the request is in progress, for a connection that ends before the API server has
+//! processed the request. A longer body is not kept and cannot be sent again.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,10 +14,10 @@ use hyper::body::Incoming;
 /// How much of a body is kept, in bytes: more than what Headlamp sends, and most of what kubectl does.
 const KEPT: usize = 64 * 1024;
 
-/// A body, or none, which can be sent as often as one likes.
-pub(super) struct Sent {
+/// A body, or none, that can be sent again from its beginning while all of it so far is kept.
+pub(super) struct ReplayBody {
     source: Option<Arc<Mutex<Source>>>,
-    /// How many of the kept pieces this one has given.
+    /// How many of the kept chunks this one has given.
     given: usize,
 }
 
@@ -28,7 +28,7 @@ struct Source {
     whole: bool,
 }
 
-impl Sent {
+impl ReplayBody {
     pub(super) fn new(body: Incoming) -> Self {
         let source = (!body.is_end_stream()).then(|| Source {
             rest: body,
@@ -45,20 +45,20 @@ impl Sent {
         self.source.is_none()
     }
 
-    /// The same body from its beginning, for when this one has been given away and lost.
-    pub(super) fn again(&self) -> Again {
-        Again(self.source.clone())
+    /// A handle to the same body, for when this one was given to a connection that broke.
+    pub(super) fn replay(&self) -> Replay {
+        Replay(self.source.clone())
     }
 }
 
-/// What is left of a body that was sent.
-pub(super) struct Again(Option<Arc<Mutex<Source>>>);
+/// What is kept of a body that was sent.
+pub(super) struct Replay(Option<Arc<Mutex<Source>>>);
 
-impl Again {
+impl Replay {
     /// The body from its beginning. `None` when that is no longer there.
-    pub(super) fn body(&self) -> Option<Sent> {
+    pub(super) fn body(&self) -> Option<ReplayBody> {
         let is_whole = self.0.as_ref().is_none_or(|source| lock(source).whole);
-        is_whole.then(|| Sent {
+        is_whole.then(|| ReplayBody {
             source: self.0.clone(),
             given: 0,
         })
@@ -83,7 +83,7 @@ impl Source {
     }
 }
 
-impl Body for Sent {
+impl Body for ReplayBody {
     type Data = Bytes;
     type Error = hyper::Error;
 

@@ -24,7 +24,7 @@ pub(super) fn open(
         return response;
     }
     let upstream = hyper::upgrade::on(&mut response);
-    let open = Counted::new(open.clone());
+    let open = OpenTunnel::new(open.clone());
     tokio::spawn(async move {
         let _open = open;
         let (Ok(downstream), Ok(upstream)) = tokio::join!(downstream, upstream) else {
@@ -45,17 +45,17 @@ pub(super) fn open(
     response
 }
 
-/// Counts a tunnel while it lasts.
-struct Counted(Gauge);
+/// Counts a tunnel in the gauge while it is open.
+struct OpenTunnel(Gauge);
 
-impl Counted {
+impl OpenTunnel {
     fn new(gauge: Gauge) -> Self {
         gauge.inc();
         Self(gauge)
     }
 }
 
-impl Drop for Counted {
+impl Drop for OpenTunnel {
     fn drop(&mut self) {
         self.0.dec();
     }

@@ -12,11 +12,9 @@ pub enum Reads {
     Selectors,
     /// Rules, with the alerts inside.
     Rules,
-    /// Alerts.
     Alerts,
     /// Types and help texts by metric name.
     Metadata,
-    /// Scrape targets.
     Targets,
     /// Alertmanagers, which are the cluster's: others are told of none.
     Alertmanagers,
@@ -45,9 +43,7 @@ impl Reads {
 /// The methods of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Methods {
-    /// GET.
     Get,
-    /// GET and HEAD.
     GetHead,
     /// GET, and POST with a form.
     GetPost,
@@ -76,7 +72,6 @@ impl Methods {
 /// How a parameter is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A PromQL expression.
     Expression,
     /// A selector; may come more than once.
     Selector,
@@ -84,7 +79,6 @@ pub enum Kind {
     Time,
     /// A duration: seconds, or Prometheus' notation.
     Duration,
-    /// A short text.
     Text,
     /// Short texts; may come more than once.
     Texts,
@@ -161,24 +155,19 @@ endpoints! {
     LabelValues = "label_values", "/api/v1/label/*/values", Get, Selectors, [MATCH, START, END, LIMIT];
     /// The newest samples, for another Prometheus.
     Federate = "federate", "/federate", Get, Selectors, [MATCH];
-    /// Rules.
     Rules = "rules", "/api/v1/rules", Get, Rules, [
         ("type", Text), ("rule_name[]", Texts), ("rule_group[]", Texts), ("file[]", Texts),
         ("exclude_alerts", Text), MATCH, ("group_limit", Text), ("group_next_token", Text),
     ];
-    /// Active alerts.
     Alerts = "alerts", "/api/v1/alerts", Get, Alerts, [];
     /// Metric types and help texts.
     Metadata = "metadata", "/api/v1/metadata", Get, Metadata,
         [("metric", Text), LIMIT, ("limit_per_metric", Text)];
-    /// Scrape targets.
     Targets = "targets", "/api/v1/targets", Get, Targets, [("state", Text), ("scrapePool", Text)];
-    /// Alertmanagers.
     Alertmanagers = "alertmanagers", "/api/v1/alertmanagers", Get, Alertmanagers, [];
     /// Metadata of scrape targets.
     TargetsMetadata = "targets_metadata", "/api/v1/targets/metadata", Get, Cluster,
         [("match_target", Text), ("metric", Text), LIMIT];
-    /// The version.
     BuildInfo = "status_buildinfo", "/api/v1/status/buildinfo", Get, NoSeries, [];
     /// The state of the process.
     RuntimeInfo = "status_runtimeinfo", "/api/v1/status/runtimeinfo", Get, Cluster, [];
@@ -188,11 +177,9 @@ endpoints! {
     FlagsStatus = "status_flags", "/api/v1/status/flags", Get, Cluster, [];
     /// Statistics of the storage.
     TsdbStatus = "status_tsdb", "/api/v1/status/tsdb", Get, Cluster, [LIMIT];
-    /// A query, formatted.
     FormatQuery = "format_query", "/api/v1/format_query", GetPost, NoSeries, [QUERY];
     /// A query, as a tree.
     ParseQuery = "parse_query", "/api/v1/parse_query", GetPost, NoSeries, [QUERY];
-    /// Whether Prometheus lives.
     Healthy = "healthy", "/-/healthy", GetHead, NoSeries, [];
     /// Whether Prometheus is ready.
     Ready = "ready", "/-/ready", GetHead, NoSeries, [];
@@ -219,7 +206,6 @@ impl Endpoint {
         self.row().name
     }
 
-    /// Its methods.
     pub fn methods(self) -> Methods {
         self.row().methods
     }

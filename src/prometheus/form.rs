@@ -15,13 +15,10 @@ pub enum FormError {
     /// `%` without two hexadecimal digits.
     #[error("the parameters hold a percent sign that begins no encoded character: write %25")]
     Percent,
-    /// Not UTF-8.
     #[error("the parameters are not UTF-8")]
     Encoding,
-    /// NUL.
     #[error("the parameters hold a NUL byte")]
     Nul,
-    /// Too many.
     #[error("there are more than {MAX_PAIRS} parameters")]
     TooMany,
 }

@@ -32,7 +32,6 @@ pub enum PathError {
     /// `.` or `..`, in whatever encoding.
     #[error("the path has a \".\" or \"..\" segment: write it out")]
     DotSegment,
-    /// `//`.
     #[error("the path has an empty segment (\"//\"): write it once")]
     EmptySegment,
     /// `%2f` or `%5c`.

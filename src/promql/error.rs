@@ -19,7 +19,6 @@ pub enum QueryError {
     TooLong {
         /// Length of the text.
         bytes: usize,
-        /// The limit.
         limit: usize,
     },
     /// Brackets or signs are nested deeper than [`Limits::max_depth`].
@@ -27,7 +26,6 @@ pub enum QueryError {
         "the query is nested more than {limit} levels deep at byte {position}: remove needless brackets and signs"
     )]
     TooDeep {
-        /// The limit.
         limit: usize,
         /// The bracket or sign that is too deep.
         position: usize,
@@ -38,7 +36,6 @@ pub enum QueryError {
          `a or b or c` by one selector like `{{__name__=~\"a|b|c\"}}`, or split the query"
     )]
     TooManyOperators {
-        /// The limit.
         limit: usize,
         /// The first operator past it.
         position: usize,
@@ -48,7 +45,6 @@ pub enum QueryError {
         "the query has more than {limit} selectors, at byte {position}: split it into several queries"
     )]
     TooManySelectors {
-        /// The limit.
         limit: usize,
         /// The first selector past it.
         position: usize,
@@ -59,7 +55,6 @@ pub enum QueryError {
          `{{9}}` written out, they would have more than {limit} characters"
     )]
     PatternsTooLarge {
-        /// The limit.
         limit: usize,
         /// The first regular expression past it.
         position: usize,
@@ -69,10 +64,7 @@ pub enum QueryError {
         "restricted to its namespaces, the query would have more than {limit} bytes: name the namespaces that you \
          want, or use fewer selectors"
     )]
-    OutputTooLong {
-        /// The limit.
-        limit: usize,
-    },
+    OutputTooLong { limit: usize },
     /// A function that Prometheus does not have, or that is newer than this program.
     #[error(
         "unknown function {name:?} at byte {position}: only the functions of Prometheus 3.16 can be used, and their \

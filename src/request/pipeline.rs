@@ -22,7 +22,7 @@ use crate::authz::Authorizer;
 use crate::prometheus::RequestLimits;
 use crate::upstream::body::ResponseBody;
 use crate::upstream::request::{UpstreamRequest, restrict};
-use crate::upstream::{Affinity, Passed};
+use crate::upstream::{Affinity, ForwardedHeaders};
 
 /// Answers requests. One for each worker, cheap to clone.
 #[derive(Clone)]
@@ -79,8 +79,8 @@ impl Pipeline {
 }
 
 /// What goes on of the caller's headers, and which trace the request belongs to.
-fn passed(request: &UpstreamRequest, headers: &HeaderMap, record: &mut Record) -> Passed {
-    let mut passed = Passed::from_caller(request.endpoint(), headers);
+fn passed(request: &UpstreamRequest, headers: &HeaderMap, record: &mut Record) -> ForwardedHeaders {
+    let mut passed = ForwardedHeaders::from_caller(request.endpoint(), headers);
     if let Some(span) = record.span() {
         passed.within(&span.sends(request.method()), span.is_of_caller());
     }

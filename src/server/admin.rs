@@ -1,4 +1,4 @@
-//! The admin listener: `/livez`, `/readyz` and `/metrics`. It tells nothing of any caller.
+//! The admin listener: `/livez`, `/readyz` and `/metrics`. Nothing there is about a caller.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -19,12 +19,11 @@ use crate::telemetry::metrics::Exposition;
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// How long what a probe found is told again.
+/// How long the result of a probe is reused.
 const PROBE_LIFETIME: Duration = Duration::from_secs(1);
 
-/// Asks whether all that is needed is there. The error says what is not.
+/// Checks whether everything that the program needs is available. The error says what is missing.
 pub trait Probe: Send + Sync + 'static {
-    /// Looks now.
     fn look(&self) -> BoxFuture<'_, Result<(), String>>;
 }
 
@@ -35,12 +34,11 @@ pub struct Readiness(Arc<State>);
 struct State {
     draining: AtomicBool,
     probe: Box<dyn Probe>,
-    /// One look at a time, however many ask.
+    /// One check at a time, however many ask.
     last: Mutex<Option<(Instant, Result<(), String>)>>,
 }
 
 impl Readiness {
-    /// As `probe` says.
     pub fn new(probe: Box<dyn Probe>) -> Self {
         Self(Arc::new(State {
             draining: AtomicBool::new(false),
@@ -49,7 +47,7 @@ impl Readiness {
         }))
     }
 
-    /// From now on not ready, as the program ends.
+    /// Not ready from now on: the program is shutting down.
     pub fn drain(&self) {
         self.0.draining.store(true, Ordering::Relaxed);
     }
@@ -79,7 +77,7 @@ impl Readiness {
 pub struct Admin {
     readiness: Readiness,
     metrics: Exposition,
-    /// Brings gauges up to date that are read rather than counted.
+    /// Updates gauges that are read rather than counted.
     refresh: Arc<dyn Fn() + Send + Sync>,
 }
 

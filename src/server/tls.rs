@@ -15,18 +15,14 @@ use crate::reload::{FileError, Reloaded};
 /// Why a listener cannot speak TLS.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file is missing.
     #[error(transparent)]
     File(#[from] FileError),
     /// A file holds something else.
     #[error("{} holds no {expected} in PEM form", .path.display())]
     Pem {
-        /// Which file.
         path: PathBuf,
-        /// What it should hold.
         expected: &'static str,
     },
-    /// They do not fit.
     #[error("the certificate cannot be used with its key")]
     Certificate(#[source] rustls::Error),
 }

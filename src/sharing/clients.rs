@@ -15,7 +15,9 @@ use crate::door::Door;
 use crate::prometheus::PrometheusRequest;
 use crate::upstream::body::ResponseBody;
 use crate::upstream::request::UpstreamRequest;
-use crate::upstream::{Affinity, Begun, Passed, Upstream, UpstreamClient, UpstreamError};
+use crate::upstream::{
+    Affinity, ForwardedHeaders, Upstream, UpstreamAnswer, UpstreamClient, UpstreamError,
+};
 
 /// Where an answer came from, if not from Prometheus for this caller alone (RFC 9211).
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -61,7 +63,7 @@ impl Client {
     pub async fn send(
         &self,
         request: UpstreamRequest,
-        passed: Passed,
+        passed: ForwardedHeaders,
         affinity: Affinity,
         shares: Shares,
     ) -> Result<Answered, UpstreamError> {
@@ -106,7 +108,7 @@ impl Client {
         asked: Asked,
         key: Key,
         shares: Shares,
-    ) -> (Result<Begun, UpstreamError>, Answer) {
+    ) -> (Result<UpstreamAnswer, UpstreamError>, Answer) {
         let Sharing {
             metrics,
             kept,
@@ -158,7 +160,7 @@ impl Client {
 /// What is asked of Prometheus, and for whom.
 struct Asked {
     request: Arc<UpstreamRequest>,
-    passed: Passed,
+    passed: ForwardedHeaders,
     affinity: Affinity,
     /// Whether the answer may not be compressed.
     plain: bool,
@@ -168,7 +170,7 @@ async fn fetch(
     upstream: Arc<UpstreamClient>,
     asked: Asked,
     keep: Option<(Arc<Kept>, Key, Instant)>,
-) -> Result<Begun, UpstreamError> {
+) -> Result<UpstreamAnswer, UpstreamError> {
     let Asked {
         request,
         passed,

@@ -22,13 +22,13 @@ use super::key::Key;
 use super::memory::Memory;
 use crate::upstream::body::Incoming;
 use crate::upstream::http1::Head;
-use crate::upstream::{Begun, UpstreamError};
+use crate::upstream::{UpstreamAnswer, UpstreamError};
 
 /// Locks of the table: many more than cores, so that two seldom want the same.
 const SHARDS: usize = 64;
 
 /// A request, and what came of it.
-pub(super) type Asking = BoxFuture<'static, Result<Begun, UpstreamError>>;
+pub(super) type Asking = BoxFuture<'static, Result<UpstreamAnswer, UpstreamError>>;
 
 /// What all workers share, behind a count of this worker's own: that of the inner one lies in memory that all of them would
 /// write to.
@@ -86,7 +86,7 @@ pub(super) enum Boarded {
     /// Another's answer is waited for.
     Waiting(Waiting),
     /// Another's answer has begun.
-    Begun(Begun),
+    Begun(UpstreamAnswer),
 }
 
 impl Table {
@@ -159,8 +159,8 @@ impl Flight {
     /// Its answer has begun, or will not. Gives back what is the first caller's own.
     fn publish(
         self: &Arc<Self>,
-        result: Result<Begun, UpstreamError>,
-    ) -> Result<Begun, UpstreamError> {
+        result: Result<UpstreamAnswer, UpstreamError>,
+    ) -> Result<UpstreamAnswer, UpstreamError> {
         let mut state = self.lock();
         let State::Asked { waiting, task } = &*state else {
             return result;
@@ -279,8 +279,8 @@ impl Drop for Orphan {
     }
 }
 
-fn begun(head: Head, reader: Reader) -> Begun {
-    Begun {
+fn begun(head: Head, reader: Reader) -> UpstreamAnswer {
+    UpstreamAnswer {
         head,
         first: bytes::Bytes::new(),
         ended: false,
@@ -304,7 +304,7 @@ impl First {
 }
 
 impl Future for First {
-    type Output = Result<Begun, UpstreamError>;
+    type Output = Result<UpstreamAnswer, UpstreamError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(asking) = &mut self.asking else {
@@ -329,7 +329,7 @@ pub(super) struct Waiting(Option<Arc<Flight>>);
 
 impl Waiting {
     /// The answer. `None`: it is the other's alone, and has to be asked for again.
-    pub(super) async fn answer(mut self) -> Option<Result<Begun, UpstreamError>> {
+    pub(super) async fn answer(mut self) -> Option<Result<UpstreamAnswer, UpstreamError>> {
         let flight = self.0.clone()?;
         loop {
             let answered = flight.answered.notified();

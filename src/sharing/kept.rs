@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use super::key::Key;
 use super::memory::{Memory, Reserved};
 use crate::prometheus::Live;
-use crate::upstream::Begun;
+use crate::upstream::UpstreamAnswer;
 use crate::upstream::body::{BodyError, Incoming};
 use crate::upstream::http1::{Encoding, Head};
 
@@ -108,9 +108,9 @@ impl Kept {
     }
 
     /// The answer that is kept.
-    pub(super) fn get(&self, key: &Key) -> Option<Begun> {
+    pub(super) fn get(&self, key: &Key) -> Option<UpstreamAnswer> {
         let answer = self.answers.get(key)?;
-        (Instant::now() < answer.until).then(|| Begun {
+        (Instant::now() < answer.until).then(|| UpstreamAnswer {
             head: answer.head.clone(),
             first: answer.body.clone(),
             ended: true,
@@ -119,7 +119,12 @@ impl Kept {
     }
 
     /// Keeps an answer until then, if it turns out to be one that may be kept once all of it has passed.
-    pub(super) fn keeping(self: &Arc<Self>, key: Key, until: Instant, answer: Begun) -> Begun {
+    pub(super) fn keeping(
+        self: &Arc<Self>,
+        key: Key,
+        until: Instant,
+        answer: UpstreamAnswer,
+    ) -> UpstreamAnswer {
         if answer.head.status != StatusCode::OK || answer.head.encoding == Encoding::Unknown {
             return answer;
         }
@@ -143,7 +148,7 @@ impl Kept {
             passing.end();
             return answer;
         }
-        Begun {
+        UpstreamAnswer {
             rest: Incoming::Shared(Box::pin(Keeping {
                 body: answer.rest,
                 passing: Some(Box::new(passing)),

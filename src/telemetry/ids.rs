@@ -1,14 +1,13 @@
-//! Numbers that name requests, traces and spans. No secret hangs on them.
+//! Ids of requests, traces and spans. They need not be secret.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Numbers that do not look alike, none twice, from a random beginning, so that those of two replicas do not look like
-/// one's.
+/// Distinct numbers that look random, from a random start, so that two replicas do not produce the same ones.
 #[derive(Debug)]
 pub struct Numbers(AtomicU64);
 
 impl Numbers {
-    /// Begins at a random place.
+    /// Starts at a random number.
     ///
     /// # Panics
     /// When the operating system has no random numbers to give.
@@ -19,7 +18,7 @@ impl Numbers {
         Self(AtomicU64::new(u64::from_ne_bytes(first.expose())))
     }
 
-    /// Another one: SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
+    /// The next number: SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
     pub fn next(&self) -> u64 {
         let mut number = self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
         number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);

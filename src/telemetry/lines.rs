@@ -118,7 +118,6 @@ impl Lines {
 }
 
 impl Lost {
-    /// So many.
     pub fn count(&self) -> u64 {
         self.0.lost.load(Ordering::Relaxed)
     }

@@ -44,7 +44,6 @@ pub(crate) use closed_label;
 
 /// Series of a room, which are counted whether they are registered or not.
 pub trait Register {
-    /// Names them.
     fn register(&self, registry: &mut Registry);
 }
 

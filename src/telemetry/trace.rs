@@ -5,7 +5,6 @@ use std::fmt;
 
 use http::{HeaderMap, HeaderValue};
 
-/// The header.
 const TRACEPARENT: &str = "traceparent";
 
 /// Length of the header's value in version 00; later versions may append to it.
@@ -55,7 +54,6 @@ impl TraceContext {
         })
     }
 
-    /// The trace.
     pub fn trace_id(&self) -> [u8; 16] {
         self.trace
     }

@@ -16,15 +16,15 @@ use super::choice::failover::Outcome;
 use super::{headers, media};
 use crate::prometheus::filter::{self, Filter};
 use crate::prometheus::{Endpoint, envelope};
-use crate::upstream::body::{Filtered, Incoming, ResponseBody, Timed};
+use crate::upstream::body::{Filtered, Incoming, ResponseBody, TimeoutBody};
 use crate::upstream::http1::{Answer, Encoding, Head};
 
 /// The longest error of Prometheus that is read, in bytes.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
 
-/// How long a body may rest, and take.
+/// How long a body may pause, and when it must have ended.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
+pub(crate) struct AnswerTimeouts {
     pub(super) idle: Duration,
     pub(super) deadline: Instant,
 }
@@ -52,24 +52,23 @@ pub(super) fn judge(endpoint: Endpoint, answer: Answer) -> Outcome<Answer> {
     }
 }
 
-/// The most of a body that is waited for before its head is passed on, in bytes, and how long that may take.
+/// How much of a body is read before its head is passed on, in bytes, and how long that may take.
 const MAX_HELD_BYTES: usize = 64 * 1024;
 const HELD_FOR: Duration = Duration::from_millis(50);
 
-/// An answer whose beginning has come; that of a small one is all of it.
+/// Prometheus' answer, with its head and the beginning of its body; of a small one, all of it.
 #[derive(Debug)]
-pub(crate) struct Begun {
+pub(crate) struct UpstreamAnswer {
     /// What it says of itself.
     pub(crate) head: Head,
-    /// What of its body has come.
+    /// The part of the body that was read already.
     pub(crate) first: Bytes,
-    /// Whether that is all.
+    /// Whether `first` is the whole body.
     pub(crate) ended: bool,
-    /// What follows.
     pub(crate) rest: Incoming,
 }
 
-impl From<Answer> for Begun {
+impl From<Answer> for UpstreamAnswer {
     /// Passes on what comes as it comes.
     fn from(answer: Answer) -> Self {
         Self {
@@ -81,7 +80,7 @@ impl From<Answer> for Begun {
     }
 }
 
-impl Begun {
+impl UpstreamAnswer {
     /// Waits for the beginning. What breaks before its head was passed on can still be asked for elsewhere, and most
     /// answers of Prometheus are small and come at once.
     pub(super) async fn read(answer: Answer) -> Result<Self, UpstreamError> {
@@ -125,8 +124,8 @@ impl Begun {
         })
     }
 
-    fn into_parts(self, patience: Patience) -> (Head, Timed<Incoming>) {
-        let body = Timed::new(self.rest, patience.idle, patience.deadline);
+    fn into_parts(self, timeouts: AnswerTimeouts) -> (Head, TimeoutBody<Incoming>) {
+        let body = TimeoutBody::new(self.rest, timeouts.idle, timeouts.deadline);
         (self.head, body.after(self.first, self.ended))
     }
 }
@@ -139,12 +138,12 @@ fn is_absence(status: StatusCode) -> bool {
 
 /// Makes the caller's response of an answer that was found good.
 pub(super) async fn response(
-    answer: Begun,
+    answer: UpstreamAnswer,
     endpoint: Endpoint,
     filter: Option<Box<dyn Filter + Send + Sync>>,
-    patience: Patience,
+    timeouts: AnswerTimeouts,
 ) -> Result<Response<ResponseBody>, UpstreamError> {
-    let (head, body) = answer.into_parts(patience);
+    let (head, body) = answer.into_parts(timeouts);
     let gzip = head.encoding == Encoding::Gzip;
     let mut to_caller = headers::to_caller(&head);
     let respond = |headers, body| {
@@ -188,12 +187,12 @@ pub(super) async fn response(
 
 /// The whole of a successful answer, up to `limit` bytes and without its compression, chunk by chunk.
 pub(super) async fn read_all(
-    answer: Begun,
+    answer: UpstreamAnswer,
     limit: usize,
-    patience: Patience,
+    timeouts: AnswerTimeouts,
     mut take: impl FnMut(&[u8]) -> Result<(), filter::FilterError>,
 ) -> Result<(), UpstreamError> {
-    let (head, body) = answer.into_parts(patience);
+    let (head, body) = answer.into_parts(timeouts);
     if head.status != StatusCode::OK || head.encoding != Encoding::Identity {
         return Err(UpstreamError::Unusable(
             "an error, where what it is filtered by was asked for",
@@ -210,7 +209,7 @@ pub(super) async fn read_all(
 }
 
 /// The text of an error, bounded, without its compression.
-async fn error_text(body: Timed<Incoming>, gzip: bool) -> Result<Bytes, UpstreamError> {
+async fn error_text(body: TimeoutBody<Incoming>, gzip: bool) -> Result<Bytes, UpstreamError> {
     let collected = Limited::new(body, MAX_ERROR_BYTES).collect().await;
     let text = match collected {
         Ok(collected) => collected.to_bytes(),

@@ -9,13 +9,13 @@ use futures_util::stream::FuturesUnordered;
 use http::{Method, Response};
 use tokio::time::Instant;
 
-use super::answer::{self, Begun, Patience};
+use super::answer::{self, AnswerTimeouts, UpstreamAnswer};
 use super::choice::choose::{Wanted, choose};
 use super::choice::failover::{Failover, Outcome};
 use super::configuration::Upstream;
 use super::connect::{MAX_PROBE_BYTES, PROBE_BODY_WITHIN, READY};
 use super::metrics::UpstreamMetrics;
-use super::{Affinity, Passed, UpstreamError, headers};
+use super::{Affinity, ForwardedHeaders, UpstreamError, headers};
 use crate::prometheus::filter::{
     Filter, Limits, ListFilter, MetadataFilter, MetricNames, MetricNamesReader, OwnTexts,
     OwnTextsReader, RulesFilter, WarningsFilter,
@@ -45,7 +45,7 @@ pub struct UpstreamClient {
 /// What all exchanges of one request have in common.
 #[derive(Clone, Copy)]
 struct Asked<'a> {
-    passed: &'a Passed,
+    passed: &'a ForwardedHeaders,
     affinity: Affinity,
 }
 
@@ -61,7 +61,6 @@ impl UpstreamClient {
         }
     }
 
-    /// The upstream.
     pub fn upstream(&self) -> &Upstream {
         &self.upstream
     }
@@ -74,7 +73,7 @@ impl UpstreamClient {
     pub async fn send(
         &self,
         request: &UpstreamRequest,
-        passed: &Passed,
+        passed: &ForwardedHeaders,
         affinity: Affinity,
     ) -> Result<(Response<ResponseBody>, Duration), UpstreamError> {
         let began = Instant::now();
@@ -90,10 +89,10 @@ impl UpstreamClient {
     pub(crate) async fn begin(
         &self,
         request: &UpstreamRequest,
-        passed: &Passed,
+        passed: &ForwardedHeaders,
         affinity: Affinity,
         plain: bool,
-    ) -> Result<Begun, UpstreamError> {
+    ) -> Result<UpstreamAnswer, UpstreamError> {
         let began = Instant::now();
         let asked = Asked { passed, affinity };
         let answer = self.counted(self.exchange(request, asked, plain).await)?;
@@ -104,13 +103,13 @@ impl UpstreamClient {
     /// Makes the caller's response of an answer to a request that `began` so long ago.
     pub(crate) async fn respond(
         &self,
-        answer: Begun,
+        answer: UpstreamAnswer,
         request: &UpstreamRequest,
         filter: Option<AnswerFilter>,
         began: Instant,
     ) -> Result<Response<ResponseBody>, UpstreamError> {
-        let patience = self.patience(began);
-        let response = answer::response(answer, request.endpoint(), filter, patience);
+        let timeouts = self.timeouts(began);
+        let response = answer::response(answer, request.endpoint(), filter, timeouts);
         let mut response = self.counted(response.await)?;
         if let Treatment::Headers(warnings) = request.treatment()
             && response.status().is_success()
@@ -141,8 +140,8 @@ impl UpstreamClient {
         result.inspect_err(|error| self.metrics().failed(error.failure()))
     }
 
-    fn patience(&self, begun: Instant) -> Patience {
-        Patience {
+    fn timeouts(&self, begun: Instant) -> AnswerTimeouts {
+        AnswerTimeouts {
             idle: self.upstream.idle_timeout(),
             deadline: begun + self.max_duration,
         }
@@ -153,7 +152,7 @@ impl UpstreamClient {
         request: &UpstreamRequest,
         asked: Asked<'_>,
         plain: bool,
-    ) -> Result<Begun, UpstreamError> {
+    ) -> Result<UpstreamAnswer, UpstreamError> {
         let upstream = &self.upstream;
         let wanted = Wanted {
             affinity: asked.affinity,
@@ -175,9 +174,9 @@ impl UpstreamClient {
                 let read = async move |answer| {
                     if held {
                         // Boxed, as every request would have room for it.
-                        Box::pin(Begun::read(answer)).await
+                        Box::pin(UpstreamAnswer::read(answer)).await
                     } else {
-                        Ok(Begun::from(answer))
+                        Ok(UpstreamAnswer::from(answer))
                     }
                 };
                 async move {
@@ -203,7 +202,7 @@ impl UpstreamClient {
     pub(crate) async fn filter(
         &self,
         request: &UpstreamRequest,
-        passed: &Passed,
+        passed: &ForwardedHeaders,
         affinity: Affinity,
     ) -> Result<Option<AnswerFilter>, UpstreamError> {
         let asked = Asked { passed, affinity };
@@ -255,8 +254,8 @@ impl UpstreamClient {
         let begun = Instant::now();
         let answer = self.exchange(request, asked, true).await?;
         let mut reader = MetricNamesReader::new(MAX_NAMES_BYTES, Limits::default());
-        let patience = self.patience(begun);
-        answer::read_all(answer, MAX_NAMES_BYTES, patience, |data| reader.push(data)).await?;
+        let timeouts = self.timeouts(begun);
+        answer::read_all(answer, MAX_NAMES_BYTES, timeouts, |data| reader.push(data)).await?;
         let names = reader.finish();
         names.map_err(|_| UpstreamError::Unusable("a list of another shape"))
     }
@@ -279,8 +278,8 @@ impl UpstreamClient {
             MAX_TEXTS_BYTES,
             Limits::default(),
         );
-        let patience = self.patience(begun);
-        let read = answer::read_all(answer, usize::MAX, patience, |data| reader.push(data));
+        let timeouts = self.timeouts(begun);
+        let read = answer::read_all(answer, usize::MAX, timeouts, |data| reader.push(data));
         match read.await {
             Ok(()) => Ok(reader.finish().unwrap_or_default()),
             Err(_) => Ok(OwnTexts::default()),
@@ -339,7 +338,6 @@ impl Upstreams {
         Self(upstreams.iter().map(client).collect())
     }
 
-    /// All of them.
     pub fn iter(&self) -> std::slice::Iter<'_, UpstreamClient> {
         self.0.iter()
     }

@@ -11,7 +11,7 @@ use http::{Method, Uri};
 use rustls::pki_types::ServerName;
 use tokio::runtime::Handle;
 
-use super::choice::endpoint::{Endpoint, Found, Offer};
+use super::choice::endpoint::{Endpoint, Offer, ProbeResult};
 use super::choice::endpoints::Endpoints;
 use super::choice::health::Probes;
 use super::connect::Connector;
@@ -31,21 +31,15 @@ const QUERY_SHARE: f64 = 0.96;
 /// Why an upstream cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// TLS.
     #[error("upstream {name}: TLS cannot be set up")]
     Tls {
-        /// The upstream.
         name: String,
-        /// Why.
         #[source]
         source: TlsError,
     },
-    /// The token.
     #[error("upstream {name}: the bearer token cannot be used")]
     Token {
-        /// The upstream.
         name: String,
-        /// Why.
         #[source]
         source: TokenError,
     },
@@ -54,7 +48,6 @@ pub enum SetupError {
 /// Why a file holds no token.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// It is missing.
     #[error(transparent)]
     File(#[from] FileError),
     /// It holds something else.
@@ -235,7 +228,7 @@ fn fixed(uri: &Uri) -> Endpoint {
     let authority = uri.authority().expect("a checked URL has a host");
     let name = authority.to_string();
     let endpoint = Endpoint::new(name, vec![authority.clone()], Offer::Ready);
-    endpoint.observe(Found::Ready);
+    endpoint.observe(ProbeResult::Ready);
     endpoint
 }
 

@@ -13,7 +13,7 @@ use crate::upstream::http1::{Encoding, Head};
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// What passes from a caller to Prometheus as it is.
+/// Forwarded from a caller to Prometheus unchanged.
 static FROM_CALLER: [HeaderName; 3] = [USER_AGENT, TRACEPARENT, TRACESTATE];
 
 static JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -21,9 +21,9 @@ static TEXT: HeaderValue = HeaderValue::from_static("text/plain");
 static GZIP: HeaderValue = HeaderValue::from_static("gzip");
 static IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 
-/// What of a caller's headers goes on to Prometheus.
+/// The headers of a caller that are forwarded to Prometheus.
 #[derive(Clone, Debug, Default)]
-pub struct Passed {
+pub struct ForwardedHeaders {
     /// In the order of [`FROM_CALLER`].
     values: [Option<HeaderValue>; 3],
     gzip: bool,
@@ -34,8 +34,8 @@ pub struct Passed {
 /// keeps the map for as long as the connection lasts.
 const RESPONSE_HEADERS: usize = 6;
 
-impl Passed {
-    /// Takes what may pass to `endpoint`.
+impl ForwardedHeaders {
+    /// Takes what may be forwarded to `endpoint`.
     pub fn from_caller(endpoint: Endpoint, headers: &HeaderMap) -> Self {
         Self {
             values: FROM_CALLER
@@ -49,7 +49,7 @@ impl Passed {
         }
     }
 
-    /// Whether the caller takes gzip.
+    /// Whether the caller accepts gzip.
     pub(crate) fn gzip(&self) -> bool {
         self.gzip
     }
@@ -161,7 +161,7 @@ mod tests {
             .collect()
     }
 
-    fn to_upstream(passed: &Passed, endpoint: Endpoint, plain: bool) -> HeaderMap {
+    fn to_upstream(passed: &ForwardedHeaders, endpoint: Endpoint, plain: bool) -> HeaderMap {
         let headers = passed.to_upstream(endpoint, plain);
         headers
             .map(|(name, value)| (name.clone(), value.clone()))
@@ -215,7 +215,7 @@ mod tests {
             );
         }
         let passed = to_upstream(
-            &Passed::from_caller(Endpoint::Query, &sent),
+            &ForwardedHeaders::from_caller(Endpoint::Query, &sent),
             Endpoint::Query,
             false,
         );
@@ -234,7 +234,7 @@ mod tests {
         let sent = headers(&[("traceparent", "00-1"), ("tracestate", "a=b")]);
         let ours = TraceContext::begun([1; 16], [2; 8]);
         for (of_caller, state) in [(true, Some("a=b")), (false, None)] {
-            let mut passed = Passed::from_caller(Endpoint::Query, &sent);
+            let mut passed = ForwardedHeaders::from_caller(Endpoint::Query, &sent);
             passed.within(&ours, of_caller);
             let passed = to_upstream(&passed, Endpoint::Query, false);
             assert_eq!(passed[TRACEPARENT], ours.header());
@@ -283,17 +283,20 @@ mod tests {
             let mut sent = HeaderMap::new();
             sent.insert(ACCEPT_ENCODING, HeaderValue::from_static(value));
             assert_eq!(
-                Passed::from_caller(Endpoint::Query, &sent).gzip,
+                ForwardedHeaders::from_caller(Endpoint::Query, &sent).gzip,
                 gzip,
                 "{value}"
             );
         }
-        assert!(!Passed::from_caller(Endpoint::Query, &HeaderMap::new()).gzip);
+        assert!(!ForwardedHeaders::from_caller(Endpoint::Query, &HeaderMap::new()).gzip);
     }
 
     #[test]
     fn h26_a_filtered_answer_is_asked_for_plain() {
-        let passed = Passed::from_caller(Endpoint::Rules, &headers(&[("accept-encoding", "gzip")]));
+        let passed = ForwardedHeaders::from_caller(
+            Endpoint::Rules,
+            &headers(&[("accept-encoding", "gzip")]),
+        );
         assert_eq!(
             to_upstream(&passed, Endpoint::Rules, true)[ACCEPT_ENCODING],
             IDENTITY

@@ -15,11 +15,9 @@ use crate::telemetry::metrics::{DURATIONS, Register, closed_label};
 closed_label! {
     /// Why Prometheus gave no usable answer.
     UpstreamFailure {
-        /// No connection.
         Connect = "connect",
         /// No answer in time.
         Timeout = "timeout",
-        /// The connection broke.
         Broken = "broken",
         /// An answer that is not passed on.
         Unusable = "unusable",
@@ -31,7 +29,6 @@ closed_label! {
     EndpointState {
         /// It said that it is ready, and no request failed there just now.
         Healthy = "healthy",
-        /// Anything else.
         Unhealthy = "unhealthy",
     }
 }
@@ -39,9 +36,7 @@ closed_label! {
 closed_label! {
     /// What came of trying a request on a second endpoint.
     Retry {
-        /// An answer.
         Answered = "answered",
-        /// None.
         Failed = "failed",
         /// It was not tried, as too many were.
         Refused = "refused",

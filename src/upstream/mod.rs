@@ -27,11 +27,11 @@ pub mod metrics;
 pub mod request;
 mod tls;
 
-pub(crate) use self::answer::Begun;
+pub(crate) use self::answer::UpstreamAnswer;
 pub use self::choice::Affinity;
 pub use self::client::{UpstreamClient, Upstreams};
 pub use self::configuration::{SetupError, TokenError, Upstream};
-pub use self::headers::Passed;
+pub use self::headers::ForwardedHeaders;
 pub use self::metrics::UpstreamFailure;
 pub use self::tls::TlsError;
 
@@ -43,7 +43,6 @@ pub enum UpstreamError {
         "no pod of Prometheus is known; if this lasts, the proxy's log says what Kubernetes answered when it was asked for them"
     )]
     NoEndpoint,
-    /// No connection.
     #[error(
         "Prometheus cannot be reached; if this lasts, its address in the proxy's configuration may be wrong, or a NetworkPolicy is in the way"
     )]
@@ -51,7 +50,6 @@ pub enum UpstreamError {
     /// No answer in time.
     #[error("Prometheus did not answer in time: ask for a shorter range or fewer series")]
     Timeout,
-    /// The connection broke.
     #[error("Prometheus closed the connection before it answered; try again")]
     Broken,
     /// An answer that is not passed on.

@@ -40,7 +40,6 @@ pub struct UpstreamRequest {
 /// What is done to Prometheus' answer before the caller gets it.
 #[derive(Clone, Debug)]
 pub enum Treatment {
-    /// Nothing.
     None,
     /// These are added to its `warnings`.
     Warnings(Vec<String>),
@@ -50,18 +49,15 @@ pub enum Treatment {
     Rules {
         /// The label that tells.
         label: Arc<str>,
-        /// Its values.
         namespaces: NamespaceSet,
         /// Whether the caller wants the rules alone.
         without_alerts: bool,
     },
     /// Only what is of these namespaces is kept of a list.
     List {
-        /// Which.
         list: List,
         /// The label that tells.
         label: Arc<str>,
-        /// Its values.
         namespaces: NamespaceSet,
     },
     /// Only families of these namespaces' series are kept, and texts of their targets.
@@ -79,7 +75,6 @@ pub struct MetadataTreatment {
     pub metric: Option<String>,
     /// The label that tells whose a target is.
     pub label: Arc<str>,
-    /// Its values.
     pub namespaces: NamespaceSet,
     /// How many families are kept; all if `None`.
     pub families: Option<usize>,
@@ -88,7 +83,6 @@ pub struct MetadataTreatment {
 }
 
 impl UpstreamRequest {
-    /// The endpoint.
     pub fn endpoint(&self) -> Endpoint {
         self.endpoint
     }

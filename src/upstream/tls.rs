@@ -16,15 +16,11 @@ use crate::reload::{FileError, Reloaded};
 /// Why TLS to an upstream cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file is missing.
     #[error(transparent)]
     File(#[from] FileError),
     /// A file holds no certificate, or something else.
     #[error("{} holds no certificate or key in PEM form that can be used", .path.display())]
-    Pem {
-        /// Which.
-        path: PathBuf,
-    },
+    Pem { path: PathBuf },
     /// The system has no authorities.
     #[error(
         "the system has no certificate authorities: install ca-certificates, or set tls.caFile"

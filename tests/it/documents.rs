@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 const NEVER_SHOWN: [&str; 10] = [
     "no connection can be opened",
     "the connection broke",
-    "the answer is not HTTP/1.1 in good order",
+    "the answer is not valid HTTP/1.1",
     "the answer's status is not that of a review",
     "the answer of Prometheus is not valid JSON",
     "the answer of Prometheus is nested deeper than",

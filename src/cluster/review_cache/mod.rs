@@ -22,7 +22,6 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// An answer, and until when it may be used.
 #[derive(Clone, Copy, Debug)]
 pub struct Answer<V> {
-    /// What was answered.
     pub value: V,
     /// Until when it is served without asking again.
     pub fresh_until: Instant,

@@ -30,7 +30,6 @@ const MAX_REVIEW_BYTES: usize = 1024 * 1024;
 /// would wait within their own deadlines; 100 is the least that RFC 9113 recommends, and Go's default of today.
 const STREAMS_PER_CONNECTION: usize = 100;
 
-/// The kube client.
 #[derive(Clone)]
 pub struct KubeCluster {
     /// Each with a connection of its own.

@@ -134,7 +134,6 @@ impl Section<'_> {
         })
     }
 
-    /// `true` or `false`.
     pub(in crate::config) fn flag(&mut self, key: &'static str, default: bool, doc: &str) -> bool {
         let schema = described(json!({"type": "boolean"}), doc, Some(json!(default)));
         let Some(given) = self.take(key, schema) else {

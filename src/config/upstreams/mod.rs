@@ -22,7 +22,6 @@ pub struct Upstream {
     pub name: String,
     /// Requests under this path go here: `/`, or segments without a slash at the end. Unique. Default `/`.
     pub path_prefix: String,
-    /// Where it is.
     pub address: UpstreamAddress,
     /// How HTTPS to it is set up. Nothing in it is set where the address is plain HTTP.
     pub tls: UpstreamTls,
@@ -89,12 +88,9 @@ impl UpstreamAddress {
     }
 }
 
-/// Plain or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
-    /// `http`
     Http,
-    /// `https`
     Https,
 }
 

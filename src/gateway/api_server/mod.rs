@@ -20,7 +20,7 @@ use rustls::pki_types::ServerName;
 
 use crate::cluster::{Connector, HANDSHAKE_TIMEOUT, Versions, goaway};
 use crate::gateway::body::GatewayBody;
-use crate::gateway::sent::Sent;
+use crate::gateway::replay::ReplayBody;
 
 /// Streams that one HTTP/2 connection is given. A server says how many it takes, and one more would wait for
 /// another's end, which for watches means half an hour. 100 is the least that RFC 9113 recommends to allow, and
@@ -47,7 +47,6 @@ const POOL_IDLE: Duration = Duration::from_secs(90);
 /// Why the API server cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// The address.
     #[error(
         "the address of the API server in the Kubernetes configuration is not a URL with a host"
     )]
@@ -57,7 +56,6 @@ pub enum SetupError {
         "tls-server-name in the Kubernetes configuration is neither a DNS name nor an IP address"
     )]
     ServerName,
-    /// The authorities.
     #[error("the certificate authority in the Kubernetes configuration cannot be used")]
     Authority(#[source] kube::Error),
 }
@@ -68,12 +66,10 @@ pub(super) enum PassError {
     /// The target is no path.
     #[error("the request's target cannot be sent to the Kubernetes API server")]
     Target,
-    /// No connection.
     #[error(
         "the gateway cannot reach the Kubernetes API server; if this lasts, its address or certificate authority in the gateway's Kubernetes configuration may be wrong"
     )]
     Connect,
-    /// It broke.
     #[error("the Kubernetes API server closed the connection before it answered; try again")]
     Broken,
 }
@@ -137,11 +133,11 @@ pub(super) struct Connections {
     /// One HTTP/2 connection each, or as many HTTP/1.1 connections as there are requests.
     lanes: Mutex<Vec<Lane>>,
     /// HTTP/1.1 alone, and each connection for one request.
-    upgrades: Client<Connector, Sent>,
+    upgrades: Client<Connector, ReplayBody>,
 }
 
 struct Lane {
-    client: Client<Connector, Sent>,
+    client: Client<Connector, ReplayBody>,
     /// One reference for each stream, and this one.
     places: Arc<()>,
 }
@@ -166,13 +162,13 @@ impl Connections {
     ) -> Result<Response<GatewayBody>, PassError> {
         let target = self.server.target(request.uri())?;
         let (head, body) = request.into_parts();
-        let mut body = Sent::new(body);
+        let mut body = ReplayBody::new(body);
         let (client, place) = self.lane();
         // A request that only reads can be sent twice: a connection that the API server closes just as it is used
         // tells nothing of what became of it.
         let mut may_repeat = body.is_none() && matches!(head.method, Method::GET | Method::HEAD);
         for _ in 1..goaway::ATTEMPTS {
-            let again = body.again();
+            let again = body.replay();
             let headers = head.headers.clone();
             let request = outgoing(&head.method, &target, headers, body);
             let error = match client.request(request).await {
@@ -200,14 +196,14 @@ impl Connections {
     ) -> Result<Response<GatewayBody>, PassError> {
         let target = self.server.target(request.uri())?;
         let (head, body) = request.into_parts();
-        let request = outgoing(&head.method, &target, head.headers, Sent::new(body));
+        let request = outgoing(&head.method, &target, head.headers, ReplayBody::new(body));
         let answer = self.upgrades.request(request).await;
         let answer = answer.map_err(|error| failure(&error))?;
         Ok(received(answer, Arc::default()))
     }
 
     /// The first lane that has a place, so that the later ones close when there is less to do.
-    fn lane(&self) -> (Client<Connector, Sent>, Arc<()>) {
+    fn lane(&self) -> (Client<Connector, ReplayBody>, Arc<()>) {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         let free = lanes
             .iter()
@@ -225,7 +221,7 @@ impl Connections {
     }
 }
 
-fn client(server: &ApiServer) -> Client<Connector, Sent> {
+fn client(server: &ApiServer) -> Client<Connector, ReplayBody> {
     Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
@@ -244,7 +240,12 @@ fn connector(server: &ApiServer, versions: Versions) -> Connector {
 }
 
 /// Without extensions: they are about the connection that the request came on.
-fn outgoing(method: &Method, target: &Uri, headers: HeaderMap, body: Sent) -> Request<Sent> {
+fn outgoing(
+    method: &Method,
+    target: &Uri,
+    headers: HeaderMap,
+    body: ReplayBody,
+) -> Request<ReplayBody> {
     let mut request = Request::new(body);
     *request.method_mut() = method.clone();
     *request.uri_mut() = target.clone();

@@ -15,7 +15,6 @@ use crate::namespace::NamespaceSet;
 /// Which list an answer has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum List {
-    /// Alerts.
     Alerts,
     /// Targets that are scraped.
     Targets,

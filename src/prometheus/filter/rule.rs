@@ -11,7 +11,6 @@ use super::{FilterError, shape};
 pub(super) struct Members(Vec<u8>);
 
 impl Members {
-    /// Adds a member.
     pub(super) fn add(&mut self, key: &[u8], value: &[u8]) {
         self.0.push(b',');
         self.0.extend_from_slice(key);
@@ -131,7 +130,6 @@ impl Private {
     }
 }
 
-/// A rule.
 #[derive(Debug, Default)]
 pub(super) struct Rule {
     pub(super) members: Members,

@@ -59,7 +59,6 @@ pub enum RequestError {
     /// The endpoint does not know the method.
     #[error("the endpoint {endpoint} takes {allow} only")]
     Method {
-        /// Its name.
         endpoint: &'static str,
         /// The methods that it takes.
         allow: &'static str,
@@ -71,61 +70,39 @@ pub enum RequestError {
     #[error(
         "the parameter {name} is there more than once: send it once, in the URL or in the body"
     )]
-    Duplicate {
-        /// Its name.
-        name: Cow<'static, str>,
-    },
-    /// No query.
+    Duplicate { name: Cow<'static, str> },
     #[error("the parameter query is missing: send a PromQL expression")]
     NoQuery,
     /// A query or selector is too long.
     #[error("the query has {bytes} bytes; {limit} are accepted")]
     QueryTooLong {
-        /// Its length.
         bytes: usize,
         /// The longest that is accepted.
         limit: usize,
     },
     /// Another parameter is too long.
     #[error("the parameter {name} is longer than {MAX_TEXT_BYTES} bytes")]
-    TooLong {
-        /// Its name.
-        name: Cow<'static, str>,
-    },
-    /// Too many selectors.
+    TooLong { name: Cow<'static, str> },
     #[error("there are more than {limit} match[] parameters: ask in several requests")]
     TooManySelectors {
         /// The most there may be.
         limit: usize,
     },
-    /// No time.
     #[error("the parameter {name} is not a time: send seconds since 1970, or RFC 3339")]
-    NotATime {
-        /// Its name.
-        name: &'static str,
-    },
-    /// No duration.
+    NotATime { name: &'static str },
     #[error("the parameter {name} is not a positive duration: send seconds, or such as 30s or 5m")]
-    NotADuration {
-        /// Its name.
-        name: &'static str,
-    },
+    NotADuration { name: &'static str },
     /// No name of a namespace.
     #[error(
         "the parameter {name} is not the name of a namespace: send one name, and the parameter again for each further one"
     )]
-    NotANamespace {
-        /// Its name.
-        name: String,
-    },
+    NotANamespace { name: String },
     /// An answer that cannot be narrowed.
     #[error(
         "the parameter {name} cannot narrow the answer of the endpoint {endpoint}: leave it out there"
     )]
     NotNarrowed {
-        /// Its name.
         name: String,
-        /// The endpoint's.
         endpoint: &'static str,
     },
     /// The range is too long.
@@ -138,7 +115,6 @@ pub enum RequestError {
         /// The longest in seconds.
         limit: u64,
     },
-    /// Too many points.
     #[error(
         "this range and step ask for {asked} points of each series; {limit} are answered: choose a step of {step} s or more (in Headlamp, a lower resolution), or a shorter range"
     )]
@@ -234,7 +210,6 @@ impl Target {
         Ok(Self { endpoint, label })
     }
 
-    /// The endpoint.
     pub fn endpoint(&self) -> Endpoint {
         self.endpoint
     }
@@ -285,7 +260,6 @@ impl Target {
 }
 
 impl PrometheusRequest {
-    /// The endpoint.
     pub fn endpoint(&self) -> Endpoint {
         self.endpoint
     }
@@ -310,7 +284,6 @@ impl PrometheusRequest {
         self.narrowed.as_ref()
     }
 
-    /// All other parameters.
     pub fn others(&self) -> impl Iterator<Item = (&str, &str)> {
         self.others
             .iter()

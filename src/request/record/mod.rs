@@ -30,7 +30,7 @@ use crate::prometheus::{Endpoint, PrometheusRequest};
 use crate::sharing::{Answer, Answered};
 use crate::slots::Slot;
 use crate::telemetry::Lines;
-use crate::telemetry::spans::Begun;
+use crate::telemetry::spans::ActiveSpan;
 use crate::telemetry::trace::TraceContext;
 use crate::upstream::UpstreamError;
 use crate::upstream::body::BodyError;
@@ -186,7 +186,7 @@ impl Record {
     }
 
     /// It is recorded as a span, which ends with the record.
-    pub fn traced(&mut self, begun: Begun) {
+    pub fn traced(&mut self, begun: ActiveSpan) {
         self.0.trace = Some(begun.context);
         self.0.span = Some(Box::new(RequestSpan::new(begun)));
     }

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::{Decision, Door};
 use crate::prometheus::Endpoint;
-use crate::telemetry::spans::{Begun, Kind, Span, Tracer, Value};
+use crate::telemetry::spans::{ActiveSpan, Kind, Span, Tracer, Value};
 use crate::telemetry::trace::TraceContext;
 use crate::upstream::UpstreamFailure;
 
@@ -66,8 +66,8 @@ pub struct RequestEnd {
 
 impl RequestSpan {
     /// The span that has begun.
-    pub fn new(begun: Begun) -> Self {
-        let Begun {
+    pub fn new(begun: ActiveSpan) -> Self {
+        let ActiveSpan {
             tracer,
             context,
             parent,

@@ -19,8 +19,8 @@ fn key(target: &str) -> Key {
     )
 }
 
-fn answer(text: &'static str) -> Begun {
-    Begun {
+fn answer(text: &'static str) -> UpstreamAnswer {
+    UpstreamAnswer {
         head: Head {
             status: StatusCode::OK,
             content_type: None,
@@ -35,7 +35,7 @@ fn answer(text: &'static str) -> Begun {
     }
 }
 
-type Told = oneshot::Sender<Result<Begun, UpstreamError>>;
+type Told = oneshot::Sender<Result<UpstreamAnswer, UpstreamError>>;
 
 /// A request whose answer a test gives.
 fn first(boarded: Boarded) -> (First, Told) {
@@ -54,7 +54,7 @@ fn waiting(boarded: Boarded) -> Waiting {
     }
 }
 
-async fn text(begun: Begun) -> String {
+async fn text(begun: UpstreamAnswer) -> String {
     let rest = begun.rest.collect().await.expect("no error").to_bytes();
     String::from_utf8([begun.first, rest].concat()).expect("text")
 }

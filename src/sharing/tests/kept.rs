@@ -50,10 +50,10 @@ fn head(encoding: Encoding) -> Head {
 }
 
 /// An answer in two pieces.
-fn answer(text: &[u8]) -> Begun {
+fn answer(text: &[u8]) -> UpstreamAnswer {
     let (first, rest) = text.split_at(text.len() / 2);
     let rest = Full::new(Bytes::copy_from_slice(rest)).map_err(|never| match never {});
-    Begun {
+    UpstreamAnswer {
         head: head(Encoding::Identity),
         first: Bytes::copy_from_slice(first),
         ended: false,
@@ -61,7 +61,7 @@ fn answer(text: &[u8]) -> Begun {
     }
 }
 
-async fn read(begun: Begun) -> Bytes {
+async fn read(begun: UpstreamAnswer) -> Bytes {
     let rest = begun.rest.collect().await.expect("no error").to_bytes();
     [begun.first, rest].concat().into()
 }
@@ -125,7 +125,7 @@ async fn an_error_status_or_a_cut_answer_is_not_kept() {
         Ok(Frame::data(Bytes::from_static(b"\"status\""))),
         Err(BodyError::from(http1::Error::Malformed("a cut"))),
     ]));
-    let begun = Begun {
+    let begun = UpstreamAnswer {
         rest: Incoming::Shared(Box::pin(cut)),
         ..answer(b"{")
     };

@@ -144,7 +144,6 @@ impl Exporter {
     }
 }
 
-/// Where spans go.
 struct Collector {
     client: CollectorClient,
     target: Uri,

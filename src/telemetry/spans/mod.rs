@@ -34,7 +34,7 @@ impl Tracer {
 
     /// Begins the span of a request: where its caller records the trace, and, of those that belong to none, for
     /// a share.
-    pub fn begin(&self, of_caller: Option<TraceContext>) -> Option<Begun> {
+    pub fn begin(&self, of_caller: Option<TraceContext>) -> Option<ActiveSpan> {
         let Inner { numbers, ratio, .. } = &*self.0;
         let (context, parent) = match of_caller {
             Some(context) if context.is_sampled() => {
@@ -48,7 +48,7 @@ impl Tracer {
             }
             None => return None,
         };
-        Some(Begun {
+        Some(ActiveSpan {
             tracer: self.clone(),
             context,
             parent,
@@ -66,9 +66,9 @@ impl Tracer {
     }
 }
 
-/// A span that has begun.
-pub struct Begun {
-    /// What it is left to when it has ended.
+/// A span in progress.
+pub struct ActiveSpan {
+    /// Gets the span when it has ended.
     pub tracer: Tracer,
     /// The trace; its parent is this span.
     pub context: TraceContext,

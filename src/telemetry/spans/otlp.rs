@@ -66,10 +66,10 @@ impl Value {
     }
 }
 
-/// What a collector answers.
+/// A collector's reply to an export.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Answer {
+struct CollectorReply {
     partial_success: Option<PartialSuccess>,
 }
 
@@ -102,7 +102,7 @@ pub(crate) fn encode(spans: &[Span]) -> Vec<u8> {
                     name: env!("CARGO_PKG_NAME"),
                     version: env!("CARGO_PKG_VERSION"),
                 },
-                spans: spans.iter().map(Shown::from).collect(),
+                spans: spans.iter().map(OtlpSpan::from).collect(),
             }],
         }],
     };
@@ -111,7 +111,7 @@ pub(crate) fn encode(spans: &[Span]) -> Vec<u8> {
 
 /// How many spans a collector says that it has not taken. What is no such answer says nothing.
 pub(crate) fn rejected(answer: &[u8]) -> u64 {
-    let answer: Option<Answer> = serde_json::from_slice(answer).ok();
+    let answer: Option<CollectorReply> = serde_json::from_slice(answer).ok();
     let count = answer.and_then(|answer| answer.partial_success?.rejected_spans);
     match count {
         Some(Count::Text(text)) => text.parse().unwrap_or(0),
@@ -146,7 +146,7 @@ struct Resource {
 #[derive(Serialize)]
 struct ScopeSpans<'a> {
     scope: Scope,
-    spans: Vec<Shown<'a>>,
+    spans: Vec<OtlpSpan<'a>>,
 }
 
 #[derive(Serialize)]
@@ -163,7 +163,7 @@ struct Attribute<V> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Shown<'a> {
+struct OtlpSpan<'a> {
     #[serde(serialize_with = "digits")]
     trace_id: [u8; 16],
     #[serde(serialize_with = "digits")]
@@ -187,7 +187,7 @@ struct Status {
     code: u8,
 }
 
-impl<'a> From<&'a Span> for Shown<'a> {
+impl<'a> From<&'a Span> for OtlpSpan<'a> {
     fn from(span: &'a Span) -> Self {
         let attributes = span.attributes.iter().map(|(key, value)| (*key, value));
         let error = span.error.as_ref().map(|error| ("error.type", error));

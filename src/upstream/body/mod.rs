@@ -21,15 +21,14 @@ pub struct ResponseBody(Source);
 
 enum Source {
     Whole(Option<Bytes>),
-    Streamed(Timed<Incoming>),
-    Filtered(Box<Filtered<Timed<Incoming>>>),
+    Streamed(TimeoutBody<Incoming>),
+    Filtered(Box<Filtered<TimeoutBody<Incoming>>>),
 }
 
 /// Why a body ended before its end. The caller sees a connection or stream that is cut, never a short body
 /// that looks complete.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
-    /// Prometheus broke off.
     #[error("Prometheus ended its answer in the middle")]
     Broken(#[from] http1::Error),
     /// Nothing came for too long.
@@ -57,12 +56,12 @@ impl ResponseBody {
     }
 
     /// A body that passes through as it is.
-    pub fn streamed(body: Timed<Incoming>) -> Self {
+    pub fn streamed(body: TimeoutBody<Incoming>) -> Self {
         Self(Source::Streamed(body))
     }
 
     /// A body that passes a filter.
-    pub fn filtered(body: Filtered<Timed<Incoming>>) -> Self {
+    pub fn filtered(body: Filtered<TimeoutBody<Incoming>>) -> Self {
         Self(Source::Filtered(Box::new(body)))
     }
 }
@@ -101,22 +100,21 @@ impl Body for ResponseBody {
     }
 }
 
-/// A body that may neither stall nor go on for ever. Trailers are dropped: nothing that a caller should see
-/// comes in them.
-pub struct Timed<B> {
-    /// What has come already.
+/// A body with an idle timeout and a deadline. Trailers are dropped: they hold nothing that a caller should see.
+pub struct TimeoutBody<B> {
+    /// What was read before.
     first: Bytes,
-    /// Whether nothing follows that.
+    /// Whether `first` is the whole body.
     ended: bool,
     body: B,
     idle: Duration,
     deadline: Instant,
-    /// Made when the body first has nothing; most answers come in one piece.
+    /// Made when the body is first pending; most answers come in one piece.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl<B> Timed<B> {
-    /// Lets `body` rest for `idle` between two pieces, and end by `deadline`.
+impl<B> TimeoutBody<B> {
+    /// Lets `body` pause for `idle` between two frames; it must end by `deadline`.
     pub fn new(body: B, idle: Duration, deadline: Instant) -> Self {
         Self {
             first: Bytes::new(),
@@ -138,7 +136,7 @@ impl<B> Timed<B> {
     }
 }
 
-impl<B> Body for Timed<B>
+impl<B> Body for TimeoutBody<B>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<BodyError>,

@@ -30,9 +30,12 @@ impl Body for Told {
     }
 }
 
-fn timed(frames: impl IntoIterator<Item = Option<Frame<Bytes>>>, longest: Duration) -> Timed<Told> {
+fn timed(
+    frames: impl IntoIterator<Item = Option<Frame<Bytes>>>,
+    longest: Duration,
+) -> TimeoutBody<Told> {
     let deadline = Instant::now() + longest;
-    Timed::new(
+    TimeoutBody::new(
         Told(frames.into_iter().collect()),
         Duration::from_secs(5),
         deadline,
@@ -97,7 +100,7 @@ impl Filter for Doubling {
     }
 }
 
-fn plain(frames: impl IntoIterator<Item = Option<Frame<Bytes>>>) -> Timed<Told> {
+fn plain(frames: impl IntoIterator<Item = Option<Frame<Bytes>>>) -> TimeoutBody<Told> {
     timed(frames, Duration::from_secs(60))
 }
 
@@ -159,7 +162,7 @@ async fn h34_a_body_that_always_has_something_ends_at_its_deadline() {
         }
     }
     let deadline = Instant::now() + Duration::from_secs(10);
-    let mut body = Timed::new(Endless, Duration::from_secs(5), deadline);
+    let mut body = TimeoutBody::new(Endless, Duration::from_secs(5), deadline);
     let mut pieces = 0;
     let error = loop {
         match body.frame().await.expect("no end") {

@@ -39,7 +39,7 @@ impl Budget {
         }
     }
 
-    /// A request came.
+    /// Adds a request's share to the budget.
     pub(in crate::upstream) fn deposit(&self) {
         self.add(1);
     }

@@ -33,18 +33,16 @@ pub(in crate::upstream) enum Offer {
 
 /// What the last probe found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::upstream) enum Found {
-    /// No probe has ended yet.
+pub(in crate::upstream) enum ProbeResult {
+    /// No probe has completed yet.
     Nothing,
-    /// It is ready.
     Ready,
     /// It says that it is not ready, as while it starts or ends.
     NotReady,
-    /// It says nothing at all.
+    /// It does not answer.
     Lost,
 }
 
-/// One Prometheus.
 pub(in crate::upstream) struct Endpoint {
     name: String,
     /// Spreads callers; made of the name, so that a pod that comes back gets its callers back.
@@ -79,7 +77,7 @@ impl Endpoint {
             addresses: addresses.into(),
             address: AtomicUsize::new(0),
             withdrawn: AtomicU8::new(offer as u8),
-            found: AtomicU8::new(Found::Nothing as u8),
+            found: AtomicU8::new(ProbeResult::Nothing as u8),
             pressure: AtomicU8::new(Pressure::None as u8),
             oldest: AtomicU64::new(f64::INFINITY.to_bits()),
             started: AtomicU64::new(f64::INFINITY.to_bits()),
@@ -124,17 +122,17 @@ impl Endpoint {
     }
 
     /// Takes what a probe found.
-    pub(in crate::upstream) fn observe(&self, found: Found) {
+    pub(in crate::upstream) fn observe(&self, found: ProbeResult) {
         self.found.store(found as u8, Relaxed);
         self.changed.notify_waiters();
     }
 
-    pub(in crate::upstream) fn found(&self) -> Found {
+    pub(in crate::upstream) fn found(&self) -> ProbeResult {
         match self.found.load(Relaxed) {
-            0 => Found::Nothing,
-            1 => Found::Ready,
-            2 => Found::NotReady,
-            _ => Found::Lost,
+            0 => ProbeResult::Nothing,
+            1 => ProbeResult::Ready,
+            2 => ProbeResult::NotReady,
+            _ => ProbeResult::Lost,
         }
     }
 
@@ -195,7 +193,7 @@ impl Endpoint {
 
     /// Whether requests are best sent here.
     pub(in crate::upstream) fn is_healthy(&self) -> bool {
-        self.found() == Found::Ready && !self.is_marked()
+        self.found() == ProbeResult::Ready && !self.is_marked()
     }
 
     /// Asks for a probe now.
@@ -215,7 +213,7 @@ impl Endpoint {
             tokio::pin!(changed);
             // Listening begins before the look, so that no change falls between the two.
             changed.as_mut().enable();
-            if self.found() == Found::Lost {
+            if self.found() == ProbeResult::Lost {
                 return;
             }
             changed.await;
@@ -273,12 +271,12 @@ mod tests {
     async fn whoever_waits_hears_that_it_is_lost_and_of_nothing_less() {
         let endpoint = endpoint();
         let mut lost = Box::pin(endpoint.lost());
-        for found in [Found::Ready, Found::NotReady] {
+        for found in [ProbeResult::Ready, ProbeResult::NotReady] {
             endpoint.observe(found);
             let heard = tokio::time::timeout(Duration::from_secs(1), &mut lost).await;
             assert!(heard.is_err(), "{found:?}");
         }
-        endpoint.observe(Found::Lost);
+        endpoint.observe(ProbeResult::Lost);
         let heard = tokio::time::timeout(Duration::from_secs(1), &mut lost).await;
         assert!(heard.is_ok());
     }

@@ -9,7 +9,6 @@ use http::uri::Authority;
 use crate::upstream::choice::endpoint::{Endpoint, Offer};
 use crate::upstream::metrics::UpstreamMetrics;
 
-/// The endpoints.
 #[derive(Debug)]
 pub(in crate::upstream) struct Endpoints {
     now: ArcSwap<Vec<Arc<Endpoint>>>,
@@ -37,7 +36,6 @@ impl Endpoints {
         }
     }
 
-    /// Those of now.
     pub(in crate::upstream) fn now(&self) -> arc_swap::Guard<Arc<Vec<Arc<Endpoint>>>> {
         self.now.load()
     }
@@ -80,7 +78,7 @@ impl Endpoints {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::choice::endpoint::Found;
+    use crate::upstream::choice::endpoint::ProbeResult;
     use crate::upstream::metrics::UpstreamsMetrics;
 
     fn discovered(name: &str, address: &str) -> Discovered {
@@ -99,17 +97,17 @@ mod tests {
             discovered("b", "10.0.0.2:1"),
         ]);
         for endpoint in endpoints.now().iter() {
-            endpoint.observe(Found::Ready);
+            endpoint.observe(ProbeResult::Ready);
         }
         let mut ending = discovered("a", "10.0.0.1:1");
         ending.offer = Offer::Withdrawn;
         endpoints.replace(vec![ending, discovered("b", "10.0.0.3:1")]);
         let now = endpoints.now();
-        assert_eq!(now[0].found(), Found::Ready);
+        assert_eq!(now[0].found(), ProbeResult::Ready);
         assert!(now[0].is_withdrawn());
         assert_eq!(
             now[1].found(),
-            Found::Nothing,
+            ProbeResult::Nothing,
             "another address, another process"
         );
     }

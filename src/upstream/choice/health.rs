@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::upstream::choice::affinity::mix;
-use crate::upstream::choice::endpoint::{Endpoint, Found};
+use crate::upstream::choice::endpoint::{Endpoint, ProbeResult};
 use crate::upstream::choice::load::{Load, Reader};
 use crate::upstream::configuration::Upstream;
 use crate::upstream::connect::{MAX_PROBE_BYTES, PROBE_BODY_WITHIN, READY};
@@ -58,7 +58,7 @@ impl Prober {
 
     /// Whether an endpoint says that it is ready. An upstream that is no Prometheus may not know the path:
     /// whatever is no failure of a server counts.
-    async fn ready(&self, endpoint: &Endpoint) -> Found {
+    async fn ready(&self, endpoint: &Endpoint) -> ProbeResult {
         for _ in endpoint.addresses() {
             let asked = self.ask(endpoint.authority(), READY);
             return match tokio::time::timeout(READY_WITHIN, asked).await {
@@ -69,19 +69,19 @@ impl Prober {
                         .discard(MAX_PROBE_BYTES, PROBE_BODY_WITHIN)
                         .await;
                     if failed {
-                        Found::NotReady
+                        ProbeResult::NotReady
                     } else {
-                        Found::Ready
+                        ProbeResult::Ready
                     }
                 }
                 Ok(Err(http1::Error::Connect(_))) => {
                     endpoint.next_address();
                     continue;
                 }
-                Ok(Err(_)) | Err(_) => Found::Lost,
+                Ok(Err(_)) | Err(_) => ProbeResult::Lost,
             };
         }
-        Found::Lost
+        ProbeResult::Lost
     }
 
     async fn load(&self, endpoint: &Endpoint) -> Option<Load> {
@@ -126,7 +126,7 @@ impl Prober {
                 tracing::info!(upstream, endpoint = name, now = ?found, "an endpoint changed");
             }
             let is_due = |read: Instant| read.elapsed() >= BETWEEN_METRICS;
-            if found == Found::Ready && read.is_none_or(is_due) {
+            if found == ProbeResult::Ready && read.is_none_or(is_due) {
                 read = Some(Instant::now());
                 // One reading that fails is no reason to forget the last.
                 if let Some(load) = self.load(endpoint).await {

@@ -35,7 +35,6 @@ enum NotUsed {
         "the Service has several ports ({offered}), and none is {wanted} on the pods: set the upstream's service.port to the name of the right one"
     )]
     Number {
-        /// As configured.
         wanted: u16,
         /// Names and numbers of what is there.
         offered: String,
@@ -43,7 +42,6 @@ enum NotUsed {
     /// There is no port with that name.
     #[error("there is no port named {wanted}; there are: {offered}")]
     Name {
-        /// As configured.
         wanted: String,
         /// Names and numbers of what is there.
         offered: String,

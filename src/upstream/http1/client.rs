@@ -8,10 +8,10 @@ use futures_util::future::BoxFuture;
 use http::uri::Authority;
 use tokio::runtime::Handle;
 
-use super::connection::{Begun, Connection, Failure};
+use super::connection::{AnswerHead, Connection, Failure};
 use super::{Answer, Body, Error, Request, Stream};
 
-/// How often is looked after the connections that nobody uses.
+/// How often idle connections are checked and closed.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
 
 /// For how many looks an unused connection is kept: 90 s. Below the five minutes of Prometheus itself.
@@ -21,7 +21,6 @@ const KEPT_FOR: u32 = 6;
 /// was unused for longest.
 const MAX_KEPT: usize = 512;
 
-/// Opens streams.
 pub trait Connect: Send + Sync {
     /// To this host and port.
     ///
@@ -75,7 +74,7 @@ impl Client {
     }
 }
 
-fn answer(connection: Box<Connection>, begun: Begun) -> Answer {
+fn answer(connection: Box<Connection>, begun: AnswerHead) -> Answer {
     Answer {
         head: begun.head,
         body: Body::new(begun.framing, connection, begun.lasting),

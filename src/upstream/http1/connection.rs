@@ -32,9 +32,9 @@ pub(super) struct Connection {
     pub(super) home: Home,
 }
 
-/// A head that came, and whether the connection may be used again after what follows.
+/// The head of an answer, and whether the connection may be reused after its body.
 #[derive(Debug)]
-pub(super) struct Begun {
+pub(super) struct AnswerHead {
     pub(super) head: Head,
     pub(super) framing: Framing,
     pub(super) lasting: bool,
@@ -73,7 +73,7 @@ impl Connection {
     }
 
     /// Sends a request and waits for the head of its answer, which may come before all is sent.
-    pub(super) async fn begin(&mut self, request: &Request) -> Result<Begun, Failure> {
+    pub(super) async fn begin(&mut self, request: &Request) -> Result<AnswerHead, Failure> {
         let mut sending = Sending {
             head: &request.head,
             form: &request.form,
@@ -108,7 +108,7 @@ impl Connection {
     }
 
     /// The head of the answer, if all of it is there, behind `interim` others.
-    fn head(&mut self, bodiless: bool, interim: &mut usize) -> Result<Option<Begun>, Error> {
+    fn head(&mut self, bodiless: bool, interim: &mut usize) -> Result<Option<AnswerHead>, Error> {
         while let Some((length, parsed)) = head::parse(&self.buffer, bodiless)? {
             self.buffer.advance(length);
             if let Parsed::Final {
@@ -117,7 +117,7 @@ impl Connection {
                 lasting,
             } = parsed
             {
-                return Ok(Some(Begun {
+                return Ok(Some(AnswerHead {
                     head,
                     framing,
                     lasting,
@@ -145,7 +145,7 @@ impl Connection {
 struct Sending<'a> {
     head: &'a [u8],
     form: &'a [u8],
-    /// Whether the stream has taken something.
+    /// Whether the stream has accepted something.
     begun: bool,
 }
 

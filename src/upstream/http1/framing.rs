@@ -13,11 +13,8 @@ const MAX_TRAILERS: usize = 8 * 1024;
 /// What is still to come of a body.
 #[derive(Debug)]
 pub(super) enum Framing {
-    /// So many bytes.
     Length(u64),
-    /// Chunks.
     Chunked(Chunks),
-    /// Whatever comes.
     UntilClose,
 }
 
@@ -32,7 +29,6 @@ pub(super) enum Chunks {
     DataEnd,
     /// Trailers, of which so many bytes have come, and an empty line.
     Trailers(usize),
-    /// Nothing.
     Ended,
 }
 

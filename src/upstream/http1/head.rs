@@ -15,22 +15,16 @@ const JSON: &[u8] = b"application/json";
 /// What counts of an answer's head. Of a header that comes more than once the first counts, but for the encoding.
 #[derive(Clone, Debug)]
 pub struct Head {
-    /// The status.
     pub status: StatusCode,
-    /// `Content-Type`.
     pub content_type: Option<HeaderValue>,
-    /// `Content-Encoding`.
     pub encoding: Encoding,
-    /// `Retry-After`.
     pub retry_after: Option<HeaderValue>,
 }
 
 /// How an answer is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
-    /// Not at all.
     Identity,
-    /// With gzip.
     Gzip,
     /// In a way, or several, that nobody asked for.
     Unknown,
@@ -41,7 +35,6 @@ pub enum Encoding {
 pub(super) enum Parsed {
     /// Another one follows: a 1xx.
     Interim,
-    /// The answer's.
     Final {
         head: Head,
         framing: Framing,
@@ -64,11 +57,11 @@ pub(super) fn parse(text: &[u8], bodiless: bool) -> Result<Option<(usize, Parsed
     let status = response
         .code
         .and_then(|code| StatusCode::from_u16(code).ok());
-    let status = status.ok_or(Error::Malformed("a status that is none"))?;
+    let status = status.ok_or(Error::Malformed("an invalid status"))?;
     if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
         return Ok(Some((length, Parsed::Interim)));
     }
-    let mut found = Found::default();
+    let mut found = FoundHeaders::default();
     for header in &*response.headers {
         found.header(header.name, header.value)?;
     }
@@ -87,7 +80,7 @@ pub(super) fn parse(text: &[u8], bodiless: bool) -> Result<Option<(usize, Parsed
 }
 
 #[derive(Default)]
-struct Found {
+struct FoundHeaders {
     content_type: Option<HeaderValue>,
     encoding: Option<Encoding>,
     retry_after: Option<HeaderValue>,
@@ -96,7 +89,7 @@ struct Found {
     close: bool,
 }
 
-impl Found {
+impl FoundHeaders {
     fn header(&mut self, name: &str, value: &[u8]) -> Result<(), Error> {
         let is = |expected: &str| name.eq_ignore_ascii_case(expected);
         // The length of a name tells almost all of them apart.

@@ -1,4 +1,4 @@
-//! HTTP/1.1 as Prometheus is asked: one request, and its answer as it comes.
+//! An HTTP/1.1 client for Prometheus: one request, and its answer as it streams in.
 //!
 //! ```text
 //! client      a connection that is kept, or a new one       request   what is sent, as bytes
@@ -8,7 +8,7 @@
 //!
 //! Whoever waits for an answer drives its connection: there is no task for a connection, and nothing crosses a
 //! channel. hyper's client has both; with it a request cost a third more instructions in all. What it takes from
-//! hyper is the parser of heads, `httparse`. It is strict where a server in good order is never loose: one length, and
+//! hyper is the parser of heads, `httparse`. It is strict where no correct server is loose: one length, and
 //! chunks only as the one coding. A connection is used again only after an answer that ended where it said.
 
 mod body;
@@ -30,7 +30,6 @@ pub use self::stream::Stream;
 pub struct Answer {
     /// What it says of itself.
     pub head: Head,
-    /// What follows.
     pub body: Body,
 }
 
@@ -44,7 +43,7 @@ pub enum Error {
     #[error("the connection broke")]
     Broken(#[source] std::io::Error),
     /// What came is not read.
-    #[error("the answer is not HTTP/1.1 in good order: {0}")]
+    #[error("the answer is not valid HTTP/1.1: {0}")]
     Malformed(&'static str),
 }
 

@@ -41,7 +41,6 @@ impl Request {
         }
     }
 
-    /// Adds a header.
     pub fn header(&mut self, name: &HeaderName, value: &HeaderValue) {
         self.head.extend_from_slice(name.as_str().as_bytes());
         self.head.extend_from_slice(b": ");

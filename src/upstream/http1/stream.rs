@@ -8,9 +8,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// An open stream.
 pub enum Stream {
-    /// TCP.
     Plain(TcpStream),
     /// Anything else, which is TLS but for tests.
     Other(Box<dyn Duplex>),

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::upstream::choice::affinity::Affinity;
-use crate::upstream::choice::endpoint::{Endpoint, Found};
+use crate::upstream::choice::endpoint::{Endpoint, ProbeResult};
 use crate::upstream::choice::load::Pressure;
 
 const NOT_READY: u32 = 32;
@@ -88,10 +88,12 @@ pub(in crate::upstream) fn choose<'e>(
 /// What speaks against it whatever is asked.
 fn health(endpoint: &Endpoint) -> u32 {
     let found = endpoint.found();
-    weight(matches!(found, Found::NotReady | Found::Lost), NOT_READY)
-        + weight(endpoint.is_marked(), MARKED)
+    weight(
+        matches!(found, ProbeResult::NotReady | ProbeResult::Lost),
+        NOT_READY,
+    ) + weight(endpoint.is_marked(), MARKED)
         + weight(
-            endpoint.is_withdrawn() || found == Found::Nothing,
+            endpoint.is_withdrawn() || found == ProbeResult::Nothing,
             WITHDRAWN,
         )
 }

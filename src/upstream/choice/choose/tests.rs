@@ -9,7 +9,7 @@ const CALLERS: usize = 2000;
 fn endpoint(name: &str) -> Arc<Endpoint> {
     let address = Authority::from_static("10.0.0.1:9090");
     let endpoint = Endpoint::new(name.to_owned(), vec![address], Offer::Ready);
-    endpoint.observe(Found::Ready);
+    endpoint.observe(ProbeResult::Ready);
     load(&endpoint, None, None, None);
     Arc::new(endpoint)
 }
@@ -102,7 +102,7 @@ fn afflict(endpoint: &Endpoint, faults: std::ops::Range<usize>) {
         endpoint.mark();
     }
     if has(5) {
-        endpoint.observe(Found::NotReady);
+        endpoint.observe(ProbeResult::NotReady);
     }
 }
 
@@ -162,7 +162,7 @@ fn a_range_goes_to_whoever_has_most_of_it() {
     });
     assert_eq!(shares, [[0.0, 0.5, 0.5], [0.0, 0.0, 1.0], [0.0, 0.0, 1.0]]);
     // One that cannot be reached counts for nothing here.
-    endpoints[2].observe(Found::Lost);
+    endpoints[2].observe(ProbeResult::Lost);
     let chosen = chosen(&endpoints, Some(-30.0 * DAY));
     assert_eq!(share(&chosen, &endpoints[1]), 1.0);
 }

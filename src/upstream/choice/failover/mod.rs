@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::upstream::UpstreamError;
 use crate::upstream::choice::budget::Budget;
 use crate::upstream::choice::choose::{Wanted, choose};
-use crate::upstream::choice::endpoint::{Endpoint, Found};
+use crate::upstream::choice::endpoint::{Endpoint, ProbeResult};
 use crate::upstream::choice::endpoints::Endpoints;
 use crate::upstream::metrics::Retry;
 
@@ -22,13 +22,12 @@ use crate::upstream::metrics::Retry;
 /// of a try instead would send every long query twice.
 const SUSPECTED_AFTER: Duration = Duration::from_secs(1);
 
-/// How often is looked whether there is somewhere else to go.
+/// How often a waiting request checks whether another endpoint is available.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What became of a try.
 #[derive(Debug)]
 pub(in crate::upstream) enum Outcome<A> {
-    /// An answer.
     Answered(A),
     /// Another endpoint may do better; without one, this is what the caller gets.
     Elsewhere(Result<A, UpstreamError>),
@@ -137,7 +136,7 @@ async fn watched<A>(
 }
 
 fn another_is_ready(endpoints: &Endpoints, than: &Endpoint) -> bool {
-    let another = |one: &Endpoint| !std::ptr::eq(one, than) && one.found() == Found::Ready;
+    let another = |one: &Endpoint| !std::ptr::eq(one, than) && one.found() == ProbeResult::Ready;
     endpoints.now().iter().any(|one| another(one))
 }
 

@@ -22,7 +22,7 @@ impl Stage {
         let endpoint = |name: &&str| {
             let address = Authority::from_static("10.0.0.1:9090");
             let endpoint = Endpoint::new((*name).to_owned(), vec![address], Offer::Ready);
-            endpoint.observe(Found::Ready);
+            endpoint.observe(ProbeResult::Ready);
             endpoint
         };
         let endpoints = names.iter().map(endpoint).collect();
@@ -200,7 +200,7 @@ async fn silent(
         tokio::time::sleep(Duration::from_secs(5)).await;
         if lost {
             let first = stage.tried.borrow()[0].clone();
-            stage.endpoint(&first).observe(Found::Lost);
+            stage.endpoint(&first).observe(ProbeResult::Lost);
         }
         std::future::pending::<()>().await;
     };
@@ -235,7 +235,7 @@ async fn a_long_query_is_waited_for_while_its_endpoint_lives() {
 async fn h20_a_lost_endpoint_is_waited_for_when_there_is_no_other() {
     for stage in [Stage::new(&["a"]), Stage::new(&["a", "b"])] {
         for endpoint in stage.endpoints.now().iter() {
-            endpoint.observe(Found::Lost);
+            endpoint.observe(ProbeResult::Lost);
         }
         let (answer, took) = silent(&stage, true, Duration::from_secs(30)).await;
         assert!(matches!(answer, Err(UpstreamError::Timeout)));
