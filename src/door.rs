@@ -1,10 +1,10 @@
-//! The ways in, which metrics, the audit log and the configuration tell apart.
+//! The ways by which a request can come in, as metrics, the audit log and the configuration name them.
 
 use std::fmt;
 
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
 
-/// How a request came.
+/// The way by which a request came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Door {
     /// Through the API server's `services/proxy`: a bare path, the token in Headlamp's cookie.
@@ -18,7 +18,7 @@ pub enum Door {
 }
 
 impl Door {
-    /// All there are, in the order of their index.
+    /// All doors, in the order of their index.
     pub const ALL: &[Self] = &[Self::Service, Self::Ingress, Self::Direct, Self::Gateway];
 
     pub const fn as_str(self) -> &'static str {

@@ -65,7 +65,7 @@ impl<'t> Token<'t> {
         let (_, payload, _) = (parts.next()?, parts.next()?, parts.next()?);
         let claims: Claims = serde_json::from_slice(&decode_base64url(payload)?).ok()?;
         let seconds = claims.exp.filter(|seconds| seconds.is_finite())?;
-        // A time before 1970 or past what the clock can hold: the first has ended, the second never ends.
+        // A time before 1970 has passed; one past what the clock can hold never comes.
         let since_epoch = Duration::try_from_secs_f64(seconds.max(0.0)).ok()?;
         SystemTime::UNIX_EPOCH.checked_add(since_epoch)
     }

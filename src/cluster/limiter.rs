@@ -1,10 +1,9 @@
-//! How many reviews are under way, and whose.
+//! Limits the reviews in progress, and shares them fairly among callers.
 //!
-//! The API server is shared by all callers, and whoever can send a request can cause reviews. So nobody gets all
-//! turns: a caller has a quarter of them at most, all tokens that nobody knows yet have a half together, and all
-//! questions that are new have three quarters together. What was answered before and is asked again takes its turn
-//! past all new questions that wait, since somebody works with that answer, and a right that was taken away ends only
-//! when it has come.
+//! The API server is shared by all callers, and anybody who can send a request can cause reviews. So nobody gets all
+//! turns: a caller has at most a quarter of them, all unknown tokens together a half, and all new questions together
+//! three quarters. The renewal of an answer goes ahead of all new questions that wait: somebody works with that answer,
+//! and a right that was revoked ends only once the renewal is in.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -14,13 +13,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Unavailable;
 
-/// Reviews of one flow that may wait, for each that it may have under way. Past it the caller is told at once.
+/// Reviews of one flow that may wait, for each that it may have in progress. Past it the caller is refused at once.
 const WAITING_PER_TURN: usize = 16;
 
-/// For whom a review is asked. Each flow has a bounded part of the turns.
+/// For whom a review is asked. Each flow has a bounded share of the turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Flow {
-    /// For whoever sent a token that is not known.
+    /// For all callers whose tokens are not known yet.
     UnknownTokens,
     /// For one identity, by some bits of its digest.
     Caller(u64),
@@ -29,13 +28,13 @@ pub enum Flow {
 /// Which reviews go first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Priority {
-    /// The answer is remembered and has ended.
+    /// An answer is remembered and has expired.
     Renewal,
     New,
 }
 
 impl Priority {
-    /// That of a question to which this is what is remembered.
+    /// The priority of a question, by the answer that is remembered for it.
     pub fn of<V>(remembered: Option<&V>) -> Self {
         match remembered {
             Some(_) => Self::Renewal,
@@ -51,9 +50,9 @@ pub struct ReviewClass {
     pub priority: Priority,
 }
 
-/// Bounds the reviews that are under way and those that wait.
+/// Bounds the reviews in progress and those that wait.
 ///
-/// A lock is taken for each review, and for no request whose answers are known.
+/// It takes a lock for each review, and none for a request whose answers are cached.
 #[derive(Debug)]
 pub(super) struct ReviewLimiter {
     concurrent: usize,
@@ -65,11 +64,11 @@ pub(super) struct ReviewLimiter {
 #[derive(Debug)]
 struct FlowTurns {
     turns: Arc<Semaphore>,
-    /// Reviews under way and waiting.
+    /// Reviews in progress and waiting.
     reviews: usize,
 }
 
-/// Leave to ask one review. The turn goes to the next when this is dropped.
+/// Permission for one review. The turn goes to the next when this is dropped.
 #[derive(Debug)]
 pub(super) struct Turn {
     // In the order in which they are given back.
@@ -80,7 +79,7 @@ pub(super) struct Turn {
 }
 
 impl ReviewLimiter {
-    /// At most `concurrent` reviews at a time; none is taken for one.
+    /// At most `concurrent` reviews at a time; 0 counts as 1.
     pub(super) fn new(concurrent: usize) -> Self {
         let concurrent = concurrent.max(1);
         Self {
@@ -97,8 +96,8 @@ impl ReviewLimiter {
     /// [`Unavailable::Busy`], at once, when too many of the flow's reviews wait already.
     pub(super) async fn turn(&self, class: ReviewClass) -> Result<Turn, Unavailable> {
         let (turns, place) = self.enter(class.flow).ok_or(Unavailable::Busy)?;
-        // Each is waited for with those before it in hand, always in this order. What holds a turn of the new ones
-        // finds one of all, unless renewals hold more than their quarter.
+        // Acquired one after another, always in this order, so that nobody waits in a circle. With a turn for new
+        // questions in hand, one of all is free unless renewals hold more than their quarter.
         let of_flow = acquired(turns).await?;
         let of_new = match class.priority {
             Priority::Renewal => None,
@@ -112,7 +111,7 @@ impl ReviewLimiter {
         })
     }
 
-    /// Takes a place among the flow's reviews, if there is one.
+    /// Takes a place among the flow's reviews, if one is free.
     fn enter(&self, flow: Flow) -> Option<(Arc<Semaphore>, Place)> {
         let part = match flow {
             Flow::UnknownTokens => self.concurrent / 2,
@@ -141,7 +140,7 @@ async fn acquired(turns: Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Unavail
     turns.acquire_owned().await.map_err(|_| Unavailable::Busy)
 }
 
-/// One of a flow's reviews, waiting or under way. A flow without any is forgotten.
+/// One of a flow's reviews, waiting or in progress. A flow without any is forgotten.
 #[derive(Debug)]
 struct Place {
     flow: Flow,

@@ -1,4 +1,4 @@
-//! How a caller's identity is taken and for how long it is believed.
+//! How callers are authenticated, and for how long the result is cached.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Lines on their way to a slow place. Whoever has a line leaves it in a buffer and goes on; a thread writes what has
-//! gathered there, many lines at once.
+//! Buffers for log lines. A worker leaves its line in a buffer and goes on; a thread writes what has gathered there,
+//! many lines at once.
 //!
 //! A channel would wake that thread, and write, once for each line: a fifth of what a request costs.
 
@@ -16,17 +16,17 @@ use self::thread::Thread;
 #[cfg(loom)]
 use crate::model::{sync, thread};
 
-/// What may wait in one buffer, in bytes; a line more is lost. Some thousand lines.
+/// How much may wait in one buffer, in bytes, before lines are lost: some thousand lines.
 const MAX_WAITING_BYTES: usize = 2 * 1024 * 1024;
 
 /// Capacity that an emptied buffer keeps, in bytes.
 const KEPT_BYTES: usize = 64 * 1024;
 
-/// How long lines gather behind one that was written. The first one after a rest is written at once. At 40,000 lines a
-/// second about as much gathers as a pipe takes at once, so that the thread and the reader need not write and read in turn.
+/// How long lines gather after a write. The first line after a pause is written at once. At 40,000 lines a second about
+/// as much gathers as a pipe takes in one write, so that the thread and the reader do not have to alternate.
 const GATHERED_FOR: Duration = Duration::from_millis(5);
 
-/// How long the end waits for a reader that does not read.
+/// How long the shutdown waits for a reader that does not read.
 const LAST_LINES_WITHIN: Duration = Duration::from_secs(1);
 
 /// A buffer for lines. Clones share it; [`Lines::another`] does not, and is for another thread.
@@ -55,7 +55,7 @@ struct Shared {
     buffers: Mutex<Vec<Arc<Buffer>>>,
     /// `None` before the thread has begun.
     thread: OnceLock<Thread>,
-    /// Whether the thread will look again without being woken.
+    /// Whether the thread will check the buffers again without being woken.
     awake: AtomicBool,
     ending: AtomicBool,
     lost: AtomicU64,
@@ -65,7 +65,7 @@ impl Lines {
     /// Starts a thread that writes to `out`.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// When the system refuses a thread.
     pub fn start(out: impl Write + Send + 'static) -> io::Result<(Self, Writing)> {
         let shared = Arc::new(Shared::default());
         let (end, ended) = mpsc::channel();

@@ -1,5 +1,5 @@
-//! How the rooms make their series, all named `prom_rbac_proxy_*`. Each room registers its own; labels come from closed
-//! sets only: never a user, a namespace, a path or a text of somebody else's.
+//! What the metrics of all rooms have in common. Each room registers its own, named `prom_rbac_proxy_*`. Labels come
+//! from closed sets only: never a user, a namespace, a path or a caller's text.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-/// Upper bounds for durations, in seconds: from a remembered answer to a long query.
+/// Histogram bounds for durations, in seconds: from a cached answer to a long query.
 pub const DURATIONS: [f64; 13] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0,
 ];
@@ -20,7 +20,7 @@ macro_rules! closed_label {
         pub enum $name { $($(#[$variant_doc])* $variant),+ }
 
         impl $name {
-            /// All there are, in the order of their index.
+            /// All variants, in the order of their index.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
             /// The value of the label.
@@ -42,17 +42,17 @@ macro_rules! closed_label {
 
 pub(crate) use closed_label;
 
-/// Series of a room, which are counted whether they are registered or not.
+/// The metrics of a room, which count whether they are registered or not.
 pub trait Register {
     fn register(&self, registry: &mut Registry);
 }
 
-/// All series that were registered, as they are scraped. Cheap to clone.
+/// All registered metrics, as they are scraped. Cheap to clone.
 #[derive(Clone)]
 pub struct Exposition(Arc<Registry>);
 
 impl Exposition {
-    /// Those of `rooms`, and which program this is.
+    /// Registers the metrics of `rooms`, and the version of this program.
     pub fn of<'r>(rooms: impl IntoIterator<Item = &'r dyn Register>) -> Self {
         let mut registry = Registry::with_prefix("prom_rbac_proxy");
         for room in rooms {

@@ -1,5 +1,5 @@
-//! The log: JSON lines on standard output, written by a thread of their own so that nobody waits for a slow
-//! reader. Lines that do not fit are dropped and counted.
+//! The log: JSON lines on standard output, written by a thread of its own so that no request waits for a slow reader.
+//! Lines that do not fit into its buffers are dropped and counted.
 
 pub mod ids;
 mod lines;
@@ -15,15 +15,15 @@ use tracing_subscriber::layer::SubscriberExt;
 
 pub use self::lines::{Line, Lines, Lost, Writing};
 
-/// What the API server and a collector are told that asks.
+/// The `User-Agent` of requests to the API server and to a trace collector.
 pub(crate) const AGENT: http::HeaderValue =
     http::HeaderValue::from_static(concat!("prom-rbac-proxy/", env!("CARGO_PKG_VERSION")));
 
-/// The most that other crates say, whatever is configured: below it, those that see requests log what travels, tokens
-/// included.
+/// The most verbose level for other crates, whatever is configured: past it, those that see requests log their content,
+/// tokens included.
 const CAP: Level = Level::INFO;
 
-/// How the targets of this program begin.
+/// The first segment of this program's targets.
 const OURS: &str = env!("CARGO_CRATE_NAME");
 
 /// The log. It is flushed when this is dropped.
@@ -32,18 +32,14 @@ pub struct Telemetry {
     _writing: Writing,
 }
 
-/// Why there is no log.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// It is not clear what goes into it.
     #[error(transparent)]
     Level(#[from] LevelError),
-    /// Nobody writes it.
     #[error("the thread that writes the log cannot be started")]
     Thread(#[source] std::io::Error),
 }
 
-/// A level that cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "logging.level: {level:?} is neither a level nor a list of directives; write such as info or warn,prom_rbac_proxy=debug"
@@ -54,10 +50,10 @@ pub struct LevelError {
     source: tracing_subscriber::filter::ParseError,
 }
 
-/// Reads a level.
+/// Parses a level or a list of directives.
 ///
 /// # Errors
-/// When it is none.
+/// When it is neither.
 pub fn filter(level: &str) -> Result<EnvFilter, LevelError> {
     let failed = |source| LevelError {
         level: level.to_owned(),
@@ -66,14 +62,14 @@ pub fn filter(level: &str) -> Result<EnvFilter, LevelError> {
     EnvFilter::builder().parse(level).map_err(failed)
 }
 
-/// Lets pass what is ours, and of other crates nothing below [`CAP`]. It is no directive beside those that are
-/// configured: the more specific directive wins, and a target, a span or a field can be named in any of them.
+/// Passes our own events, and those of other crates down to [`CAP`]. Not done by a further directive: the more specific
+/// one wins, and a configured directive can name a target, a span or a field.
 fn is_harmless(metadata: &Metadata<'_>) -> bool {
     let name = metadata.target().split("::").next();
     metadata.level() <= &CAP || name == Some(OURS)
 }
 
-/// What writes events that `filter` lets pass.
+/// Writes the events that `filter` passes.
 fn subscriber<W>(filter: EnvFilter, writer: W) -> impl Subscriber + Send + Sync
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,

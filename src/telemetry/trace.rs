@@ -1,5 +1,5 @@
-//! Which trace a request belongs to, as its caller says: the W3C trace context, level 1
-//! (<https://www.w3.org/TR/trace-context-1/>). Nothing is decided by it.
+//! The trace that a request belongs to, as its caller says: the W3C trace context, level 1
+//! (<https://www.w3.org/TR/trace-context-1/>). No decision depends on it.
 
 use std::fmt;
 
@@ -13,11 +13,10 @@ const LENGTH: usize = 55;
 /// The flag of a trace that its caller records.
 const SAMPLED: u8 = 1;
 
-/// It, and level 2's, which tells that the trace's number is random. Others are not passed on, as the
-/// recommendation says.
+/// That flag, and the one of level 2 that marks a random trace id. Others are not passed on, as the recommendation asks.
 const KNOWN_FLAGS: u8 = SAMPLED | 2;
 
-/// A trace, and the place in it that a request came from.
+/// A trace id with the id of the parent span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceContext {
     trace: [u8; 16],
@@ -26,7 +25,7 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
-    /// What the headers of a request say. `None` where they say nothing that is valid.
+    /// Reads the headers of a request. `None` when they have no valid `traceparent`.
     pub fn of(headers: &HeaderMap) -> Option<Self> {
         let mut values = headers.get_all(TRACEPARENT).iter();
         let value = values.next().filter(|_| values.next().is_none())?;

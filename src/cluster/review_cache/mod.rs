@@ -1,6 +1,6 @@
-//! Remembers what Kubernetes answered, and lets one request ask for all that wait for the same answer.
+//! Caches what Kubernetes answered, and makes one review for all requests that wait for the same answer.
 //!
-//! It does not know what an answer means. How long one may be used comes with the answer.
+//! It does not know what an answer means. Each answer says for how long it may be used.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -27,12 +27,12 @@ pub struct Answer<V> {
     pub fresh_until: Instant,
     /// Until when it is served while Kubernetes does not answer; not before `fresh_until`.
     pub usable_until: Instant,
-    /// Whether it serves only because Kubernetes does not answer.
+    /// Whether it is served only because Kubernetes does not answer.
     pub stale: bool,
 }
 
 impl<V> Answer<V> {
-    /// One that has just come.
+    /// An answer that has just arrived.
     pub fn new(value: V, fresh_for: Duration, usable_for: Duration) -> Self {
         let now = Instant::now();
         Self {
@@ -57,13 +57,13 @@ impl<V> Answer<V> {
 /// What is remembered of a question.
 #[derive(Clone, Copy, Debug)]
 pub enum Known<V> {
-    /// An answer that serves.
+    /// An answer that can be used.
     Fresh(Answer<V>),
-    /// An answer whose time has ended, or none.
+    /// An expired answer, or none.
     Ended(Option<Answer<V>>),
 }
 
-/// Answers by key. Bounded in number; errors are never remembered.
+/// Answers by key. Their number is bounded; errors are never cached.
 pub struct ReviewCache<K, V> {
     shared: Arc<Inner<K, V>>,
 }
@@ -104,8 +104,8 @@ where
         }
     }
 
-    /// The answer for `key`: a fresh one that is known, or what `review` brings. That is given the answer that was
-    /// known and has ended.
+    /// The answer for `key`: a fresh one from the cache, or the result of `review`, which is given the expired answer if
+    /// there is one.
     ///
     /// # Errors
     /// When Kubernetes does not answer, and no earlier answer may still be used.

@@ -1,5 +1,5 @@
-//! Spans, and their way to a collector by OTLP over HTTP in JSON. A request leaves its spans in memory and goes on; it
-//! never waits for the collector.
+//! Spans, and their export to a collector by OTLP over HTTP in JSON. A request leaves its spans in a queue and never
+//! waits for the collector.
 
 mod export;
 pub(crate) mod otlp;
@@ -32,8 +32,8 @@ impl Tracer {
         }))
     }
 
-    /// Begins the span of a request: where its caller records the trace, and, of those that belong to none, for
-    /// a share.
+    /// Begins the span of a request if its caller samples the trace; of requests without a trace, for the configured
+    /// ratio.
     pub fn begin(&self, of_caller: Option<TraceContext>) -> Option<ActiveSpan> {
         let Inner { numbers, ratio, .. } = &*self.0;
         let (context, parent) = match of_caller {
@@ -55,12 +55,12 @@ impl Tracer {
         })
     }
 
-    /// A name for another span: never zero, which is no name.
+    /// A new span id; never zero, which is invalid.
     pub fn id(&self) -> [u8; 8] {
         id(&self.0.numbers)
     }
 
-    /// Leaves spans to be sent.
+    /// Queues spans for export.
     pub fn leave(&self, spans: impl Iterator<Item = Span>) {
         self.0.queue.leave(spans);
     }
@@ -76,7 +76,7 @@ pub struct ActiveSpan {
     pub parent: Option<[u8; 8]>,
 }
 
-/// A name for half a trace, or for a span: never zero, which is no name.
+/// A span id, or half a trace id; never zero, which is invalid.
 fn id(numbers: &Numbers) -> [u8; 8] {
     numbers.next().max(1).to_be_bytes()
 }

@@ -1,8 +1,8 @@
-//! How many requests may be tried a second time.
+//! Limits how many requests may be retried.
 //!
-//! While one Prometheus of several fails, every request that it had is tried on another, which is what the
-//! retry is for. While all fail, second tries would only double the load on what is sick already: they are
-//! bounded to a share of the requests that came lately.
+//! While one Prometheus of several fails, each of its requests is tried on another one, which is what the retry is for.
+//! While all fail, retries would only double the load on servers that are struggling already: they are limited to a share
+//! of the recent requests.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -12,21 +12,21 @@ use tokio::time::Instant;
 /// One retry for this many requests: 20 %.
 const REQUESTS_PER_RETRY: i64 = 5;
 
-/// What past requests have earned is kept up to this many retries, so that "lately" has an end. It is what one
-/// worker has under way when a Prometheus dies, at most.
+/// Retries earned by past requests are kept up to this number, which bounds how far back "recent" reaches. One worker has
+/// at most about as many requests in progress when a Prometheus dies.
 const MAX_SAVED: i64 = 256;
 
-/// The few retries that are there without any request before: at the start, and again after this long each.
+/// A few retries need no earlier requests: so many at the start, and one more each time this passes.
 const AT_START: i64 = 16;
 const ONE_MORE_EVERY: Duration = Duration::from_secs(1);
 
-/// The budget of one worker. Shared by nobody, the counter stays with its processor.
+/// The budget of one worker. As no other thread uses it, the counter stays in its core's cache.
 #[derive(Debug)]
 pub(in crate::upstream) struct Budget {
     /// In requests.
     saved: AtomicI64,
     born: Instant,
-    /// How many of the retries that come with time were counted.
+    /// How many of the retries that are granted over time were added.
     granted: AtomicU64,
 }
 

@@ -1,5 +1,4 @@
-//! The endpoints of an upstream as they are now. Whoever sends a request reads them without a lock; discovery
-//! replaces them as a whole.
+//! The current endpoints of an upstream. Requests read them without a lock; discovery replaces them as a whole.
 
 use std::sync::Arc;
 

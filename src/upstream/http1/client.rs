@@ -1,4 +1,4 @@
-//! Connections that are kept between requests.
+//! A client that keeps connections open between requests.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -14,15 +14,15 @@ use super::{Answer, Body, Error, Request, Stream};
 /// How often idle connections are checked and closed.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
 
-/// For how many looks an unused connection is kept: 90 s. Below the five minutes of Prometheus itself.
+/// For how many checks an idle connection is kept: 90 s, well below the five minutes of Prometheus itself.
 const KEPT_FOR: u32 = 6;
 
-/// How many unused connections a client keeps, to all of its endpoints together. One more takes the place of that which
-/// was unused for longest.
+/// How many idle connections a client keeps, to all of its endpoints together. One more replaces the one that was idle
+/// for longest.
 const MAX_KEPT: usize = 512;
 
 pub trait Connect: Send + Sync {
-    /// To this host and port.
+    /// Connects to a host and port.
     ///
     /// # Errors
     /// When there is no stream; nothing was sent then.
@@ -47,8 +47,8 @@ impl Client {
         }
     }
 
-    /// Sends a request and waits for the head of its answer. It is sent anew, on another connection, only when one that
-    /// was kept turns out to be closed before it has taken a byte.
+    /// Sends a request and waits for the head of its answer. It is sent again, on another connection, only when a kept
+    /// one turns out to be closed before it has accepted a byte.
     ///
     /// # Errors
     /// When there is no answer.

@@ -1,7 +1,7 @@
 //! A request's tries: the first choice, and at most one more on another endpoint.
 //!
-//! All of it happens before the head of an answer is passed on, which waits for the end of a small one; what breaks
-//! later ends as an error at the caller.
+//! All of it happens before the head of an answer is passed on, which waits for the whole of a small answer. A failure
+//! after that reaches the caller as an error.
 //! Queries change nothing and their parameters are kept, so that sending one twice is harmless but for its cost,
 //! which [`Budget`] bounds.
 
@@ -17,15 +17,15 @@ use crate::upstream::choice::endpoint::{Endpoint, ProbeResult};
 use crate::upstream::choice::endpoints::Endpoints;
 use crate::upstream::metrics::Retry;
 
-/// A long query is silent, and so is a Prometheus whose process or node hangs. After this long without a sign
-/// the endpoint is probed: when it does not answer that either, its requests go elsewhere. A bound on the time
-/// of a try instead would send every long query twice.
+/// A long query is silent, and so is a Prometheus whose process or node hangs. After this long without a byte the
+/// endpoint is probed; if it does not answer the probe either, its requests go elsewhere. A timeout for each try instead
+/// would send every long query twice.
 const SUSPECTED_AFTER: Duration = Duration::from_secs(1);
 
 /// How often a waiting request checks whether another endpoint is available.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// What became of a try.
+/// The result of a try.
 #[derive(Debug)]
 pub(in crate::upstream) enum Outcome<A> {
     Answered(A),
