@@ -1,4 +1,4 @@
-//! Who the caller is: the token of a request, and what a token review says of it.
+//! Authenticates callers: finds a request's token and has it reviewed.
 
 mod cookie;
 mod credential;
@@ -20,11 +20,11 @@ use crate::slots::{Bounds, CallerSlots};
 #[cfg(test)]
 mod tests;
 
-/// Names that Kubernetes gives to those who have not said who they are.
+/// The names that Kubernetes gives to unauthenticated requests.
 const ANONYMOUS_USER: &str = "system:anonymous";
 const UNAUTHENTICATED_GROUP: &str = "system:unauthenticated";
 
-/// Somebody whom Kubernetes knows. Only a token review makes one.
+/// An authenticated caller. Only a token review makes one.
 #[derive(Clone, Debug)]
 pub struct Caller(Arc<Identity>);
 
@@ -70,12 +70,12 @@ impl Caller {
         &self.0.groups
     }
 
-    /// Everything else that the authenticator said; an authorizer may deny by it.
+    /// Further attributes from the authenticator; an authorizer may decide by them.
     pub fn extra(&self) -> &BTreeMap<String, Vec<String>> {
         &self.0.extra
     }
 
-    /// What the complete identity is known by: name, uid, groups and extra.
+    /// A digest of the complete identity: name, uid, groups and extra.
     pub fn digest(&self) -> Digest {
         self.0.digest
     }
@@ -85,21 +85,20 @@ impl Caller {
         Flow::Caller(self.0.digest.bits())
     }
 
-    /// The places for requests of this caller, shared by all tokens of the same identity.
+    /// The slots of this caller, shared by all tokens of the same identity.
     pub fn slots(&self) -> &CallerSlots {
         &self.0.slots
     }
 }
 
-/// What a token review comes to.
+/// The result of a token review.
 #[derive(Clone, Debug)]
 enum Verdict {
     Known(Caller),
     Rejected,
 }
 
-/// A token that somebody is known by is asked about for that caller, and any other one for the crowd of those who
-/// may be nobody.
+/// The renewal of a known token counts for its caller; any other review counts for unknown tokens.
 fn class(remembered: Option<&Verdict>) -> ReviewClass {
     match remembered {
         Some(Verdict::Known(caller)) => ReviewClass {

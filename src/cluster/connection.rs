@@ -1,7 +1,7 @@
-//! The connections to the API server that reviews and watches go over, and who we are there.
+//! The connections to the API server for reviews and watches, and our credentials there.
 //!
-//! HTTP/2 where the API server speaks it: one connection carries all reviews, and its pings tell within
-//! [`PING_INTERVAL`] and [`PING_TIMEOUT`] that nobody is at the other end any more.
+//! HTTP/2 where the API server speaks it: one connection carries all reviews, and its pings show within
+//! [`PING_INTERVAL`] and [`PING_TIMEOUT`] that the peer is gone.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use tower::{BoxError, Service, ServiceBuilder};
 use tower_http::timeout::ResponseBodyTimeoutLayer;
 
-/// Silence after which a connection is asked for a sign of life, and how long that may take.
+/// How long a connection may be silent before it is sent a PING, and how long the answer may take.
 pub(super) const PING_INTERVAL: Duration = Duration::from_secs(5);
 pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -34,7 +34,7 @@ const TCP_USER_TIMEOUT: Duration = Duration::from_secs(20);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a connection that nobody uses is kept: less than the 2 minutes after which an API server ends it.
+/// How long an idle connection is kept: less than the 2 minutes after which an API server closes it.
 const POOL_IDLE: Duration = Duration::from_secs(90);
 
 /// Room for the headers of an answer; hyper's own 16 KiB are little where an API server adds warnings.

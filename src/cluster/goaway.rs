@@ -1,8 +1,8 @@
-//! Requests that an HTTP/2 server has told it will not look at, and that can be sent again whatever they are.
+//! Requests that an HTTP/2 server says it has not processed, which can therefore always be sent again.
 //!
-//! A server that wants to end a connection says up to which request it has read (RFC 9113, section 6.8); what was
-//! under way then belongs on another connection. An API server does so when it ends, by chance where it is told to
-//! (`--goaway-chance`), and after each request that it refuses with 401, whoever else's are on that connection.
+//! A server that closes a connection names the last request that it has processed (RFC 9113, section 6.8); later ones
+//! belong on another connection. An API server does so when it shuts down, at random if configured (`--goaway-chance`),
+//! and after each request that it refuses with 401, even if other callers share the connection.
 
 use std::error::Error;
 

@@ -1,7 +1,6 @@
-//! The two questions this program asks of Kubernetes on a request's way, as a narrow trait, and the kube
-//! client that asks them.
+//! The two reviews that Kubernetes is asked for during a request, as a narrow trait, and the kube client that makes them.
 //!
-//! It does not interpret an answer (`authn` and `authz` do) and does not remember one.
+//! Answers are interpreted by `authn` and `authz`.
 
 use futures_util::future::BoxFuture;
 use k8s_openapi::api::authentication::v1::{TokenReviewSpec, TokenReviewStatus};
@@ -29,7 +28,7 @@ pub use self::reviews::KubeCluster;
 
 /// What is asked of Kubernetes on a request's way.
 pub trait Cluster: Send + Sync + 'static {
-    /// Asks whose token it is.
+    /// TokenReview: whose token it is.
     ///
     /// # Errors
     /// When there is no answer that can be believed.
@@ -39,7 +38,7 @@ pub trait Cluster: Send + Sync + 'static {
         class: ReviewClass,
     ) -> BoxFuture<'_, Result<TokenReviewStatus, Unavailable>>;
 
-    /// Asks whether somebody may do something.
+    /// SubjectAccessReview: whether a user may do something.
     ///
     /// # Errors
     /// When there is no answer that can be believed.

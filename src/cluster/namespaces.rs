@@ -1,4 +1,4 @@
-//! The namespaces of the cluster, as a watch of their names knows them.
+//! The namespaces of the cluster, kept up to date by a watch of their names.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -25,14 +25,14 @@ struct Shared {
 
 #[derive(Clone, Debug, Default)]
 struct Names {
-    /// In order. `None` until the first list has come.
+    /// Sorted. `None` until the first list has arrived.
     known: Option<Arc<[Namespace]>>,
-    /// Whether the watch that they are from goes on.
+    /// Whether the watch is still connected.
     watched: bool,
 }
 
 impl ClusterNamespaces {
-    /// Takes these for all namespaces that there are, until [`Self::lost`] is said.
+    /// Replaces the list, which counts as complete until [`Self::lost`] is called.
     pub fn publish(&self, mut names: Vec<Namespace>) {
         names.sort_unstable();
         self.0.names.store(Arc::new(Names {
@@ -42,7 +42,7 @@ impl ClusterNamespaces {
         self.0.listed.notify_waiters();
     }
 
-    /// From now on there may be others than the ones that are known.
+    /// From now on the list may be incomplete.
     pub fn lost(&self) {
         let known = self.0.names.load().known.clone();
         self.0.names.store(Arc::new(Names {
@@ -51,7 +51,7 @@ impl ClusterNamespaces {
         }));
     }
 
-    /// What is known, in order. `None` until the first list has come.
+    /// The known namespaces, sorted. `None` until the first list has arrived.
     pub(crate) fn known(&self) -> Option<Arc<[Namespace]>> {
         self.0.names.load().known.clone()
     }
@@ -67,7 +67,7 @@ impl ClusterNamespaces {
                 .is_some_and(|known| known.binary_search(name).is_err())
     }
 
-    /// Waits until the first list has come.
+    /// Waits until the first list has arrived.
     pub async fn listed(&self) {
         let listed = self.0.listed.notified();
         if self.known().is_none() {

@@ -1,7 +1,7 @@
-//! The pauses before a watch of Kubernetes' objects is begun anew.
+//! The backoff before a watch of Kubernetes objects is started again.
 //!
-//! kube's own go up to a minute: an API server that was away for half of that would be back and not heard, and
-//! requests would go to pods that are gone. Two small requests every few seconds trouble no API server.
+//! kube's own backoff grows to a minute: after an outage of half that time the API server would be back unnoticed, and
+//! requests would go to pods that are gone. Two small requests every few seconds do not burden an API server.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use tokio::time::Instant;
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// A watch that has worked for this long begins with the first pause again.
+/// After a watch has worked for this long, the first pause is used again.
 const FORGOTTEN: Duration = Duration::from_secs(30);
 
-/// Growing pauses, each cut by up to a half, so that replicas do not come together.
+/// Growing pauses, each shortened at random by up to a half, so that replicas do not retry at the same moment.
 #[derive(Debug, Default)]
 pub(crate) struct Pauses {
     attempts: u32,

@@ -1,4 +1,4 @@
-//! The API server that traffic passes to: where it is, and the connections of a worker to it.
+//! The API server that traffic is forwarded to: its address, and a worker's connections to it.
 //!
 //! Of the Kubernetes configuration only the address and who may have signed its certificate are taken. Tokens,
 //! client certificates and headers of the proxy's own stay behind: with them a caller would be somebody else.
@@ -35,13 +35,13 @@ const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS_PER_CONNECTION as u32;
 /// Room for the headers of an answer.
 const MAX_HEADER_BYTES: u32 = 256 * 1024;
 
-/// Silence after which a connection is asked for a sign of life, and how long that may take. Watches and
-/// tunnels are silent for long; nothing else tells that a connection is gone, through a load balancer too. A node that
-/// is lost is noticed within 30 s.
+/// How long a connection may be silent before it is sent a PING, and how long the answer may take. Watches and tunnels are
+/// silent for long, and nothing else shows that a connection is dead, even behind a load balancer. A lost node is
+/// noticed within 30 s.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a connection that nobody uses is kept: less than the 2 minutes after which an API server ends it.
+/// How long an idle connection is kept: less than the 2 minutes after which an API server closes it.
 const POOL_IDLE: Duration = Duration::from_secs(90);
 
 /// Why the API server cannot be used.
