@@ -133,7 +133,7 @@ pub enum AuthenticationError {
     Credential(#[from] CredentialError),
     /// Kubernetes does not know the token. One text for every reason, since the reason helps a guesser.
     #[error(
-        "Kubernetes does not accept this token: it is wrong, has ended, or is for another audience; sign in again"
+        "Kubernetes does not accept this token: it is invalid, has expired, or is for another audience; sign in again"
     )]
     Rejected,
     /// Kubernetes did not say.
