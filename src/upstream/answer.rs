@@ -37,7 +37,8 @@ pub(super) fn judge(endpoint: Endpoint, answer: Answer) -> Outcome<Answer> {
     if answer.head.encoding == Encoding::Unknown {
         unusable("an unknown compression")
     } else if status.is_success() {
-        let empty = status == StatusCode::NO_CONTENT;
+        // Prometheus has nothing to tell of exemplars of a query without a selector. Elsewhere it always tells something.
+        let empty = status == StatusCode::NO_CONTENT && endpoint == Endpoint::QueryExemplars;
         if empty || media::of_answer(endpoint, content_type).is_some() {
             Outcome::Answered(answer)
         } else {
@@ -153,7 +154,6 @@ pub(super) async fn response(
         response
     };
     if head.status == StatusCode::NO_CONTENT {
-        // Prometheus' where there is nothing to tell, as of exemplars of a query without a selector.
         to_caller.remove(CONTENT_ENCODING);
         return Ok(respond(to_caller, ResponseBody::whole(Bytes::new())));
     }

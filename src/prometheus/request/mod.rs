@@ -137,7 +137,7 @@ pub enum RequestError {
     BodyBroken,
     /// The body's chunks are none.
     #[error(
-        "the body is malformed: send it with its Content-Length, or in chunks as HTTP/1.1 defines them"
+        "the body is malformed: send it with its Content-Length, or in chunks that are well formed"
     )]
     BodyMalformed,
     /// A body with GET or HEAD.

@@ -230,7 +230,7 @@ fn e11_only_the_path_of_a_target_counts_and_nobody_gets_a_tunnel() {
         assert_eq!(cluster.forwarded().len(), 1);
         cluster.upstream.forget();
         for (method, text) in [
-            ("GET", format!("{evil}/api/v1/status/config")),
+            ("GET", format!("{evil}/api/v1/status/walreplay")),
             ("GET", evil.clone()),
             ("OPTIONS", "*".to_owned()),
             ("GET", "*".to_owned()),
