@@ -100,7 +100,7 @@ fn range(query: &str) -> Option<u64> {
             return None;
         }
     }
-    (step?, up?);
+    step.and(up)?;
     end?.checked_sub(start?)
 }
 
