@@ -80,7 +80,8 @@ fn read(path: &Path, room: &str, used: &mut BTreeSet<String>) {
         for path in line.split("crate::").skip(1) {
             let end = path.find(|letter: char| letter != '_' && !letter.is_alphanumeric());
             let other = &path[..end.unwrap_or(path.len())];
-            if other != room {
+            // tests/interleavings compiles some files with a room of its own.
+            if other != room && other != "model" {
                 used.insert(other.to_owned());
             }
         }
