@@ -274,7 +274,7 @@ impl Steps {
 
     fn restrict(&self, caller: &Caller) {
         let permit = self.permit(caller);
-        let request = restrict(&permit, &Method::GET, Some(Duration::from_secs(120)));
+        let request = restrict(&permit, &Method::GET, Some(Duration::from_secs(120)), &[]);
         black_box(request).expect("a request");
     }
 
@@ -313,7 +313,7 @@ impl Steps {
         let permit = self.authorizer.permit(&caller, &request);
         let permit = self.runtime.block_on(permit).expect("a permit");
         record.permit(&permit);
-        let sent = restrict(&permit, &Method::GET, Some(Duration::from_secs(120)));
+        let sent = restrict(&permit, &Method::GET, Some(Duration::from_secs(120)), &[]);
         black_box(sent).expect("a request");
         record.sent(&answered());
         let mut completion = record.responded(StatusCode::OK, None);

@@ -63,6 +63,14 @@ pub enum AuthorizationError {
         /// What was asked.
         attributes: Arc<ResourceAttributes>,
     },
+    /// The upstream has matchers, and the endpoint's answer cannot be confined to them.
+    #[error(
+        "the endpoint {endpoint} is not served here: this upstream holds more than one cluster, and what the endpoint tells cannot be confined to the labels in upstreams[].matchers; ask with a query"
+    )]
+    NotConfined {
+        /// Its name.
+        endpoint: &'static str,
+    },
     /// The query cannot be restricted, or passes a limit.
     #[error("{error}{}", .pointer.as_ref().map_or(String::new(), |pointer| format!("\n{pointer}")))]
     Query {

@@ -13,7 +13,7 @@ use crate::cluster::metrics::ReviewsMetrics;
 use crate::config::{Config, Upstream};
 use crate::door::Door;
 use crate::prometheus::{RequestError, Target};
-use crate::upstream::request::restrict;
+use crate::upstream::request::{UpstreamRequest, restrict};
 
 /// What would be decided.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ pub async fn explain(config: &Config, arguments: &Explain) -> Result<Explanation
     authorization.namespaces_listed().await;
     match authorization.authorizer.permit(&caller, &request).await {
         Ok(permit) => {
-            let mut explanation = allowed(&permit);
+            let mut explanation = allowed(&permit, &config.upstreams);
             if explanation.allowed {
                 let upstreams = config.upstreams.iter();
                 explanation.lines.extend(upstreams.map(sharing));
@@ -98,7 +98,7 @@ fn groups(user: &str, given: &[String]) -> Vec<String> {
     groups
 }
 
-fn allowed(permit: &Permit<'_>) -> Explanation {
+fn allowed(permit: &Permit<'_>, upstreams: &[Upstream]) -> Explanation {
     let mut lines = Vec::new();
     let scope = match permit.scope() {
         Scope::Everything => "everything".to_owned(),
@@ -119,32 +119,41 @@ fn allowed(permit: &Permit<'_>) -> Explanation {
             .iter()
             .map(|warning| format!("warning: {warning}")),
     );
-    match restrict(permit, &Method::GET, None) {
-        Ok(request) => {
-            let parameters = request
-                .target()
-                .split_once('?')
-                .map_or(request.form(), |(_, query)| {
-                    bytes::Bytes::copy_from_slice(query.as_bytes())
-                });
-            let query = form_urlencoded::parse(&parameters).find(|(name, _)| name == "query");
-            lines.push(format!(
-                "query: {}",
-                query.map_or_else(String::new, |(_, query)| query.into_owned())
-            ));
-            Explanation {
-                lines,
-                allowed: true,
-            }
+    // The same for all upstreams, but where they have matchers.
+    let mut shown = None;
+    let mut allowed = true;
+    for upstream in upstreams {
+        let matchers = &upstream.matchers;
+        if shown.replace(matchers) == Some(matchers) {
+            continue;
         }
-        Err(error) => {
-            lines.push(format!("denied: {error}"));
-            Explanation {
-                lines,
-                allowed: false,
+        let place = if matchers.is_empty() {
+            String::new()
+        } else {
+            format!(" at {}", upstream.name)
+        };
+        match restrict(permit, &Method::GET, None, matchers) {
+            Ok(request) => lines.push(format!("query{place}: {}", query(&request))),
+            Err(error) => {
+                lines.push(format!("denied{place}: {error}"));
+                allowed = false;
             }
         }
     }
+    Explanation { lines, allowed }
+}
+
+/// The expression that would be sent.
+fn query(request: &UpstreamRequest) -> String {
+    let parameters = request
+        .target()
+        .split_once('?')
+        .map_or(request.form(), |(_, query)| {
+            bytes::Bytes::copy_from_slice(query.as_bytes())
+        });
+    form_urlencoded::parse(&parameters)
+        .find(|(name, _)| name == "query")
+        .map_or_else(String::new, |(_, query)| query.into_owned())
 }
 
 /// With whom its answer would be shared: with all whose query becomes the same text, whatever it is.

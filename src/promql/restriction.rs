@@ -2,7 +2,7 @@
 
 use super::selector::Form;
 use super::token::Kind;
-use super::{Query, QueryError, Selector, literal, number};
+use super::{Query, QueryError, Selector, literal, number, pattern};
 use crate::namespace::NamespaceSet;
 
 /// What a selector is confined to.
@@ -17,6 +17,8 @@ pub enum Constraint<'a> {
         /// The values that it may have.
         set: &'a NamespaceSet,
     },
+    /// Series whose labels have all of these values, as pairs of name and value; no value is empty.
+    Values(&'a [(String, String)]),
 }
 
 impl<'t> Query<'t> {
@@ -53,6 +55,15 @@ impl<'t> Query<'t> {
             match constrain(index, selector) {
                 Constraint::Namespaces { label, set } if !selector.is_within(label, set) => {
                     writer.matcher(selector, label, set)?;
+                }
+                Constraint::Values(values) => {
+                    let missing = |(label, value): &&(String, String)| {
+                        !selector.names_value(label, value.as_bytes())
+                    };
+                    let missing: Vec<_> = values.iter().filter(missing).collect();
+                    if !missing.is_empty() {
+                        writer.values(selector, &missing)?;
+                    }
                 }
                 Constraint::Namespaces { .. } | Constraint::Open => {}
             }
@@ -96,17 +107,8 @@ impl Writer {
         let length = names().map(|name| name.len() + 1).sum::<usize>();
         self.check(label.len() + length)?;
 
-        self.out.push_str(match selector.insertion.form {
-            Form::Bare => "{",
-            Form::Empty | Form::First => "",
-            Form::Matcher => ", ",
-            Form::Comma => " ",
-        });
-        if is_plain(label) {
-            self.out.push_str(label);
-        } else {
-            literal::write(&mut self.out, label.as_bytes());
-        }
+        self.open(selector);
+        self.label(label);
         let is_pattern = selector.copied || set.len() > 1;
         self.out.push_str(if is_pattern { "=~\"" } else { "=\"" });
         for (index, name) in names().enumerate() {
@@ -116,6 +118,44 @@ impl Writer {
             self.out.push_str(name);
         }
         self.out.push('"');
+        self.close(selector);
+        self.check(0)
+    }
+
+    fn values(
+        &mut self,
+        selector: &Selector<'_>,
+        values: &[&(String, String)],
+    ) -> Result<(), QueryError> {
+        self.open(selector);
+        for (index, (label, value)) in values.iter().enumerate() {
+            if index > 0 {
+                self.out.push_str(", ");
+            }
+            self.label(label);
+            if selector.copied {
+                self.out.push_str("=~");
+                literal::write(&mut self.out, pattern::exactly(value).as_bytes());
+            } else {
+                self.out.push('=');
+                literal::write(&mut self.out, value.as_bytes());
+            }
+        }
+        self.close(selector);
+        self.check(0)
+    }
+
+    /// What stands between the selector and a matcher that is added.
+    fn open(&mut self, selector: &Selector<'_>) {
+        self.out.push_str(match selector.insertion.form {
+            Form::Bare => "{",
+            Form::Empty | Form::First => "",
+            Form::Matcher => ", ",
+            Form::Comma => " ",
+        });
+    }
+
+    fn close(&mut self, selector: &Selector<'_>) {
         match selector.insertion.form {
             Form::Bare => {
                 self.out.push('}');
@@ -125,7 +165,14 @@ impl Writer {
             Form::First => self.out.push_str(", "),
             Form::Empty | Form::Matcher | Form::Comma => {}
         }
-        self.check(0)
+    }
+
+    fn label(&mut self, label: &str) {
+        if is_plain(label) {
+            self.out.push_str(label);
+        } else {
+            literal::write(&mut self.out, label.as_bytes());
+        }
     }
 
     fn check(&self, more: usize) -> Result<(), QueryError> {

@@ -166,6 +166,12 @@ impl<'t> Selector<'t> {
         self.on(label).any(|matcher| matcher.is_within(set))
     }
 
+    /// Whether one of the caller's own matchers is `label="value"`.
+    pub(super) fn names_value(&self, label: &str, value: &[u8]) -> bool {
+        self.on(label)
+            .any(|matcher| matcher.operator == MatchOperator::Equal && *matcher.value == *value)
+    }
+
     /// Whether Prometheus would refuse the selector because it selects everything. So are the selectors of which this
     /// is not known.
     pub(super) fn selects_everything(&self) -> bool {

@@ -68,8 +68,11 @@ impl Pipeline {
         let permit = pin!(self.0.authorizer.permit(&caller, &request));
         let permit = record.on_kubernetes(self.0.review_timeout, permit).await?;
         record.permit(&permit);
-        let query_timeout = upstream.upstream().query_timeout();
-        let request = restrict(&permit, &head.method, Some(query_timeout))?;
+        let (longest, matchers) = (
+            upstream.upstream().query_timeout(),
+            upstream.upstream().matchers(),
+        );
+        let request = restrict(&permit, &head.method, Some(longest), matchers)?;
         let passed = passed(&request, &head.headers, record);
         let affinity = Affinity::of(caller.username());
         let sent = upstream.send(request, passed, affinity, shares).await;

@@ -67,6 +67,7 @@ pub struct Upstream {
     tls: Reloaded<Arc<rustls::ClientConfig>>,
     server_name: Option<ServerName<'static>>,
     parameters: Vec<String>,
+    matchers: Vec<(String, String)>,
     connect_timeout: Duration,
     response_timeout: Duration,
     idle_timeout: Duration,
@@ -118,6 +119,7 @@ impl Upstream {
             tls: tls::client_config(&upstream.tls, runtime).map_err(no_tls)?,
             server_name: server_name(upstream).map_err(no_tls)?,
             parameters: upstream.parameters.clone(),
+            matchers: upstream.matchers.clone(),
             connect_timeout: upstream.connect_timeout,
             response_timeout: upstream.response_timeout,
             idle_timeout: upstream.idle_timeout,
@@ -147,6 +149,11 @@ impl Upstream {
     /// Parameters of callers that pass beside Prometheus' own.
     pub fn parameters(&self) -> &[String] {
         &self.parameters
+    }
+
+    /// Labels and the value that each must have in whatever a caller is told of.
+    pub fn matchers(&self) -> &[(String, String)] {
+        &self.matchers
     }
 
     /// How long Prometheus may take for a query.

@@ -3,6 +3,7 @@
 //! Nothing of the caller's request is copied but what was read into typed parts: the path is the table's, the
 //! parameters are encoded anew.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use http::Method;
 use crate::authz::{AuthorizationError, Grant, Permit, Scope, Selection};
 use crate::namespace::NamespaceSet;
 use crate::prometheus::filter::List;
-use crate::prometheus::{Endpoint, LabelName, Methods, PrometheusRequest, form};
-use crate::promql::{Constraint, QueryError};
+use crate::prometheus::{Endpoint, LabelName, Methods, PrometheusRequest, Reads, form};
+use crate::promql::{Constraint, Limits, Query, QueryError};
 
 /// Longest target that is sent with GET, where POST is possible: proxies in front of a Prometheus commonly end
 /// at 8 KiB.
@@ -21,6 +22,9 @@ const MAX_GET_BYTES: usize = 8 * 1024;
 
 /// The most that all selectors of a request may come to, in bytes: as much as one.
 const MAX_RESTRICTED_BYTES: usize = 3 << 20;
+
+/// A selector of everything, as Prometheus refuses `{}`.
+const ALL: &str = r#"{__name__!=""}"#;
 
 /// How long Prometheus may take. It is never what the caller asks for alone: a query whose answer nobody would
 /// wait for must end by itself.
@@ -134,16 +138,20 @@ impl UpstreamRequest {
 }
 
 /// Writes the request that a permit allows. `method` is the caller's; Prometheus may take `longest` for a query,
-/// or for `None` as long as the caller and itself allow.
+/// or for `None` as long as the caller and itself allow. `matchers` are the upstream's: labels and values that every
+/// series must have, whatever the permit says.
 ///
 /// # Errors
-/// When a query would pass the limit for its length once all namespaces stand in it.
+/// When a query would pass the limit for its length once all namespaces stand in it, cannot be read where there are
+/// `matchers`, or the endpoint tells what cannot be confined to them.
 pub fn restrict(
     permit: &Permit<'_>,
     method: &Method,
     longest: Option<Duration>,
+    matchers: &[(String, String)],
 ) -> Result<UpstreamRequest, AuthorizationError> {
     let request = permit.request();
+    let selected = selects(request.endpoint(), matchers)?;
     let mut parameters = Parameters::new(request.endpoint(), request.label());
     let mut treatment = match permit.warnings() {
         [] => Treatment::None,
@@ -151,26 +159,24 @@ pub fn restrict(
         warnings => Treatment::Warnings(warnings.to_vec()),
     };
     match permit.scope() {
+        Scope::Everything if selected && !matchers.is_empty() => {
+            let texts =
+                written(request).map(|text| confined(Cow::Borrowed(text), request, matchers));
+            let all = written(request)
+                .next()
+                .is_none()
+                .then(|| Ok(all_of(matchers)));
+            parameters.texts(request, texts.chain(all))?;
+            parameters.others(request, |_| true);
+        }
         Scope::Everything | Scope::NoSeries => {
             parameters.queries(request).others(request, |_| true)
         }
         Scope::Series(selections) => {
-            let mut bytes = 0;
-            for selection in selections {
-                let name = if request.expression().is_some() {
-                    "query"
-                } else {
-                    "match[]"
-                };
-                let text = restricted(request, selection)?;
-                bytes += text.len();
-                if bytes > MAX_RESTRICTED_BYTES {
-                    let limit = MAX_RESTRICTED_BYTES;
-                    let error = QueryError::OutputTooLong { limit };
-                    return Err(AuthorizationError::query(error, ""));
-                }
-                parameters.push(name, &text);
-            }
+            let texts = selections.iter().map(|selection| {
+                confined(restricted(request, selection)?.into(), request, matchers)
+            });
+            parameters.texts(request, texts)?;
             parameters.others(request, |_| true);
         }
         Scope::Answer { label, namespaces } => {
@@ -217,6 +223,68 @@ pub fn restrict(
         start: request.start(),
         ..restricted
     })
+}
+
+/// Whether what an endpoint tells is what selectors select, and so is confined by adding matchers to them.
+///
+/// # Errors
+/// When it tells something else of the series, and there are matchers.
+fn selects(endpoint: Endpoint, matchers: &[(String, String)]) -> Result<bool, AuthorizationError> {
+    match endpoint.reads() {
+        Reads::Expression | Reads::Selectors => Ok(true),
+        Reads::NoSeries => Ok(false),
+        Reads::Rules
+        | Reads::Alerts
+        | Reads::Metadata
+        | Reads::Targets
+        | Reads::Alertmanagers
+        | Reads::Cluster => {
+            let endpoint = endpoint.name();
+            let refusal = AuthorizationError::NotConfined { endpoint };
+            matchers.is_empty().then_some(false).ok_or(refusal)
+        }
+    }
+}
+
+/// The expression or the selectors, as the caller wrote them.
+fn written(request: &PrometheusRequest) -> impl Iterator<Item = &str> {
+    let selectors = request.selectors().iter().map(String::as_str);
+    request.expression().into_iter().chain(selectors)
+}
+
+/// An expression or selector with the upstream's matchers in each of its selectors. What is given was bounded by
+/// `authz`, but for the namespaces in it.
+fn confined<'t>(
+    text: Cow<'t, str>,
+    request: &PrometheusRequest,
+    matchers: &[(String, String)],
+) -> Result<Cow<'t, str>, AuthorizationError> {
+    if matchers.is_empty() {
+        return Ok(text);
+    }
+    let limits = Limits {
+        max_bytes: MAX_RESTRICTED_BYTES,
+        max_pattern_size: usize::MAX,
+        max_output_bytes: MAX_RESTRICTED_BYTES,
+        ..Limits::default()
+    };
+    let query = if request.expression().is_some() {
+        Query::parse(&text, &limits)
+    } else {
+        Query::parse_selector(&text, &limits)
+    };
+    let confined = query.and_then(|query| query.restrict(|_, _| Constraint::Values(matchers)));
+    match confined {
+        Ok(confined) => Ok(Cow::Owned(confined)),
+        Err(error) => Err(AuthorizationError::query(error, &text)),
+    }
+}
+
+/// A selector of all that the upstream's matchers leave.
+fn all_of(matchers: &[(String, String)]) -> Cow<'static, str> {
+    let query = Query::parse_selector(ALL, &Limits::default()).expect("a selector");
+    let text = query.restrict(|_, _| Constraint::Values(matchers));
+    Cow::Owned(text.expect("short"))
 }
 
 /// As Prometheus reads it, in whole milliseconds; at least one.
@@ -339,6 +407,30 @@ impl Parameters {
             self.push("match[]", selector);
         }
         self
+    }
+
+    /// Expressions or selectors that were restricted.
+    fn texts<'t>(
+        &mut self,
+        request: &PrometheusRequest,
+        texts: impl Iterator<Item = Result<Cow<'t, str>, AuthorizationError>>,
+    ) -> Result<(), AuthorizationError> {
+        let name = match request.expression() {
+            Some(_) => "query",
+            None => "match[]",
+        };
+        let mut bytes = 0;
+        for text in texts {
+            let text = text?;
+            bytes += text.len();
+            if bytes > MAX_RESTRICTED_BYTES {
+                let limit = MAX_RESTRICTED_BYTES;
+                let error = QueryError::OutputTooLong { limit };
+                return Err(AuthorizationError::query(error, ""));
+            }
+            self.push(name, &text);
+        }
+        Ok(())
     }
 
     fn others(&mut self, request: &PrometheusRequest, keep: impl Fn(&str) -> bool) {

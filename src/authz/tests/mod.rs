@@ -117,7 +117,7 @@ impl World {
     ) -> Result<Vec<(String, String)>, AuthorizationError> {
         let request = request(path, pairs);
         let permit = self.authorizer.permit(&self.alice, &request).await?;
-        let sent = restrict(&permit, &Method::GET, None)?;
+        let sent = restrict(&permit, &Method::GET, None, &[])?;
         let query = sent.target().split_once('?').map_or("", |(_, query)| query);
         Ok(form_urlencoded::parse(query.as_bytes())
             .into_owned()
@@ -397,7 +397,7 @@ async fn thousands_of_names_are_sent_with_post() {
         .permit(&world.alice, &request)
         .await
         .expect("a permit");
-    let sent = restrict(&permit, &Method::GET, None).expect("short enough");
+    let sent = restrict(&permit, &Method::GET, None, &[]).expect("short enough");
     assert_eq!(
         (sent.method(), sent.target()),
         (&Method::POST, "/api/v1/query")
@@ -461,5 +461,104 @@ async fn a_parameter_narrows_the_answer_of_every_caller() {
             world.sent("/api/v1/query", &pairs).await,
             Err(AuthorizationError::Namespaces { namespaces, .. }) if namespaces == [namespace("victim")]
         ));
+    }
+}
+
+/// What would be sent to an upstream with matchers.
+async fn sent_with_matchers(
+    world: &World,
+    path: &str,
+    pairs: &[(&str, &str)],
+) -> Result<Vec<String>, AuthorizationError> {
+    let request = request(path, pairs);
+    let permit = world.authorizer.permit(&world.alice, &request).await?;
+    let matchers = [("cluster".to_owned(), "prod-1".to_owned())];
+    let sent = restrict(&permit, &Method::GET, None, &matchers)?;
+    let query = sent.target().split_once('?').map_or("", |(_, query)| query);
+    let pairs = form_urlencoded::parse(query.as_bytes());
+    Ok(pairs.map(|(_, value)| value.into_owned()).collect())
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstreams_matchers_are_in_everybodys_selectors() {
+    let everything = world(|_, namespace| namespace.is_empty());
+    let some = alice_in_team_a();
+    for (path, pairs, for_everything, for_some) in [
+        (
+            "/api/v1/query",
+            &[("query", "sum(up) / b")][..],
+            &[r#"sum(up{cluster="prod-1"}) / b{cluster="prod-1"}"#][..],
+            &[
+                r#"sum(up{namespace="team-a", cluster="prod-1"}) / b{namespace="team-a", cluster="prod-1"}"#,
+            ][..],
+        ),
+        (
+            "/api/v1/query_exemplars",
+            &[("query", "up")],
+            &[r#"up{cluster="prod-1"}"#],
+            &[r#"up{namespace="team-a", cluster="prod-1"}"#],
+        ),
+        (
+            "/api/v1/series",
+            &[("match[]", "up"), ("match[]", "{pod=\"x\"}")],
+            &[r#"up{cluster="prod-1"}"#, r#"{pod="x", cluster="prod-1"}"#],
+            &[
+                r#"up{namespace="team-a", cluster="prod-1"}"#,
+                r#"{pod="x", namespace="team-a", cluster="prod-1"}"#,
+            ],
+        ),
+        (
+            "/api/v1/labels",
+            &[],
+            &[r#"{__name__!="", cluster="prod-1"}"#],
+            &[r#"{namespace="team-a", cluster="prod-1"}"#],
+        ),
+        (
+            "/api/v1/label/pod/values",
+            &[],
+            &[r#"{__name__!="", cluster="prod-1"}"#],
+            &[r#"{namespace="team-a", cluster="prod-1"}"#],
+        ),
+        (
+            "/federate",
+            &[("match[]", "up")],
+            &[r#"up{cluster="prod-1"}"#],
+            &[r#"up{namespace="team-a", cluster="prod-1"}"#],
+        ),
+    ] {
+        for (world, expected) in [(&everything, for_everything), (&some, for_some)] {
+            let sent = sent_with_matchers(world, path, pairs).await;
+            assert_eq!(sent.expect(path), expected, "{path}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_endpoint_has_an_upstreams_matchers_tells_of_no_series_or_is_refused() {
+    let world = world(|_, namespace| namespace.is_empty());
+    for &endpoint in Endpoint::ALL {
+        let path = endpoint.path((endpoint == Endpoint::LabelValues).then_some("pod"));
+        let queries = [("query", "up")];
+        let pairs = &queries[..usize::from(endpoint.parameter("query").is_some())];
+        match sent_with_matchers(&world, &path, pairs).await {
+            Err(AuthorizationError::NotConfined { .. }) => {}
+            Err(error) => panic!("{path}: {error}"),
+            Ok(sent) => {
+                let confined = sent.iter().any(|text| text.contains(r#"cluster="prod-1""#));
+                assert!(confined || endpoint.reads() == Reads::NoSeries, "{path}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_read_is_not_sent_where_an_upstream_has_matchers() {
+    let world = world(|_, namespace| namespace.is_empty());
+    for query in ["rollup(up)", "up{", "{}", "up or"] {
+        let sent = sent_with_matchers(&world, "/api/v1/query", &[("query", query)]).await;
+        assert!(
+            matches!(sent, Err(AuthorizationError::Query { .. })),
+            "{query}"
+        );
     }
 }

@@ -100,6 +100,7 @@ fn defaults() -> Config {
             bearer_token_file: None,
             headers: vec![],
             parameters: vec![],
+            matchers: vec![],
             connect_timeout: 2 * SECOND,
             response_timeout: 110 * SECOND,
             idle_timeout: 60 * SECOND,
@@ -205,6 +206,7 @@ upstreams:
     bearerTokenFile: /t
     headers: { X-Scope-OrgID: "1" }
     parameters: [dedup, "replicaLabels[]"]
+    matchers: { cluster: prod-1, region: eu }
     connectTimeout: 1s
     responseTimeout: 1h1m1s
     idleTimeout: 1d
@@ -271,6 +273,9 @@ tracing: { endpoint: "https://collector.observability/otlp/", sampleRatio: 0.05,
     assert_eq!(a.headers[0].0, "x-scope-orgid");
     assert_eq!(a.headers[0].1.expose(), "1");
     assert_eq!(a.parameters, ["dedup", "replicaLabels[]"]);
+    let pair = |label: &str, value: &str| (label.to_owned(), value.to_owned());
+    let matchers = [pair("cluster", "prod-1"), pair("region", "eu")];
+    assert_eq!(a.matchers, matchers);
     assert_eq!(a.response_timeout, Duration::from_secs(3_661));
     assert_eq!(a.idle_timeout, Duration::from_secs(86_400));
     assert!(matches!(&b.address, UpstreamAddress::Pods { selector, .. } if selector.len() == 29));

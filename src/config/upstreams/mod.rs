@@ -32,6 +32,8 @@ pub struct Upstream {
     /// Query parameters that callers may pass on to it beside those of Prometheus' API, such as Thanos'
     /// `dedup`. Default none.
     pub parameters: Vec<String>,
+    /// Labels and the value that each must have in every series that any caller is told of. Default none.
+    pub matchers: Vec<(String, String)>,
     /// Longest time to connect. Default 2 s.
     pub connect_timeout: Duration,
     /// Longest time until the head of its answer. Default 110 s, as Headlamp itself gives up after

@@ -7,8 +7,8 @@ use http::{HeaderName, header};
 use super::{Scheme, SecretValue, Sharing, Upstream, UpstreamAddress, UpstreamTls};
 use crate::config::fault::{named, quoted, wrong};
 use crate::config::format::{
-    BASE_PATH, HEADER_NAME, NAMESPACE, OBJECT_NAME, PARAMETER, PATH, PATH_PREFIX, PORT, SECRET,
-    SERVER_NAME, UPSTREAM_NAME, URL,
+    BASE_PATH, HEADER_NAME, LABEL, NAMESPACE, OBJECT_NAME, PARAMETER, PATH, PATH_PREFIX, PLAIN,
+    PORT, SECRET, SERVER_NAME, UPSTREAM_NAME, URL,
 };
 use crate::config::section::Section;
 use crate::config::selector::SELECTOR;
@@ -123,6 +123,7 @@ impl Upstream {
             section.fault("bearerTokenFile", wrong(problem, "keep one of the two"));
         }
         let parameters = parameters(section);
+        let matchers = matchers(section);
         let connect_timeout = timeout(section, "connectTimeout", "2s", "Longest time to connect");
         let response_timeout = timeout(
             section,
@@ -149,6 +150,7 @@ impl Upstream {
             bearer_token_file,
             headers,
             parameters,
+            matchers,
             connect_timeout,
             response_timeout,
             idle_timeout,
@@ -281,6 +283,22 @@ fn parameters(section: &mut Section) -> Vec<String> {
     );
     refuse_reserved(section, "parameters", &parameters);
     parameters
+}
+
+fn matchers(section: &mut Section) -> Vec<(String, String)> {
+    let given = section.map(
+        "matchers",
+        "Labels that every series must have for any caller, such as cluster: prod-1",
+        &PLAIN,
+    );
+    let mut matchers = Vec::new();
+    for (label, value) in given {
+        match (LABEL.read)(&label) {
+            Ok(label) => matchers.push((label, value)),
+            Err(wrong) => section.fault(&format!("matchers.{}", named(&label)), wrong),
+        }
+    }
+    matchers
 }
 
 /// The names under `key` must be none of Prometheus' own parameters, and each there once.

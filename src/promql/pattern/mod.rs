@@ -55,6 +55,18 @@ fn literal(part: &[u8]) -> Option<Cow<'_, [u8]>> {
     Some(Cow::Owned(literal))
 }
 
+/// A pattern that matches `text` only.
+pub(super) fn exactly(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len() + 8);
+    for character in text.chars() {
+        if u8::try_from(character).is_ok_and(|byte| is_special(&byte)) {
+            pattern.push('\\');
+        }
+        pattern.push(character);
+    }
+    pattern
+}
+
 fn is_special(byte: &u8) -> bool {
     b"\\.+*?()|[]{}^$".contains(byte)
 }

@@ -183,3 +183,48 @@ fn q47_absent_keeps_the_callers_own_label() {
         assert_eq!(restricted(query), expected);
     }
 }
+
+#[test]
+fn fixed_values_stand_in_every_selector_once() {
+    let pair = |label: &str, value: &str| (label.to_owned(), value.to_owned());
+    let values = [pair("cluster", "prod-1"), pair("zone", "a\"b.c\\")];
+    let confined = |text: &str| {
+        let query = parse(text);
+        query
+            .restrict(|_, _| Constraint::Values(&values))
+            .expect(text)
+    };
+    for (text, expected) in [
+        ("up", r#"up{cluster="prod-1", zone="a\"b.c\\"}"#),
+        ("up{}", r#"up{cluster="prod-1", zone="a\"b.c\\"}"#),
+        (
+            r#"up{pod="x",}"#,
+            r#"up{pod="x", cluster="prod-1", zone="a\"b.c\\"}"#,
+        ),
+        (
+            r#"up{cluster="prod-2"}"#,
+            r#"up{cluster="prod-2", cluster="prod-1", zone="a\"b.c\\"}"#,
+        ),
+        (
+            r#"up{cluster=~"prod-1|prod-2"}"#,
+            r#"up{cluster=~"prod-1|prod-2", cluster="prod-1", zone="a\"b.c\\"}"#,
+        ),
+        (
+            r#"up{cluster="prod-1"}"#,
+            r#"up{cluster="prod-1", zone="a\"b.c\\"}"#,
+        ),
+        (
+            r#"absent(up{pod="x"})"#,
+            r#"absent(up{cluster=~"prod-1", zone=~"a\"b\\.c\\\\", pod="x"})"#,
+        ),
+        ("vector(1)", "vector(1)"),
+    ] {
+        assert_eq!(confined(text), expected);
+    }
+    let both = confined(&restricted("a / on (pod) b[5m:]"));
+    assert_eq!(parse(&both).selectors().len(), 2);
+    for selector in parse(&both).selectors() {
+        let labels: Vec<_> = selector.matchers().iter().map(|one| one.label()).collect();
+        assert_eq!(labels, [&b"namespace"[..], b"cluster", b"zone"]);
+    }
+}

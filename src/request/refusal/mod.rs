@@ -56,7 +56,8 @@ impl Refusal {
                 AuthorizationError::Nothing { .. }
                 | AuthorizationError::Namespaces { .. }
                 | AuthorizationError::ClusterMetrics { .. }
-                | AuthorizationError::ClusterOnly { .. } => StatusCode::FORBIDDEN,
+                | AuthorizationError::ClusterOnly { .. }
+                | AuthorizationError::NotConfined { .. } => StatusCode::FORBIDDEN,
                 AuthorizationError::Query { error, .. } => match error {
                     QueryError::OutputTooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
                     _ => StatusCode::BAD_REQUEST,

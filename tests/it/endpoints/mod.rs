@@ -4,6 +4,7 @@
 mod answers;
 mod boundary;
 mod load;
+mod matchers;
 mod parameters;
 mod queries;
 mod table;
