@@ -1,7 +1,7 @@
 //! Where a request carries its token: a header first, else Headlamp's cookie. Never both, never a guess.
 
 use http::header::{AUTHORIZATION, COOKIE};
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::cookie;
 use super::token::{MAX_TOKEN_BYTES, MalformedToken, Token};
@@ -62,10 +62,27 @@ impl Sources {
         } else {
             None
         };
-        token.ok_or(CredentialError::Missing {
-            cookie_read: self.headlamp_cookie,
+        token.ok_or_else(|| {
+            if came_by_api_server(headers) {
+                return CredentialError::Stripped;
+            }
+            CredentialError::Missing {
+                cookie_read: self.headlamp_cookie,
+            }
         })
     }
+}
+
+/// Whether the API server's proxy says that it passed this on. Anybody can say so: nothing but the words of a refusal
+/// may follow from it.
+fn came_by_api_server(headers: &HeaderMap) -> bool {
+    let path = headers.get("x-forwarded-uri").map(HeaderValue::as_bytes);
+    let path = path.and_then(|path| path.strip_prefix(b"/api/v1/namespaces/"));
+    let mut segments = path.unwrap_or_default().split(|byte| *byte == b'/');
+    segments.next();
+    let resource = segments.next();
+    segments.next();
+    matches!(resource, Some(b"services" | b"pods")) && segments.next() == Some(b"proxy")
 }
 
 /// What follows the scheme `Bearer` (RFC 6750; schemes know no case) and exactly one space.
@@ -83,6 +100,11 @@ pub enum CredentialError {
         /// Whether a cookie would have been taken.
         cookie_read: bool,
     },
+    /// The same, where the API server's proxy has passed the request on.
+    #[error(
+        "this request carries no token, and cannot carry one in Authorization, which the API server removes from what it proxies: use the gateway of prom-rbac-proxy with kubectl, Lens and other clients, or Headlamp, whose cookie gets through"
+    )]
+    Stripped,
     /// The scheme of `Authorization` is another, or the header is of another form.
     #[error(
         "the Authorization header is not of the form \"Bearer TOKEN\"; other schemes are not accepted"
@@ -125,7 +147,6 @@ impl From<MalformedToken> for CredentialError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     const FORWARDED: HeaderName = HeaderName::from_static("x-forwarded-access-token");
 
@@ -227,6 +248,32 @@ mod tests {
                 Err(CredentialError::Missing { cookie_read: true }),
                 "{name}"
             );
+        }
+    }
+
+    #[test]
+    fn kubectl_over_the_api_server_is_not_told_to_send_what_cannot_arrive() {
+        let missing = CredentialError::Missing { cookie_read: true };
+        let path = "/api/v1/namespaces/monitoring/services/prom-rbac-proxy:9090/proxy";
+        for (uri, expected) in [
+            (format!("{path}/api/v1/query"), CredentialError::Stripped),
+            (path.to_owned(), CredentialError::Stripped),
+            (
+                "/api/v1/namespaces/m/pods/p/proxy/-/ready".to_owned(),
+                CredentialError::Stripped,
+            ),
+            ("/api/v1/query".to_owned(), missing.clone()),
+            (
+                "/api/v1/namespaces/m/services/p/query".to_owned(),
+                missing.clone(),
+            ),
+            ("/api/v1/namespaces/".to_owned(), missing.clone()),
+        ] {
+            let header = HeaderName::from_static("x-forwarded-uri");
+            assert_eq!(read(&[(header.clone(), &uri)]), Err(expected), "{uri}");
+            // A token that arrives counts, however it came.
+            let with_token = [(header, uri.as_str()), (FORWARDED, "abc.def")];
+            assert!(read(&with_token).is_ok(), "{uri}");
         }
     }
 }

@@ -74,6 +74,9 @@ fn k09_the_way_past_the_proxy_is_shut() {
             .expect("an answer");
         assert_eq!(status, StatusCode::UNAUTHORIZED, "{text}");
         assert!(text.contains("carries no token"), "{text}");
+        // Not to send the header that it has just sent.
+        assert!(text.contains("use the gateway"), "{text}");
+        assert!(!text.contains("Bearer TOKEN"), "{text}");
     });
 }
 
