@@ -82,6 +82,14 @@ impl Listeners {
         })
     }
 
+    /// Their names and addresses, as the log tells them.
+    pub(super) fn told(&self) -> String {
+        let mut told = vec![self.service.told()];
+        told.extend(self.gateway.iter().map(Listener::told));
+        told.push(self.admin.told());
+        told.join(", ")
+    }
+
     /// Accepts connections until a signal comes, and drains for at most `drain_timeout`. The admin listener answers to
     /// the very end, so that one can see how draining goes.
     pub(super) async fn serve(

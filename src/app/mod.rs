@@ -87,7 +87,10 @@ pub async fn serve(config: &Config, telemetry: &Telemetry) -> Result<(), StartEr
         gateway: gateway(config, &authorization, &shared, &metrics)?,
     };
     let (service, gateways): (_, Vec<_>) = (0..workers.count()).map(|_| workshop.worker()).unzip();
-    let dependencies = dependencies(config, authorization.cluster, &upstreams);
+    let watched = Arc::new(Upstreams::new(&upstreams));
+    let watching = watched.clone();
+    Handle::current().spawn(async move { watching.watch().await });
+    let dependencies = dependencies(config, authorization.cluster, watched);
     let readiness = Readiness::new(Box::new(dependencies));
     let refresh = refresh_gauges(shared.clone(), sharing, metrics.clone(), telemetry);
     let admin = Admin::new(readiness.clone(), metrics.exposition(), refresh);
@@ -97,6 +100,12 @@ pub async fn serve(config: &Config, telemetry: &Telemetry) -> Result<(), StartEr
         gateway: gateways.into_iter().collect(),
     };
     let listeners = Listeners::bind(config, answering, &metrics).await?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        listeners = listeners.told(),
+        upstreams = upstreams_told(config),
+        "started"
+    );
     let drain_timeout = config.limits.drain_timeout;
     listeners
         .serve(&workers, signals, &readiness, drain_timeout)
@@ -105,6 +114,13 @@ pub async fn serve(config: &Config, telemetry: &Telemetry) -> Result<(), StartEr
         exporter.finish().await;
     }
     Ok(())
+}
+
+/// The upstreams and where they are, as the log tells them.
+fn upstreams_told(config: &Config) -> String {
+    let upstreams = config.upstreams.iter();
+    let told = upstreams.map(|upstream| format!("{}={}", upstream.name, upstream.address));
+    told.collect::<Vec<_>>().join(", ")
 }
 
 /// What decides about requests, and bounds them, on all workers.
@@ -231,16 +247,12 @@ impl Workshop<'_> {
 
 /// What readiness depends on. Headlamp needs the gateway for more than its charts: it must not go away with
 /// Prometheus.
-fn dependencies(
-    config: &Config,
-    cluster: KubeCluster,
-    upstreams: &[Arc<Upstream>],
-) -> Dependencies {
+fn dependencies(config: &Config, cluster: KubeCluster, upstreams: Arc<Upstreams>) -> Dependencies {
     let needed = match config.listeners.gateway {
-        Some(_) => &[],
-        None => upstreams,
+        Some(_) => None,
+        None => Some(config.readiness.upstreams),
     };
-    Dependencies::new(cluster, Upstreams::new(needed, config.limits.max_duration))
+    Dependencies::new(cluster, upstreams, needed)
 }
 
 /// Brings gauges up to date that are read rather than counted.

@@ -1,32 +1,37 @@
 //! Whether all that requests need is there.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
 use crate::cluster::KubeCluster;
+use crate::config::NeededUpstreams;
 use crate::server::admin::Probe;
-use crate::upstream::Upstreams;
-
-/// How long one look at Kubernetes or Prometheus may take when readiness is asked for.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+use crate::upstream::{Presence, Upstreams};
 
 /// What readiness depends on.
 pub(super) struct Dependencies {
     cluster: KubeCluster,
-    upstreams: Upstreams,
+    upstreams: Arc<Upstreams>,
+    /// `None`: the upstreams do not count.
+    needed: Option<NeededUpstreams>,
     /// Whether Kubernetes has answered once. It is not asked again: while it is away, known callers are
     /// served, and a replica that hides would not help the others.
     answered: AtomicBool,
 }
 
 impl Dependencies {
-    /// Kubernetes, and all of `upstreams`.
-    pub(super) fn new(cluster: KubeCluster, upstreams: Upstreams) -> Self {
+    /// Kubernetes, and as many of `upstreams` as are needed.
+    pub(super) fn new(
+        cluster: KubeCluster,
+        upstreams: Arc<Upstreams>,
+        needed: Option<NeededUpstreams>,
+    ) -> Self {
         Self {
             cluster,
             upstreams,
+            needed,
             answered: AtomicBool::new(false),
         }
     }
@@ -44,14 +49,57 @@ impl Probe for Dependencies {
                     Err(unavailable) => return Err(unavailable.to_string()),
                 }
             }
-            for client in self.upstreams.iter() {
-                let name = client.upstream().name();
-                client
-                    .probe(PROBE_TIMEOUT)
-                    .await
-                    .map_err(|error| format!("upstream {name}: {error}"))?;
+            match self.needed {
+                None => Ok(()),
+                Some(needed) => judge(needed, &self.upstreams.look().await),
             }
-            Ok(())
         })
+    }
+}
+
+fn judge(needed: NeededUpstreams, found: &Presence) -> Result<(), String> {
+    let enough = match needed {
+        NeededUpstreams::Any => found.up > 0,
+        NeededUpstreams::All => found.away.is_empty(),
+    };
+    if enough {
+        return Ok(());
+    }
+    let away = found.away.iter();
+    let told: Vec<_> = away
+        .map(|(name, error)| format!("upstream {name}: {error}"))
+        .collect();
+    Err(told.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::UpstreamError;
+
+    fn found(up: usize, away: &[&str]) -> Presence {
+        let away = away.iter();
+        let away = away.map(|name| ((*name).to_owned(), UpstreamError::Connect));
+        Presence {
+            up,
+            away: away.collect(),
+        }
+    }
+
+    #[test]
+    fn one_dead_upstream_takes_the_others_down_only_where_all_are_needed() {
+        let one_of_two = found(1, &["long-term"]);
+        assert_eq!(judge(NeededUpstreams::Any, &one_of_two), Ok(()));
+        let missing = judge(NeededUpstreams::All, &one_of_two).expect_err("one is away");
+        assert!(missing.starts_with("upstream long-term: "), "{missing}");
+        assert_eq!(judge(NeededUpstreams::All, &found(2, &[])), Ok(()));
+    }
+
+    #[test]
+    fn without_any_upstream_no_policy_calls_it_ready() {
+        for needed in [NeededUpstreams::Any, NeededUpstreams::All] {
+            let missing = judge(needed, &found(0, &["a", "b"])).expect_err("none answers");
+            assert!(missing.contains("upstream a: ") && missing.contains("upstream b: "));
+        }
     }
 }

@@ -17,6 +17,7 @@ mod format;
 mod level;
 mod limits;
 mod listeners;
+mod readiness;
 mod section;
 mod selector;
 #[cfg(test)]
@@ -42,6 +43,7 @@ pub use self::limits::Limits;
 pub use self::listeners::{
     AdminListener, AnsweredTarget, Gateway, Listener, Listeners, ProxyKind, ServiceReference,
 };
+pub use self::readiness::{NeededUpstreams, Readiness};
 pub(crate) use self::tracing::TRACES;
 pub use self::tracing::{Ratio, Tracing};
 pub use self::upstreams::{Scheme, SecretValue, Sharing, Upstream, UpstreamAddress, UpstreamTls};
@@ -71,6 +73,7 @@ pub struct Config {
     pub upstreams: Vec<Upstream>,
     /// How much callers may ask for.
     pub limits: Limits,
+    pub readiness: Readiness,
     pub logging: Logging,
     pub tracing: Tracing,
 }
@@ -202,6 +205,11 @@ impl Config {
             ),
             upstreams: upstreams::read(root),
             limits: root.section("limits", "How much callers may ask for", Limits::read),
+            readiness: root.section(
+                "readiness",
+                "When /readyz says that the program is ready",
+                Readiness::read,
+            ),
             logging: root.section("logging", "What is logged", Logging::read),
             tracing: root.section(
                 "tracing",

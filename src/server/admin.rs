@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use http::header::{ALLOW, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::header::{ACCEPT, ALLOW, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::Service;
@@ -17,6 +17,8 @@ use tokio::time::Instant;
 use crate::telemetry::metrics::Exposition;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// Prometheus' own format, for whoever does not ask for OpenMetrics.
+const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// How long the result of a probe is reused.
@@ -95,7 +97,12 @@ impl Admin {
         }
     }
 
-    async fn respond(self, method: Method, path: String) -> Response<Full<Bytes>> {
+    async fn respond(
+        self,
+        method: Method,
+        path: String,
+        openmetrics: bool,
+    ) -> Response<Full<Bytes>> {
         if method != Method::GET && method != Method::HEAD {
             let mut response = text(StatusCode::METHOD_NOT_ALLOWED, TEXT, "GET and HEAD only\n");
             response
@@ -115,8 +122,13 @@ impl Admin {
             },
             "/metrics" => {
                 (self.refresh)();
-                match self.metrics.encode() {
-                    Ok(series) => text(StatusCode::OK, OPENMETRICS, series),
+                let (series, content_type) = if openmetrics {
+                    (self.metrics.encode(), OPENMETRICS)
+                } else {
+                    (self.metrics.encode_plain(), PLAIN)
+                };
+                match series {
+                    Ok(series) => text(StatusCode::OK, content_type, series),
                     Err(_) => text(
                         StatusCode::INTERNAL_SERVER_ERROR,
                         TEXT,
@@ -131,6 +143,26 @@ impl Admin {
             ),
         }
     }
+}
+
+/// Whether a caller asks for OpenMetrics, and does not like plain text better. Prometheus sends both, each with its
+/// rank; a browser and curl ask for neither.
+fn wants_openmetrics(headers: &HeaderMap) -> bool {
+    let (mut openmetrics, mut plain) = (0.0, 0.0);
+    let values = headers.get_all(ACCEPT).into_iter();
+    let texts = values.filter_map(|value| value.to_str().ok());
+    for range in texts.flat_map(|text| text.split(',')) {
+        let mut parts = range.split(';').map(str::trim);
+        let rank: &mut f32 = match parts.next().map(str::to_ascii_lowercase).as_deref() {
+            Some("application/openmetrics-text") => &mut openmetrics,
+            Some("text/plain") => &mut plain,
+            _ => continue,
+        };
+        let weight = parts.find_map(|part| part.strip_prefix("q="));
+        let weight = weight.map_or(1.0, |weight| weight.parse().unwrap_or(0.0));
+        *rank = rank.max(weight);
+    }
+    openmetrics > 0.0 && openmetrics >= plain
 }
 
 fn text(
@@ -154,6 +186,43 @@ impl Service<Request<Incoming>> for Admin {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let admin = self.clone();
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        Box::pin(async move { Ok(admin.respond(method, path).await) })
+        let openmetrics = wants_openmetrics(request.headers());
+        Box::pin(async move { Ok(admin.respond(method, path, openmetrics).await) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn openmetrics_is_for_those_who_ask_for_it() {
+        for (accept, expected) in [
+            (None, false),
+            (Some("*/*"), false),
+            (Some("text/html,*/*;q=0.8"), false),
+            (Some("application/openmetrics-text"), true),
+            (Some("application/openmetrics-text;q=0"), false),
+            // Prometheus 2.42, and one that is told to scrape plain text first.
+            (
+                Some(
+                    "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
+                     text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+                ),
+                true,
+            ),
+            (
+                Some(
+                    "text/plain;version=0.0.4;q=0.6,application/openmetrics-text;version=1.0.0;q=0.5,*/*;q=0.2",
+                ),
+                false,
+            ),
+        ] {
+            let mut headers = HeaderMap::new();
+            if let Some(accept) = accept {
+                headers.insert(ACCEPT, HeaderValue::from_static(accept));
+            }
+            assert_eq!(wants_openmetrics(&headers), expected, "{accept:?}");
+        }
     }
 }

@@ -168,6 +168,14 @@ impl<S> Listener<S> {
         })
     }
 
+    /// Its name and where it listens, as the log tells it.
+    pub fn told(&self) -> String {
+        match self.socket.local_addr() {
+            Ok(address) => format!("{}={address}", self.name),
+            Err(_) => self.name.to_owned(),
+        }
+    }
+
     /// Allows what a Kubernetes API server serves: upgrades, long watches, many streams. Requests carry their [`Peer`].
     pub fn like_an_api_server(mut self) -> Self {
         self.protocol = Protocol::KUBERNETES;

@@ -75,6 +75,14 @@ impl Exposition {
         prometheus_client::encoding::text::encode(&mut text, &self.0)?;
         Ok(text)
     }
+
+    /// In Prometheus' text format, version 0.0.4.
+    ///
+    /// # Errors
+    /// As [`Exposition::encode`].
+    pub fn encode_plain(&self) -> Result<String, fmt::Error> {
+        Ok(super::text_format::from_openmetrics(&self.encode()?))
+    }
 }
 
 impl fmt::Debug for Exposition {

@@ -1,10 +1,12 @@
 //! The log: JSON lines on standard output, written by a thread of its own so that no request waits for a slow reader.
 //! Lines that do not fit into its buffers are dropped and counted.
 
+pub mod chain;
 pub mod ids;
 mod lines;
 pub mod metrics;
 pub mod spans;
+mod text_format;
 pub mod trace;
 
 use tracing::{Level, Metadata, Subscriber};

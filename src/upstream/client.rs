@@ -3,17 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
-use http::{Method, Response};
+use http::Response;
 use tokio::time::Instant;
 
 use super::answer::{self, AnswerTimeouts, UpstreamAnswer};
 use super::choice::choose::{Wanted, choose};
 use super::choice::failover::{Failover, Outcome};
 use super::configuration::Upstream;
-use super::connect::{MAX_PROBE_BYTES, PROBE_BODY_WITHIN, READY};
 use super::metrics::UpstreamMetrics;
 use super::{Affinity, ForwardedHeaders, UpstreamError, headers};
 use crate::prometheus::filter::{
@@ -284,61 +280,5 @@ impl UpstreamClient {
             Ok(()) => Ok(reader.finish().unwrap_or_default()),
             Err(_) => Ok(OwnTexts::default()),
         }
-    }
-
-    /// Whether one of its endpoints answers at all, whatever it answers.
-    ///
-    /// # Errors
-    /// When none does.
-    pub async fn probe(&self, timeout: Duration) -> Result<(), UpstreamError> {
-        let endpoints = self.upstream.endpoints().now().clone();
-        let asked = endpoints.iter().map(|endpoint| {
-            let authority = endpoint.authority().clone();
-            let asked = (&Method::GET, READY);
-            let request = (self.upstream).request(&authority, asked, [], Bytes::new());
-            async move {
-                match self.client.send(&authority, &request).await {
-                    Ok(answer) => {
-                        let failed = answer.head.status.is_server_error();
-                        answer
-                            .body
-                            .discard(MAX_PROBE_BYTES, PROBE_BODY_WITHIN)
-                            .await;
-                        let error = UpstreamError::Unusable("a server error");
-                        if failed { Err(error) } else { Ok(()) }
-                    }
-                    Err(_) => Err(UpstreamError::Connect),
-                }
-            }
-        });
-        let mut asked: FuturesUnordered<_> = asked.collect();
-        let first = async {
-            let mut result = Err(UpstreamError::NoEndpoint);
-            while let Some(one) = asked.next().await {
-                result = one;
-                if result.is_ok() {
-                    break;
-                }
-            }
-            result
-        };
-        tokio::time::timeout(timeout, first)
-            .await
-            .unwrap_or(Err(UpstreamError::Timeout))
-    }
-}
-
-/// Clients of all upstreams, to see whether those are there.
-pub struct Upstreams(Vec<UpstreamClient>);
-
-impl Upstreams {
-    /// Opens no connection yet.
-    pub fn new(upstreams: &[Arc<Upstream>], max_duration: Duration) -> Self {
-        let client = |upstream: &Arc<Upstream>| UpstreamClient::new(upstream.clone(), max_duration);
-        Self(upstreams.iter().map(client).collect())
-    }
-
-    pub fn iter(&self) -> std::slice::Iter<'_, UpstreamClient> {
-        self.0.iter()
     }
 }

@@ -55,6 +55,11 @@ struct EndpointsLabels {
     state: EndpointState,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct UpLabels {
+    upstream: Arc<str>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RetryLabels {
     result: Retry,
@@ -65,6 +70,7 @@ struct RetryLabels {
 pub struct UpstreamsMetrics {
     heads: Histogram,
     errors: Family<FailureLabels, Counter>,
+    up: Family<UpLabels, Gauge>,
     endpoints: Family<EndpointsLabels, Gauge>,
     retries: Family<RetryLabels, Counter>,
 }
@@ -79,6 +85,7 @@ impl Default for UpstreamsMetrics {
         Self {
             heads: Histogram::new(DURATIONS),
             errors,
+            up: Family::default(),
             endpoints: Family::default(),
             retries: Family::default(),
         }
@@ -101,6 +108,8 @@ impl UpstreamsMetrics {
             healthy: endpoints(EndpointState::Healthy),
             unhealthy: endpoints(EndpointState::Unhealthy),
             retries: Retry::ALL.iter().map(retried).collect(),
+            name: Arc::from(name),
+            up: self.up.clone(),
             heads: self.heads.clone(),
             errors: self.errors.clone(),
         }
@@ -121,6 +130,11 @@ impl Register for UpstreamsMetrics {
             self.errors.clone(),
         );
         registry.register(
+            "upstream_up",
+            "Whether an upstream answered when it was last looked at",
+            self.up.clone(),
+        );
+        registry.register(
             "upstream_endpoints",
             "Endpoints of an upstream that are known",
             self.endpoints.clone(),
@@ -136,6 +150,8 @@ impl Register for UpstreamsMetrics {
 /// The series of one upstream.
 #[derive(Clone, Debug)]
 pub struct UpstreamMetrics {
+    name: Arc<str>,
+    up: Family<UpLabels, Gauge>,
     healthy: Gauge,
     unhealthy: Gauge,
     /// In the order of [`Retry::ALL`].
@@ -153,6 +169,13 @@ impl UpstreamMetrics {
     /// No answer has come that can be passed on.
     pub fn failed(&self, reason: UpstreamFailure) {
         self.errors.get_or_create(&FailureLabels { reason }).inc();
+    }
+
+    /// Whether it answered just now. Before the first look there is no series: 0 would raise an alarm.
+    pub fn up(&self, up: bool) {
+        let upstream = self.name.clone();
+        let labels = UpLabels { upstream };
+        self.up.get_or_create(&labels).set(up.into());
     }
 
     /// So many endpoints are known.

@@ -24,15 +24,17 @@ mod headers;
 pub mod http1;
 mod media;
 pub mod metrics;
+mod presence;
 pub mod request;
 mod tls;
 
 pub(crate) use self::answer::UpstreamAnswer;
 pub use self::choice::Affinity;
-pub use self::client::{UpstreamClient, Upstreams};
+pub use self::client::UpstreamClient;
 pub use self::configuration::{SetupError, TokenError, Upstream};
 pub use self::headers::ForwardedHeaders;
 pub use self::metrics::UpstreamFailure;
+pub use self::presence::{Presence, Upstreams};
 pub use self::tls::TlsError;
 
 /// Why Prometheus gave no answer that can be passed on.

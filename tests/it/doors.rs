@@ -230,7 +230,10 @@ fn a_trace_and_the_times_of_its_parts_can_be_found_again() {
         assert!(second["kubernetes_ms"].is_null(), "all is known: {second}");
         assert!(second["upstream_ms"].as_f64().is_some_and(|ms| ms > 0.0));
 
-        let metrics = Call::get(cluster.proxy.admin("/metrics")).send().await;
+        let metrics = Call::get(cluster.proxy.admin("/metrics"))
+            .header("accept", "application/openmetrics-text")
+            .send()
+            .await;
         let exemplar = format!("# {{trace_id=\"{TRACE}\"}}");
         assert!(metrics.text().contains(&exemplar), "{}", metrics.text());
         let restricted = "prom_rbac_proxy_restricted_queries_total";

@@ -128,6 +128,9 @@ fn defaults() -> Config {
             max_connections: 3_000,
             drain_timeout: 30 * SECOND,
         },
+        readiness: Readiness {
+            upstreams: NeededUpstreams::Any,
+        },
         logging: Logging {
             level: "info".into(),
             audit: true,

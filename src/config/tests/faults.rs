@@ -53,7 +53,7 @@ fn unknown_keys_are_refused_with_the_nearest_known_one() {
         (
             "\"a\\nb\": 1",
             "\"a\\nb\": is not a known key; the keys here are listeners, kubernetes, \
-             authentication, authorization, upstreams, limits, logging, tracing",
+             authentication, authorization, upstreams, limits, readiness, logging, tracing",
         ),
     ]);
 }

@@ -90,6 +90,27 @@ impl UpstreamAddress {
     }
 }
 
+/// As the log tells it. A URL has no credentials here.
+impl fmt::Display for UpstreamAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url(uri) => uri.fmt(f),
+            Self::Service {
+                namespace,
+                name,
+                port,
+                ..
+            } => write!(f, "service {namespace}/{name}:{port}"),
+            Self::Pods {
+                namespace,
+                selector,
+                port,
+                ..
+            } => write!(f, "pods {namespace}/{selector}:{port}"),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
     Http,
