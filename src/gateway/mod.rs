@@ -34,6 +34,7 @@ use self::route::{Route, Routes};
 use crate::authn::Authenticator;
 use crate::config;
 use crate::request::record::Recorder;
+use crate::request::refusal::ReasonCode;
 use crate::request::stack::Stack;
 use crate::request::{Decision, Entrance, StatusClass};
 use crate::server::Peer;
@@ -129,7 +130,8 @@ impl Gateway {
         request: &Request<Incoming>,
         refusal: GatewayRefusal,
     ) -> Response<GatewayBody> {
-        let why = (Decision::Invalid, &refusal as &dyn Display);
+        let code = ReasonCode::GatewayRefused;
+        let why = (Decision::Invalid, code, &refusal as &dyn Display);
         let response = refusal.response();
         let recorder = &self.0.recorder;
         let response = recorder.refuse(request, Entrance::Gateway, why, response);

@@ -11,7 +11,7 @@ use http::{HeaderName, HeaderValue, Request, Response};
 use tower::{Layer, Service};
 
 use super::{Log, Record, RecordedBody, RequestId};
-use crate::request::refusal::protect;
+use crate::request::refusal::{ReasonCode, protect};
 use crate::request::stages::{Answered, Arrival};
 use crate::request::{Decision, Door, Entrance};
 use crate::slots::Slot;
@@ -43,11 +43,11 @@ impl Recorder {
         &self,
         request: &Request<B>,
         entrance: Entrance,
-        (decision, reason): (Decision, &dyn Display),
+        (decision, code, reason): (Decision, ReasonCode, &dyn Display),
         response: Response<ResponseBody>,
     ) -> Response<RecordedBody> {
         let mut record = self.begin(request, entrance);
-        record.refused(decision, reason);
+        record.refused(decision, code, reason);
         finish(record, response, None)
     }
 
@@ -58,6 +58,7 @@ impl Recorder {
             Entrance::Gateway => Door::Gateway,
         };
         let mut record = log.begin(RequestId(ids.next()), door, request.method());
+        record.user_agent(request.headers());
         let trace = TraceContext::of(request.headers());
         record.trace(trace);
         if let Some(begun) = tracer.as_ref().and_then(|tracer| tracer.begin(trace)) {

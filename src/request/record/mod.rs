@@ -12,13 +12,15 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::StatusCode;
+use http::header::USER_AGENT;
+use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::time::{Instant, Sleep};
 
 pub use self::body::RecordedBody;
 pub use self::layer::{RecordLayer, RecordService, Recorder};
 use self::line::Object;
 use super::metrics::{Ended, RequestMetrics};
+use super::refusal::ReasonCode;
 use super::span::{RequestEnd, RequestSpan};
 use super::{Decision, Door, StatusClass};
 use crate::authn::Caller;
@@ -37,6 +39,9 @@ use crate::upstream::body::BodyError;
 
 /// Names of namespaces in one line; the count stands beside them.
 const SHOWN_NAMESPACES: usize = 20;
+
+/// Bytes of a user agent in one line.
+const SHOWN_AGENT_BYTES: usize = 256;
 
 /// Bytes of a query in one line.
 const SHOWN_QUERY_BYTES: usize = 1024;
@@ -79,6 +84,8 @@ impl Log {
             granted_count: 0,
             decision: Decision::Failed,
             reason: None,
+            reason_code: None,
+            user_agent: None,
             status: None,
             trace: None,
             kubernetes: Duration::ZERO,
@@ -145,6 +152,8 @@ struct Inner {
     granted_count: usize,
     decision: Decision,
     reason: Option<String>,
+    reason_code: Option<ReasonCode>,
+    user_agent: Option<HeaderValue>,
     status: Option<StatusCode>,
     trace: Option<TraceContext>,
     /// How long Kubernetes was waited for.
@@ -233,6 +242,13 @@ impl Record {
         output
     }
 
+    /// The program that says to have sent it.
+    fn user_agent(&mut self, headers: &HeaderMap) {
+        if self.0.log.0.lines.is_some() {
+            self.0.user_agent = headers.get(USER_AGENT).cloned();
+        }
+    }
+
     /// Who sent it.
     pub fn caller(&mut self, caller: &Caller) {
         self.0.caller = Some(caller.clone());
@@ -289,8 +305,14 @@ impl Record {
     }
 
     /// That it was refused, and why.
-    pub fn refused(&mut self, decision: Decision, reason: &dyn std::fmt::Display) {
+    pub fn refused(
+        &mut self,
+        decision: Decision,
+        code: ReasonCode,
+        reason: &dyn std::fmt::Display,
+    ) {
         self.0.decision = decision;
+        self.0.reason_code = Some(code);
         let mut reason = reason.to_string();
         reason.truncate(reason.floor_char_boundary(SHOWN_QUERY_BYTES));
         self.0.reason = Some(reason);
@@ -346,6 +368,7 @@ impl Completion {
     /// The body ended before its end.
     pub fn abort(&mut self, error: &BodyError) {
         self.record.0.outcome = Outcome::Aborted;
+        self.record.0.reason_code = Some(error.into());
         self.record.0.reason = Some(error.to_string());
     }
 }
@@ -409,6 +432,16 @@ impl Inner {
             Some(caller) => object.text("caller", caller.username()),
             None => object.null("caller"),
         }
+        if let Some(uid) = self.caller.as_ref().and_then(Caller::uid) {
+            object.text("uid", uid);
+        }
+        if let Some(agent) = self
+            .user_agent
+            .as_ref()
+            .and_then(|agent| agent.to_str().ok())
+        {
+            object.text("user_agent", &agent[..agent.len().min(SHOWN_AGENT_BYTES)]);
+        }
         object.word("decision", self.decision.as_str());
         for (key, namespaces) in [
             ("namespaces_asked", &self.asked),
@@ -426,6 +459,9 @@ impl Inner {
         }
         if let Some(reason) = &self.reason {
             object.text("reason", reason);
+        }
+        if let Some(code) = self.reason_code {
+            object.word("reason_code", code.as_str());
         }
         match self.status {
             Some(status) => object.number("status", status.as_u16().into()),

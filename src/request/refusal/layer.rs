@@ -66,7 +66,7 @@ impl Refused {
             refusal,
             mut record,
         } = self;
-        record.refused(refusal.decision(), &refusal.logged());
+        record.refused(refusal.decision(), refusal.code(), &refusal.logged());
         record.asked(refusal.namespaces());
         Answered {
             response: refusal.response(),

@@ -1,11 +1,13 @@
 //! Why a request is not answered with Prometheus' answer: every reason, its status, and who can do something
 //! about it.
 
+mod code;
 mod layer;
 
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
+pub use self::code::ReasonCode;
 pub use self::layer::{RefusalLayer, RefusalService};
 use super::Decision;
 use crate::authn::AuthenticationError;

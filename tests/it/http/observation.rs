@@ -3,8 +3,8 @@
 use http::StatusCode;
 use standins::kubernetes::{Subject, User};
 
-use crate::support::client::{Call, query};
-use crate::support::cluster::{Cluster, VIEWER};
+use crate::support::client::{AGENT, Call, query};
+use crate::support::cluster::{Cluster, TEAM_A, VIEWER};
 use crate::support::run;
 
 /// The series of `/metrics`, without their values.
@@ -89,5 +89,31 @@ fn h30_the_listener_of_operators_and_that_of_callers_serve_nothing_of_each_other
             assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
         }
         assert_eq!(cluster.forwarded().len(), 0);
+    });
+}
+
+#[test]
+fn an_audit_line_says_in_a_word_why_and_which_client_asked() {
+    run(async {
+        let cluster = Cluster::start().await;
+        for (path, token, code) in [
+            (query("up"), VIEWER, None),
+            (query("up"), "not-a-token", Some("token_rejected")),
+            (query("up{"), TEAM_A, Some("query_invalid")),
+            (
+                query("up{namespace=\"team-b\"}"),
+                TEAM_A,
+                Some("namespaces_denied"),
+            ),
+            ("/api/v1/none".to_owned(), VIEWER, Some("endpoint_unknown")),
+        ] {
+            let call = Call::get(cluster.proxy.url(&path)).bearer(token);
+            let answer = call.send().await;
+            let line = cluster.proxy.audit(&answer).await;
+            assert_eq!(line["reason_code"].as_str(), code, "{line}");
+            assert_eq!(line["reason"].is_string(), code.is_some(), "{line}");
+            assert_eq!(line["user_agent"], AGENT, "{line}");
+            assert_eq!(line["uid"].is_string(), !line["caller"].is_null(), "{line}");
+        }
     });
 }
