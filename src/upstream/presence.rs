@@ -135,6 +135,7 @@ impl Watched {
                 };
                 let cause = match &away.cause {
                     Some(cause) => Chain(cause).to_string(),
+                    None if away.error == UpstreamError::NoEndpoint => "no pod is known".to_owned(),
                     None => away.error.failure().as_str().to_owned(),
                 };
                 tracing::warn!(upstream, address, cause, "an upstream does not answer");
