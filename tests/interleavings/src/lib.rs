@@ -1,6 +1,6 @@
 //! What threads share, run by [loom] in every order in which they can meet there, and with what each may still see of an
 //! older value. The files are those of the proxy: under `cfg(loom)`, which this crate alone has, they take locks, atomics
-//! and threads from [`model`].
+//! and threads from `model`.
 //!
 //! loom knows no clock: what waits for a time here goes on at once. Of `SeqCst` it knows no more than of `AcqRel`, so what
 //! passes holds with less than the files ask for.
