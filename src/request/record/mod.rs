@@ -3,22 +3,23 @@
 //! The record lives in the response's body. Whatever ends the body ends the record, and until something else
 //! is said the outcome is that the caller left.
 
+mod audit;
 mod body;
 mod layer;
 mod line;
+mod waiting;
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 pub use self::body::RecordedBody;
 pub use self::layer::{RecordLayer, RecordService, Recorder};
-use self::line::Object;
+use self::waiting::{waiting, waiting_for};
 use super::metrics::{Ended, RequestMetrics};
 use super::refusal::ReasonCode;
 use super::span::{RequestEnd, RequestSpan};
@@ -415,140 +416,5 @@ impl Inner {
             outcome: self.outcome.as_str(),
             aborted: self.outcome == Outcome::Aborted,
         }
-    }
-
-    /// Writes the line, as documented in docs/operation.md.
-    fn write(&self, line: &mut Vec<u8>, duration: Duration) {
-        let mut object = Object::begin(line);
-        object.shown("timestamp", &self.time);
-        object.word("level", "INFO");
-        object.word("target", "audit");
-        object.word("message", "request");
-        object.word("request_id", self.id.hexadecimal().as_str());
-        object.word("door", self.door.as_str());
-        object.text("method", self.method.as_str());
-        object.word("endpoint", self.endpoint.map_or("none", Endpoint::name));
-        match &self.caller {
-            Some(caller) => object.text("caller", caller.username()),
-            None => object.null("caller"),
-        }
-        if let Some(uid) = self.caller.as_ref().and_then(Caller::uid) {
-            object.text("uid", uid);
-        }
-        if let Some(agent) = self
-            .user_agent
-            .as_ref()
-            .and_then(|agent| agent.to_str().ok())
-        {
-            object.text("user_agent", &agent[..agent.len().min(SHOWN_AGENT_BYTES)]);
-        }
-        object.word("decision", self.decision.as_str());
-        for (key, namespaces) in [
-            ("namespaces_asked", &self.asked),
-            ("namespaces_granted", &self.granted),
-        ] {
-            if !namespaces.is_empty() {
-                object.texts(key, namespaces.iter().map(Namespace::as_str));
-            }
-        }
-        if self.granted_count > 0 {
-            object.number("namespaces_granted_count", self.granted_count as u64);
-        }
-        if let Some(query) = &self.query {
-            object.text("query", query);
-        }
-        if let Some(reason) = &self.reason {
-            object.text("reason", reason);
-        }
-        if let Some(code) = self.reason_code {
-            object.word("reason_code", code.as_str());
-        }
-        match self.status {
-            Some(status) => object.number("status", status.as_u16().into()),
-            None => object.null("status"),
-        }
-        object.word("outcome", self.outcome.as_str());
-        object.number("bytes", self.bytes);
-        object.milliseconds("duration_ms", duration);
-        if !self.kubernetes.is_zero() {
-            object.milliseconds("kubernetes_ms", self.kubernetes);
-        }
-        if let Some(upstream) = self.upstream {
-            object.milliseconds("upstream_ms", upstream);
-        }
-        if let Some(answer) = self.answer {
-            object.word("answer", answer.as_str());
-        }
-        if let Some(trace) = &self.trace {
-            object.word("trace_id", &trace.shown());
-        }
-        object.end();
-    }
-}
-
-/// What a future comes to, and for how long it had to be waited for: not at all if it was ready at once. It stays where
-/// it is: a future that takes another in holds it twice, and each request's is copied whole when it begins.
-async fn waiting<F: Future>(mut future: Pin<&mut F>) -> (F::Output, Duration) {
-    let mut since = None;
-    let output = std::future::poll_fn(|context| {
-        let output = future.as_mut().poll(context);
-        if output.is_pending() && since.is_none() {
-            since = Some(Instant::now());
-        }
-        output
-    });
-    let output = output.await;
-    (
-        output,
-        since.map_or(Duration::ZERO, |since| since.elapsed()),
-    )
-}
-
-/// The same for at most `limit`, and `None` when that has passed. What is ready at once needs no timer.
-async fn waiting_for<F: Future>(
-    limit: Duration,
-    mut future: Pin<&mut F>,
-) -> (Option<F::Output>, Duration) {
-    let mut waited: Option<(Instant, Pin<Box<Sleep>>)> = None;
-    let output = std::future::poll_fn(|context| {
-        if let Poll::Ready(output) = future.as_mut().poll(context) {
-            return Poll::Ready(Some(output));
-        }
-        let (_, end) =
-            waited.get_or_insert_with(|| (Instant::now(), Box::pin(tokio::time::sleep(limit))));
-        end.as_mut().poll(context).map(|()| None)
-    });
-    let output = output.await;
-    (
-        output,
-        waited.map_or(Duration::ZERO, |(since, _)| since.elapsed()),
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use std::pin::pin;
-
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn only_what_is_not_ready_at_once_was_waited_for() {
-        let (output, waited) = waiting(pin!(async { 1 })).await;
-        assert_eq!((output, waited), (1, Duration::ZERO));
-        let asleep = Duration::from_millis(70);
-        let ((), waited) = waiting(pin!(tokio::time::sleep(asleep))).await;
-        assert_eq!(waited, asleep);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn k18_what_takes_longer_than_its_limit_is_given_up() {
-        let limit = Duration::from_millis(70);
-        let at_once = waiting_for(limit, pin!(async { 1 })).await;
-        assert_eq!(at_once, (Some(1), Duration::ZERO));
-        let early = Duration::from_millis(30);
-        let slept = waiting_for(limit, pin!(tokio::time::sleep(early))).await;
-        assert_eq!(slept, (Some(()), early));
-        let never = waiting_for(limit, pin!(std::future::pending::<()>())).await;
-        assert_eq!(never, (None, limit));
     }
 }

@@ -17,7 +17,7 @@ async fn ask(cluster: &Cluster, token: &str, path: &str, pairs: &[(&str, &str)])
 
 fn data(answer: &Answer) -> Value {
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
-    let answer: Value = serde_json::from_str(&answer.text()).expect("JSON");
+    let answer: Value = serde_json::from_str(answer.text()).expect("JSON");
     answer["data"].clone()
 }
 
