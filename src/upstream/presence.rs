@@ -116,6 +116,11 @@ impl Watched {
 
     fn note(&self, found: &Result<(), Away>) {
         self.upstream.endpoints().metrics().up(found.is_ok());
+        let nowhere = |away: &Away| away.error == UpstreamError::NoEndpoint;
+        // Its pods are not found yet; that they cannot be is for discovery to say.
+        if self.last.load(Ordering::Relaxed) == UNKNOWN && found.as_ref().is_err_and(nowhere) {
+            return;
+        }
         let now = if found.is_ok() { UP } else { DOWN };
         let before = self.last.swap(now, Ordering::Relaxed);
         if before == now {
