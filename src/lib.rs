@@ -18,6 +18,8 @@
 //! passes. `config` and `app` make all of it, `cli` is how it is called; `cluster` talks to Kubernetes and remembers
 //! what it said; `telemetry` tells how it went.
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
+
 pub mod app;
 pub mod authn;
 pub mod authz;

@@ -291,6 +291,7 @@ pub fn request_limits(config: &Config) -> RequestLimits {
 ///
 /// # Errors
 /// With every fault.
+#[allow(clippy::disallowed_methods, reason = "the one place")]
 pub fn load(path: &Path) -> Result<Config, crate::config::LoadError> {
     Config::load(path, std::env::vars())
 }

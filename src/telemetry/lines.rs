@@ -134,6 +134,7 @@ impl Shared {
         }
     }
 
+    #[allow(clippy::disallowed_methods, reason = "the log's own thread")]
     fn write(&self, mut out: impl Write) {
         let mut taken = Vec::new();
         self.awake.store(true, Ordering::SeqCst);
