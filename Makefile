@@ -20,7 +20,7 @@ tools: ## Installs what the demo and the tests need
 .PHONY: demo
 demo: tools ## Runs everything together on this machine, and prints what to try
 	cargo build --release --bin prom-rbac-proxy
-	cargo build -p standins --bin demo
+	cargo build -p support --bin demo
 	exec $(TARGET)/debug/demo --proxy $(TARGET)/release/prom-rbac-proxy
 
 # In this order: what fails soonest comes first, and what is built by one is used by the next.

@@ -34,10 +34,6 @@ mod soak;
 #[path = "chaos/stage.rs"]
 mod stage;
 
-#[allow(dead_code, reason = "each suite uses a part of it")]
-#[path = "it/support/mod.rs"]
-mod support;
-
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 

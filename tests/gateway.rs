@@ -2,8 +2,9 @@
 
 #![allow(unreachable_pub, reason = "a test is a crate that nobody reaches into")]
 
-#[path = "gateway/support.rs"]
-mod support;
+/// The cluster behind the gateway.
+#[path = "gateway/cluster.rs"]
+mod cluster;
 
 /// kubectl through the gateway and directly.
 #[path = "gateway/kubectl.rs"]

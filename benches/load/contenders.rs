@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use support::client::Call;
+
 use crate::Result;
 use crate::cases::{Case, Size};
 use crate::launch::{START_LIMIT, Started, launch, launch_ours};
@@ -173,16 +175,18 @@ impl Running {
         let ask = |time| {
             let url = self.url(time);
             let answer = stage.runtime.block_on(async {
-                let fetched = standins::fetch(&url, Some((header, &value)));
-                tokio::time::timeout(START_LIMIT, fetched).await
+                let answer = Call::get(&url).header(header, &value).try_send();
+                tokio::time::timeout(START_LIMIT, answer).await
             });
-            let (status, text) = answer??;
-            if status.as_u16() == 200 {
-                Ok(text)
-            } else {
-                Err(Box::<dyn std::error::Error>::from(format!(
-                    "{status} {text}"
-                )))
+            let answer = answer?.map_err(|error| error.to_string())?;
+            match answer.status.as_u16() {
+                200 => Ok(answer.text().to_owned()),
+                status => {
+                    let text = answer.text();
+                    Err(Box::<dyn std::error::Error>::from(format!(
+                        "{status} {text}"
+                    )))
+                }
             }
         };
         let length = ask(Size::Medium.time())?.len();
@@ -337,11 +341,7 @@ pub(crate) fn start_time(kind: Kind, stage: &Stage) -> Result<Duration> {
         until_ok(address, &request, begun)
     } else {
         let admin = free_address()?;
-        let (_process, output) = launch_ours(stage, admin, kind)?;
-        std::thread::spawn(move || {
-            let mut output = output;
-            std::io::copy(&mut output, &mut std::io::sink())
-        });
+        let _proxy = launch_ours(stage, admin, kind)?;
         let request = format!("GET /readyz HTTP/1.1\r\nHost: {admin}\r\n\r\n");
         until_ok(&admin.to_string(), &request, begun)
     }

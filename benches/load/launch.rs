@@ -1,28 +1,27 @@
 //! How each contender is started.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdout, Stdio};
-use std::sync::mpsc;
+use std::process::Stdio;
 use std::time::Duration;
 
 use standins::process::Process;
+use support::proxy::{Options, Proxy};
 
 use crate::Result;
 use crate::contenders::Kind;
 use crate::nginx::{self, Differences, Nginx, free_address};
 use crate::stage::Stage;
 
-/// The binary that is measured, built with this benchmark.
-const BINARY: &str = env!("CARGO_BIN_EXE_prom-rbac-proxy");
-
 /// How long anything may take to start.
 pub(crate) const START_LIMIT: Duration = Duration::from_secs(20);
 
 /// Something that was started; it ends when this is dropped.
 pub(crate) enum Started {
+    /// Ours.
+    Proxy(Proxy),
+    /// A peer.
     Process(Process),
     Nginx(Nginx),
 }
@@ -30,6 +29,7 @@ pub(crate) enum Started {
 impl Started {
     pub(crate) fn id(&self) -> u32 {
         match self {
+            Self::Proxy(proxy) => proxy.id(),
             Self::Process(process) => process.id(),
             Self::Nginx(nginx) => nginx.id(),
         }
@@ -42,8 +42,9 @@ impl Started {
 /// If something cannot be started.
 pub(crate) fn launch(kind: Kind, stage: &Stage) -> Result<(Vec<Started>, SocketAddr)> {
     let proxy = |listener| {
-        let (process, output) = launch_ours(stage, free_address()?, kind)?;
-        Ok((vec![Started::Process(process)], bound(output, listener)?))
+        let proxy = launch_ours(stage, free_address()?, kind)?;
+        let address = proxy.bound(listener);
+        Ok((vec![Started::Proxy(proxy)], address))
     };
     let one = |(process, address)| (vec![Started::Process(process)], address);
     match kind {
@@ -69,11 +70,7 @@ pub(crate) fn launch(kind: Kind, stage: &Stage) -> Result<(Vec<Started>, SocketA
 
 /// Starts ours with its default configuration. Two things differ: a caller may have more requests under way, since one
 /// caller stands for many here; and no answers are shared, since all callers ask the same.
-pub(crate) fn launch_ours(
-    stage: &Stage,
-    admin: SocketAddr,
-    kind: Kind,
-) -> Result<(Process, ChildStdout)> {
+pub(crate) fn launch_ours(stage: &Stage, admin: SocketAddr, kind: Kind) -> Result<Proxy> {
     let tls = match kind {
         Kind::Tls => format!(
             ", tls: {{ certFile: {:?}, keyFile: {:?} }}",
@@ -99,22 +96,13 @@ upstreams:
     start_ours(stage, kind.name(), &configuration)
 }
 
-fn start_ours(stage: &Stage, name: &str, configuration: &str) -> Result<(Process, ChildStdout)> {
+fn start_ours(stage: &Stage, name: &str, configuration: &str) -> Result<Proxy> {
     let file = stage.folder.join(format!("{name}.yaml"));
     fs::write(&file, configuration)?;
-    let arguments = ["serve".as_ref(), "--config".as_ref(), file.as_os_str()];
-    let errors = File::create(stage.folder.join(format!("{name}.stderr")))?;
-    let process = Process::start(BINARY.as_ref(), arguments, |command| {
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("PROM_RBAC_PROXY_") {
-                command.env_remove(name);
-            }
-        }
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
-        command.stderr(Stdio::from(errors));
-    })?;
-    let output = process.take_stdout().ok_or("no output")?;
-    Ok((process, output))
+    let mut options = Options::serve(&file);
+    // The audit log is read and thrown away.
+    options.kept_lines = 100;
+    Ok(Proxy::launch(&options)?)
 }
 
 /// Starts ours before another upstream, with what `sharing` says in the configuration. More reviews may be under way than
@@ -122,11 +110,7 @@ fn start_ours(stage: &Stage, name: &str, configuration: &str) -> Result<(Process
 ///
 /// # Errors
 /// If it cannot be started.
-pub(crate) fn launch_shared(
-    stage: &Stage,
-    upstream: SocketAddr,
-    sharing: &str,
-) -> Result<(Process, SocketAddr)> {
+pub(crate) fn launch_shared(stage: &Stage, upstream: SocketAddr, sharing: &str) -> Result<Proxy> {
     let configuration = format!(
         r#"listeners:
   service: {{ address: "127.0.0.1:0" }}
@@ -137,36 +121,8 @@ upstreams:
 "#,
         stage.kubeconfig
     );
-    let (process, output) = start_ours(
-        stage,
-        &format!("sharing-{upstream}-{}", sharing.len()),
-        &configuration,
-    )?;
-    Ok((process, bound(output, "service")?))
-}
-
-/// Where a listener of ours is. The rest of its output, the audit log, is read and thrown away, as fast as a
-/// container runtime would take it.
-fn bound(output: ChildStdout, listener: &'static str) -> Result<SocketAddr> {
-    let (found, address) = mpsc::channel();
-    std::thread::spawn(move || {
-        let mut output = BufReader::with_capacity(256 * 1024, output);
-        let mut line = String::new();
-        while matches!(output.read_line(&mut line), Ok(1..)) {
-            let value: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
-            line.clear();
-            let address = value["address"].as_str().and_then(|text| text.parse().ok());
-            let is_it = value["message"] == "listening" && value["listener"] == listener;
-            if let Some(address) = address.filter(|_| is_it) {
-                let _ = found.send(address);
-                break;
-            }
-        }
-        let mut rest = vec![0; 256 * 1024];
-        while matches!(output.read(&mut rest), Ok(1..)) {}
-    });
-    let missing = |_| format!("the proxy does not listen as {listener}");
-    Ok(address.recv_timeout(START_LIMIT).map_err(missing)?)
+    let name = format!("sharing-{upstream}-{}", sharing.len());
+    start_ours(stage, &name, &configuration)
 }
 
 fn launch_nginx(stage: &Stage, kind: Kind) -> Result<(Nginx, SocketAddr)> {

@@ -14,8 +14,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use standins::headlamp::cookie_header;
-use standins::process::Process;
 use standins::prometheus::{Data, Options, Prometheus};
+use support::proxy::Proxy;
 
 use crate::Result;
 use crate::cases::Size;
@@ -102,10 +102,11 @@ fn watched(
     sharing: &str,
     length: Length,
 ) -> Result<Watched> {
-    let (process, address) = launch_shared(stage, prometheus.address(), sharing)?;
+    let proxy = launch_shared(stage, prometheus.address(), sharing)?;
+    let address = proxy.service();
     let client: Client<HttpConnector, Empty<Bytes>> =
         Client::builder(TokioExecutor::new()).build_http();
-    let ours = Processes::of(&[process.id()])?;
+    let ours = Processes::of(&[proxy.id()])?;
     let theirs = Processes::of(&[prometheus.id()])?;
     stage.runtime.block_on(async {
         refresh(&client, address, length, 1).await?;
@@ -196,7 +197,8 @@ async fn queries(prometheus: &Prometheus) -> Result<f64> {
 
 /// Processor time of a kept answer, to that of nginx for passing on one of its length.
 fn kept(stage: &Stage, prometheus: &Prometheus, length: Length) -> Result<f64> {
-    let (ours, address) = launch_shared(stage, prometheus.address(), ON)?;
+    let ours = launch_shared(stage, prometheus.address(), ON)?;
+    let address = ours.service();
     let nginx_address = free_address()?;
     let http = nginx::reverse_proxy(nginx_address, stage.plain, &Differences::default());
     let nginx = nginx::start("kept-nginx", &stage.folder, &http)?;
@@ -231,32 +233,33 @@ fn kept(stage: &Stage, prometheus: &Prometheus, length: Length) -> Result<f64> {
 
 /// Processor time of a request that nobody shares, with sharing to without.
 fn lone(stage: &Stage, length: Length) -> Result<f64> {
-    let (with, with_address) = launch_shared(stage, stage.plain, ON)?;
-    let (without, without_address) = launch_shared(stage, stage.plain, OFF)?;
+    let with = launch_shared(stage, stage.plain, ON)?;
+    let without = launch_shared(stage, stage.plain, OFF)?;
     let mut ratios = Vec::new();
     for _ in 0..length.rounds {
-        let one = |process_: &Process, address| {
+        let one = |proxy: &Proxy| {
             let url = format!(
-                "http://{address}/api/v1/query?query={QUERY}&time={}",
+                "http://{}/api/v1/query?query={QUERY}&time={}",
+                proxy.service(),
                 Size::Medium.time()
             );
             let bearer = "Bearer scope-1-viewer-%08d";
             per_request(
                 stage,
-                &process(process_)?,
+                &process(proxy)?,
                 &url,
                 ("Authorization", bearer),
                 1,
                 length,
             )
         };
-        ratios.push(one(&with, with_address)? / one(&without, without_address)?);
+        ratios.push(one(&with)? / one(&without)?);
     }
     Ok(Spread::of(&ratios).median)
 }
 
-fn process(process: &Process) -> Result<Processes> {
-    Ok(Processes::of(&[process.id()])?)
+fn process(proxy: &Proxy) -> Result<Processes> {
+    Ok(Processes::of(&[proxy.id()])?)
 }
 
 fn of_nginx(nginx: &Nginx) -> Result<Processes> {

@@ -7,9 +7,9 @@ use standins::kubernetes::ApiServer;
 use standins::prometheus::{Scripted, Step};
 
 use crate::run;
-use crate::support::client::{Answer, Call, query};
-use crate::support::cluster::{Cluster, VIEWER};
-use crate::support::proxy::Proxy;
+use support::client::{Answer, Call, query};
+use support::cluster::{Cluster, VIEWER};
+use support::proxy::Proxy;
 
 const GOOD_BODY: &str = r#"{"status":"success","data":{"resultType":"vector","result":[]}}"#;
 

@@ -5,9 +5,9 @@ use standins::prometheus::{Data, Options, Prometheus};
 use crate::load::Load;
 use crate::replica::Replica;
 use crate::stage::Stage;
-use crate::support::client::{Call, encoded};
-use crate::support::folder;
 use crate::{phase, run};
+use support::cache;
+use support::client::{Call, encoded};
 
 #[test]
 fn pods_are_found_by_label_and_services_by_the_number_of_a_port() {
@@ -59,7 +59,7 @@ fn each_caller_stays_with_one_prometheus() {
 #[test]
 fn a_range_goes_to_the_prometheus_that_has_it() {
     run(async {
-        let options = Options::new(Data::only(["team-a"]).without_rules(), folder());
+        let options = Options::new(Data::only(["team-a"]).without_rules(), cache());
         let with_history = Prometheus::start(options).await.expect("Prometheus");
         let empty = Replica::start().await;
         let stage = Stage::new(&[with_history.address(), empty.address()]).await;

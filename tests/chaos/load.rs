@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::stage::{CALLERS, token};
-use crate::support::client::encoded;
+use support::client::encoded;
 
 /// Between two requests of a caller.
 const PAUSE: Duration = Duration::from_millis(40);

@@ -8,8 +8,8 @@ use crate::load::{Failure, Load};
 use crate::relay::Relay;
 use crate::replica::Replica;
 use crate::stage::{Condition, Stage, token};
-use crate::support::client::{Call, query};
 use crate::{is_long, phase, run};
+use support::client::{Call, query};
 
 #[test]
 fn one_of_two_is_killed_and_comes_back() {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use standins::process::Process;
 
-use crate::support::client::Call;
-use crate::support::scratch;
+use support::client::Call;
+use support::scratch;
 
 const READY_WITHIN: Duration = Duration::from_secs(20);
 

@@ -8,8 +8,8 @@ use standins::tls::{CertificateAuthority, Issued};
 use crate::load::{Load, ask, client};
 use crate::replica::Replica;
 use crate::stage::{Stage, is_ready};
-use crate::support::scratch;
 use crate::{phase, run};
+use support::scratch;
 
 #[test]
 fn one_proxy_of_two_is_replaced_after_the_other() {

@@ -7,9 +7,9 @@ use serde_json::json;
 use standins::kubernetes::{ApiServer, Subject, User};
 
 use crate::replica::Replica;
-use crate::support::client::Call;
-use crate::support::cluster::api_server;
-use crate::support::proxy::Proxy;
+use support::client::Call;
+use support::cluster::api_server;
+use support::proxy::Proxy;
 
 /// Callers with rights in the whole cluster.
 pub const CALLERS: usize = 16;

@@ -2,53 +2,17 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::Command;
 
-use crate::support::{Cluster, run, scratch, soon};
+use support::kubectl::Kubectl;
+use support::{run, scratch, soon};
 
-/// kubectl with a kubeconfig of its own.
-struct Kubectl {
-    kubeconfig: PathBuf,
-    cache: PathBuf,
-}
+use crate::cluster::Cluster;
 
-impl Kubectl {
-    fn new(name: &str, kubeconfig: &str) -> Self {
-        let path = scratch(&format!("{name}.kubeconfig"));
-        std::fs::write(&path, kubeconfig).expect("written");
-        Self {
-            kubeconfig: path,
-            cache: scratch(&format!("{name}-cache")),
-        }
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new("kubectl");
-        command
-            .arg("--kubeconfig")
-            .arg(&self.kubeconfig)
-            .arg("--cache-dir")
-            .arg(&self.cache)
-            .args(arguments)
-            .env_remove("KUBECONFIG")
-            .env("HOME", &self.cache)
-            .env("NO_PROXY", "127.0.0.1")
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
-        command
-    }
-
-    /// Its exit code and everything that it wrote.
-    async fn run(&self, arguments: &[&str]) -> (Option<i32>, String) {
-        let output = soon(self.command(arguments).output())
-            .await
-            .expect("kubectl");
-        let text = [output.stdout, output.stderr].concat();
-        (
-            output.status.code(),
-            String::from_utf8_lossy(&text).into_owned(),
-        )
-    }
+/// One that talks to a server with this kubeconfig.
+fn kubectl(name: &str, kubeconfig: &str) -> Kubectl {
+    let path = scratch(&format!("{name}.kubeconfig"));
+    std::fs::write(&path, kubeconfig).expect("written");
+    Kubectl::new(path)
 }
 
 fn manifest(name: &str, value: &str) -> PathBuf {
@@ -78,9 +42,9 @@ fn kubectl_cannot_tell_the_gateway_from_the_api_server() {
                 .create_pod_at("team-a", pod, &[("app", "web")], address);
         }
         let kubeconfig = cluster.api.kubeconfig(cluster.api.admin_token());
-        let direct = Kubectl::new("direct", &kubeconfig);
+        let direct = kubectl("direct", &kubeconfig);
         let through = kubeconfig.replace(&cluster.api.url(), &cluster.url());
-        let through = Kubectl::new("through", &through);
+        let through = kubectl("through", &through);
 
         let (applied, changed) = (manifest("applied", "1"), manifest("applied", "2"));
         for arguments in [

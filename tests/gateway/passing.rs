@@ -9,7 +9,11 @@ use standins::kubernetes::Behaviour;
 use standins::tls::CertificateAuthority;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::{Cluster, RESERVED, TEAM_A, request, run, soon, try_connect, with_headers};
+use support::client::Call;
+use support::cluster::TEAM_A;
+use support::{run, soon};
+
+use crate::cluster::{Cluster, RESERVED, request, try_connect, with_headers};
 
 fn respond(
     response: impl Fn() -> Response<standins::body::Body> + Send + Sync + 'static,
@@ -269,7 +273,7 @@ fn a_list_of_100_megabytes_streams_in_little_memory() {
         let mut connection = cluster.http2().await;
         let warm = connection.get(cluster.api.admin_token(), path).await;
         assert_eq!(warm.status, StatusCode::OK);
-        let before = cluster.proxy.peak_resident_bytes().expect("read");
+        let before = cluster.proxy.memory_kib("VmHWM");
         cluster
             .api
             .behave("list configmaps", Behaviour::Huge(LENGTH));
@@ -283,9 +287,9 @@ fn a_list_of_100_megabytes_streams_in_little_memory() {
                 .map_or(0, |data| data.len()) as u64;
         }
         assert!(length >= LENGTH, "{length}");
-        let grown = cluster.proxy.peak_resident_bytes().expect("read") - before;
-        println!("100 MB: {} KiB more than before", grown / 1024);
-        assert!(grown < 8 * 1024 * 1024, "{grown} bytes");
+        let grown = cluster.proxy.memory_kib("VmHWM") - before;
+        println!("100 MB: {} KiB more than before", grown);
+        assert!(grown < 8 * 1024, "{grown} KiB");
     });
 }
 
@@ -390,10 +394,8 @@ fn a_renewed_certificate_is_served_without_a_restart() {
 fn a_gateway_is_ready_without_a_prometheus() {
     run(async {
         let cluster = Cluster::start().await;
-        let admin = cluster.proxy.address("admin").expect("bound");
-        let ready = standins::fetch(&format!("http://{admin}/readyz"), None).await;
-        let (status, text) = ready.expect("an answer");
-        assert_eq!(status, StatusCode::OK, "{text}");
+        let ready = Call::get(cluster.proxy.admin("/readyz")).send().await;
+        assert_eq!(ready.status, StatusCode::OK, "{}", ready.text());
         let query = format!("{RESERVED}/api/v1/query?query=up");
         let answer = cluster.http2().await.get(TEAM_A, &query).await;
         assert!(answer.status.is_server_error(), "{}", answer.status);

@@ -5,7 +5,11 @@ use serde_json::json;
 use standins::headlamp::{self, Headlamp};
 use standins::prometheus::{Data, Options, Prometheus, Recorder};
 
-use crate::support::{Cluster, RESERVED, STRANGER, TEAM_A, request, run, with_headers};
+use support::client::Call;
+use support::cluster::{STRANGER, TEAM_A};
+use support::run;
+
+use crate::cluster::{Cluster, RESERVED, request, with_headers};
 
 #[path = "../corpus/mod.rs"]
 #[allow(dead_code, reason = "other suites use the rest")]
@@ -30,9 +34,9 @@ fn the_plugin_works_for_a_caller_whose_only_permission_is_view_in_one_namespace(
         let cookie = headlamp::cookie_header("main", TEAM_A);
         let get = async |path: &str| {
             let url = format!("{}/clusters/main{path}", headlamp.url());
-            let answer = standins::fetch(&url, Some(("cookie", &cookie))).await;
-            let (status, body) = answer.expect("an answer");
-            (status, serde_json::from_str(&body).unwrap_or(json!(body)))
+            let answer = Call::get(url).header("cookie", &cookie).send().await;
+            let body = serde_json::from_slice(&answer.body);
+            (answer.status, body.unwrap_or(json!(answer.text())))
         };
         cluster.api.forget_requests();
 
@@ -111,13 +115,10 @@ fn the_plugin_works_for_a_caller_whose_only_permission_is_view_in_one_namespace(
             cluster.api.count("list pods") + cluster.api.count("list services"),
             1
         );
-        let audited = |line: &str| line.contains(r#""door":"gateway""#) && line.contains("alice");
-        assert!(
-            cluster
-                .proxy
-                .wait_for_line(crate::support::LIMIT, audited)
-                .await
-        );
+        let audited = |line: &serde_json::Value| {
+            line["door"] == "gateway" && line.to_string().contains("alice")
+        };
+        cluster.proxy.audit_where(audited).await;
     });
 }
 

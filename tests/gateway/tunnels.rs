@@ -4,7 +4,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::client::TlsStream;
 
-use crate::support::{Cluster, STRANGER, run, soon};
+use support::cluster::STRANGER;
+use support::{run, soon};
+
+use crate::cluster::Cluster;
 
 const WEBSOCKET: &str = "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
@@ -100,7 +103,12 @@ fn upgrades_carry_every_byte_both_ways_to_the_end_of_each() {
         assert_eq!(seen.headers["sec-websocket-protocol"], protocols);
         assert!(!seen.headers.contains_key("cookie"));
         soon(async {
-            while cluster.metric("prom_rbac_proxy_gateway_tunnels").await > 0.0 {
+            while cluster
+                .proxy
+                .metric("prom_rbac_proxy_gateway_tunnels")
+                .await
+                > 0.0
+            {
                 tokio::time::sleep(std::time::Duration::from_millis(5)).await;
             }
         })
@@ -192,7 +200,7 @@ fn an_upgrade_to_http2_without_tls_is_not_made() {
 fn h23_the_service_listener_makes_no_upgrade() {
     run(async {
         let cluster = Cluster::start().await;
-        let service = cluster.proxy.address("service").expect("bound");
+        let service = cluster.proxy.service();
         let mut stream = TcpStream::connect(service).await.expect("connected");
         let request = format!(
             "GET /api/v1/query?query=up HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n{WEBSOCKET}\r\n"
@@ -214,7 +222,7 @@ fn a_tunnel_is_waited_for_at_the_end() {
         let mut stream = cluster.connect("http/1.1").await;
         let head = upgrade(&mut stream, (Method::GET, token, path), WEBSOCKET).await;
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-        cluster.proxy.signal("TERM").expect("signalled");
+        cluster.proxy.signal("TERM");
         let refused = async {
             while TcpStream::connect(cluster.gateway).await.is_ok() {
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;

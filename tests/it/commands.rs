@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::support::cluster::api_server;
-use crate::support::proxy::{BINARY, configuration};
-use crate::support::{run, scratch};
+use support::cluster::api_server;
+use support::files::binary;
+use support::proxy::configuration;
+use support::{run, scratch};
 
 pub fn execute(arguments: &[&str]) -> Output {
-    Command::new(BINARY)
+    Command::new(binary())
         .args(arguments)
         .output()
         .expect("it runs")

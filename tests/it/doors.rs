@@ -2,9 +2,9 @@
 
 use http::StatusCode;
 
-use crate::support::client::{Call, encoded, query};
-use crate::support::cluster::{Cluster, STRANGER, TEAM_A, VIEWER, service_door};
-use crate::support::{headlamp_queries, prometheus, run};
+use support::client::{Call, encoded, query};
+use support::cluster::{Cluster, STRANGER, TEAM_A, VIEWER, service_door};
+use support::{prometheus, run};
 
 /// Parameters of a chart of the last ten minutes, aligned so that two requests ask for the same.
 fn chart(expression: &str) -> String {
@@ -29,8 +29,8 @@ fn a_cluster_wide_viewer_gets_every_query_of_the_plugin_as_prometheus_answers_it
     run(async {
         let cluster = Cluster::start().await;
         let headlamp = cluster.headlamp().await;
-        let prometheus = prometheus().await;
-        let queries = headlamp_queries();
+        let prometheus = prometheus::everything().await;
+        let queries = support::headlamp::queries();
         assert!(queries.len() >= 82);
         let mut lines = 0;
         for (id, expression) in queries {

@@ -2,9 +2,9 @@
 
 use http::StatusCode;
 
-use crate::support::client::{Answer, Call, encoded};
-use crate::support::cluster::{Cluster, STRANGER, TEAM_A, VIEWER, service_door};
-use crate::support::{headlamp_templates, run};
+use support::client::{Answer, Call, encoded};
+use support::cluster::{Cluster, STRANGER, TEAM_A, VIEWER, service_door};
+use support::run;
 
 /// A query over the last day, up to the last full hour, as the plugin writes it.
 fn range(expression: &str, step: &str) -> String {
@@ -86,7 +86,7 @@ fn what_a_viewer_of_one_namespace_reads_in_each_chart_is_documented() {
     run(async {
         let rows = documented();
         let cluster = Cluster::start().await;
-        let templates = headlamp_templates();
+        let templates = support::headlamp::templates();
         assert_eq!(templates.len(), 82);
         let mut wrong = Vec::new();
         for (id, expression) in templates {

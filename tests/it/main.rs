@@ -2,9 +2,6 @@
 
 #![allow(unreachable_pub, reason = "a test is a crate that nobody reaches into")]
 
-/// How everything is started and spoken to.
-mod support;
-
 /// `check`, `explain` and the other commands.
 mod commands;
 /// The shipped roles and configuration, and each right that is missed when it is gone.

@@ -10,8 +10,8 @@ use clap::CommandFactory;
 use prom_rbac_proxy::cli::args::{Arguments, Outcome};
 
 use crate::commands::{execute, text};
-use crate::support::proxy::BINARY;
-use crate::support::scratch;
+use support::files::binary;
+use support::scratch;
 
 const SHELLS: [&str; 5] = ["bash", "elvish", "fish", "powershell", "zsh"];
 
@@ -145,7 +145,7 @@ fn offered(words: &[&str]) -> BTreeSet<String> {
     );
     let bash = Command::new("bash")
         .args(["--norc", "-c", &script])
-        .env("BINARY", BINARY)
+        .env("BINARY", binary())
         .output();
     // The scripts of this repository are written for it.
     let output = bash.expect("bash is installed");
@@ -177,7 +177,7 @@ fn bash_completes_commands_options_and_files() {
 #[test]
 fn a_reader_that_has_seen_enough_is_no_failure() {
     for arguments in [&["schema"][..], &["man"], &["completions", "bash"]] {
-        let mut child = Command::new(BINARY)
+        let mut child = Command::new(binary())
             .args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -229,7 +229,7 @@ fn every_override_that_is_shown_somewhere_works() {
     let file = scratch("overridden.yaml");
     std::fs::write(&file, "upstreams: [{url: 'http://127.0.0.1:9'}]\n").expect("written");
     let check = |name: &str, value: &str| {
-        Command::new(BINARY)
+        Command::new(binary())
             .args(["check", "--config", file.to_str().expect("UTF-8")])
             .env(name, value)
             .output()

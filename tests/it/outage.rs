@@ -2,9 +2,9 @@
 
 use http::StatusCode;
 
-use crate::support::client::{Call, query};
-use crate::support::cluster::{Cluster, TEAM_A, VIEWER};
-use crate::support::run;
+use support::client::{Call, query};
+use support::cluster::{Cluster, TEAM_A, VIEWER};
+use support::run;
 
 #[test]
 fn known_callers_go_on_while_kubernetes_is_away_and_new_ones_wait() {

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::scratch;
+use support::scratch;
 
 /// A folder with everything on the PATH but `missing`.
 fn path_without(missing: &[&str]) -> PathBuf {

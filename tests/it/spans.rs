@@ -10,10 +10,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use crate::support::client::{Call, query};
-use crate::support::cluster::{Cluster, TEAM_A, VIEWER, api_server};
-use crate::support::proxy::{Proxy, configuration};
-use crate::support::{prometheus, run, scratch};
+use support::client::{Call, query};
+use support::cluster::{Cluster, TEAM_A, VIEWER, api_server};
+use support::proxy::{Proxy, configuration};
+use support::{prometheus, run, scratch};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
@@ -197,13 +197,12 @@ fn a_collector_with_https_is_believed_if_an_authority_of_the_system_says_so() {
             let port = listener.local_addr().expect("an address").port();
             let collector = one_delivery(listener, TlsAcceptor::from(issued.server_config()));
             let collector = tokio::spawn(collector);
-            let configuration = configuration(&kubeconfig, &prometheus().await.url());
+            let configuration = configuration(&kubeconfig, &prometheus::everything().await.url());
             let endpoint = format!("https://localhost:{port}");
             let environment = [("TRACING__ENDPOINT", &endpoint[..])];
-            let proxy = Proxy::start_with(&configuration, &environment, |command| {
-                if trusted {
-                    command.env("SSL_CERT_FILE", &path);
-                }
+            let proxy = Proxy::start_with(&configuration, &environment, |options| match trusted {
+                true => options.with_variable("SSL_CERT_FILE", path.to_str().expect("UTF-8")),
+                false => options,
             });
             let call = Call::get(proxy.url(&query("up"))).bearer(VIEWER);
             let call = call.header("traceparent", &traceparent("01"));

@@ -10,9 +10,10 @@ use hyper_util::rt::TokioExecutor;
 use standins::prometheus::{Scripted, Step};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::client::{Call, query};
-use crate::support::cluster::{Cluster, VIEWER};
-use crate::support::{is_query, query_closed, run};
+use support::client::{Call, query};
+use support::cluster::{Cluster, VIEWER};
+use support::prometheus::{is_query, query_closed};
+use support::run;
 
 /// An answer of 200 MB.
 const LARGE: u64 = 200 * 1000 * 1000;

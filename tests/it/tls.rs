@@ -17,10 +17,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use crate::support::client::{Call, query};
-use crate::support::cluster::{VIEWER, api_server};
-use crate::support::proxy::{Proxy, configuration};
-use crate::support::{prometheus, run, scratch};
+use support::client::{Call, query};
+use support::cluster::{VIEWER, api_server};
+use support::proxy::{Proxy, configuration};
+use support::{prometheus, run, scratch};
 
 fn write(name: &str, content: &str) -> PathBuf {
     let path = scratch(name);
@@ -54,7 +54,7 @@ fn callers_reach_the_proxy_by_tls_with_either_version_of_http() {
         let (cert, key) = pair(&authority.issue(&["localhost", "127.0.0.1"]));
         let (_api, kubeconfig) = api_server().await;
         let proxy = Proxy::start(
-            &configuration(&kubeconfig, &prometheus().await.url()),
+            &configuration(&kubeconfig, &prometheus::everything().await.url()),
             &[
                 (
                     "LISTENERS__SERVICE__TLS__CERT_FILE",

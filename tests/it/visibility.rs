@@ -9,10 +9,10 @@ use standins::kubernetes::ApiServer;
 use standins::prometheus::{Data, Options, Prometheus};
 use tokio::sync::OnceCell;
 
-use crate::support::client::{Answer, Call, encoded};
-use crate::support::cluster::{TEAM_A, TEAM_A_AND_B, api_server};
-use crate::support::proxy::{Proxy, configuration};
-use crate::support::{folder, headlamp_queries, run};
+use support::client::{Answer, Call, encoded};
+use support::cluster::{TEAM_A, TEAM_A_AND_B, api_server};
+use support::proxy::{Proxy, configuration};
+use support::{cache, run};
 
 /// What must never be told to a viewer of team-a: values, label values and texts of the victim, and of
 /// series that name no namespace.
@@ -33,7 +33,7 @@ async fn world() -> &'static World {
     static WORLD: OnceCell<World> = OnceCell::const_new();
     WORLD
         .get_or_init(|| async {
-            let start = |data| Prometheus::start(Options::new(data, folder()));
+            let start = |data| Prometheus::start(Options::new(data, cache()));
             let by_rules = Data::only(["team-a"])
                 .counting("keda_", "exported_namespace")
                 .counting("capi_cluster_", "cluster_namespace");
@@ -118,7 +118,7 @@ fn every_query_of_the_plugin_answers_with_what_is_team_as() {
     run(async {
         let world = world().await;
         let mut with_data = 0;
-        for (id, expression) in headlamp_queries() {
+        for (id, expression) in support::headlamp::queries() {
             let path = chart(&expression);
             let (_, own) = world.own_by_rules.get(&path).await.expect("Prometheus");
             let answer = world.ask(&path).await;

@@ -5,10 +5,11 @@ use http::Method;
 use serde_json::{Value, json};
 use standins::kubernetes::{ApiServer, Options, User};
 
-use crate::support::api::{Answer, Credentials, Http};
-use crate::support::cluster::{ADMIN, URL};
-use crate::support::proxies::ACCOUNT;
-use crate::support::{World, proved, run};
+use crate::world::api::{Credentials, Http};
+use crate::world::cluster::{ADMIN, URL};
+use crate::world::proxies::ACCOUNT;
+use crate::world::{World, proved, run};
+use support::client::Answer;
 
 /// The stand-in with the objects that the cluster has.
 struct StandIn {

@@ -5,10 +5,10 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::api::query;
-use crate::support::cluster::URL;
-use crate::support::pods::{self, Pod};
-use crate::support::{SOON, World, proved, run, until};
+use crate::world::cluster::URL;
+use crate::world::pods::{self, Pod};
+use crate::world::{SOON, World, proved, run, until};
+use support::client::query;
 
 /// Each caller has a pod of their own while it is there, so it takes some callers to see them all.
 const CALLERS: usize = 16;

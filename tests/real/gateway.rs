@@ -7,11 +7,13 @@ use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
-use crate::support::api::{Credentials, query, service_door};
-use crate::support::cluster::{ADMIN, URL};
-use crate::support::kubectl::Kubectl;
-use crate::support::programs::folder;
-use crate::support::{SOON, World, proved, run, soak, until};
+use crate::world::api::Credentials;
+use crate::world::cluster::{ADMIN, URL};
+use crate::world::{SOON, World, proved, run, soak, until};
+use support::client::query;
+use support::cluster::service_door;
+use support::files::run_folder;
+use support::kubectl::Kubectl;
 
 async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(SOON, what).await.expect("in time")
@@ -70,7 +72,7 @@ fn kubectl_cannot_tell_the_gateway_from_the_api_server() {
         let mut lines = BufReader::new(watch.stdout.take().expect("piped")).lines();
         let first = soon(lines.next_line()).await.expect("a line");
         assert_eq!(first.as_deref(), Some("configmap/kube-root-ca.crt"));
-        let file = folder().join("applied.yaml");
+        let file = run_folder().join("applied.yaml");
         for value in ["1", "2"] {
             let text = format!(
                 "apiVersion: v1\nkind: ConfigMap\nmetadata: {{ name: applied, namespace: team-a }}\n\

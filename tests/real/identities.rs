@@ -3,9 +3,11 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::api::{Answer, Credentials, query, service_door};
-use crate::support::proxies::{ACCOUNT, Extra};
-use crate::support::{World, proved, run};
+use crate::world::api::Credentials;
+use crate::world::proxies::{ACCOUNT, Extra};
+use crate::world::{World, proved, run};
+use support::client::{Answer, query};
+use support::cluster::service_door;
 
 const HOUR: Duration = Duration::from_secs(3600);
 

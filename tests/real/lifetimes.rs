@@ -3,9 +3,10 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::api::{Credentials, query};
-use crate::support::proxies::{DENIED_TTL, Extra, TTL};
-use crate::support::{World, proved, run, until};
+use crate::world::api::Credentials;
+use crate::world::proxies::{DENIED_TTL, Extra, TTL};
+use crate::world::{World, proved, run, until};
+use support::client::query;
 
 /// The API server itself remembers a token that was good for this long.
 const REMEMBERED_BY_KUBERNETES: Duration = Duration::from_secs(10);

@@ -6,7 +6,7 @@
 #![allow(unreachable_pub, reason = "a test is a crate that nobody reaches into")]
 
 /// The cluster, and all that runs in it.
-mod support;
+mod world;
 
 /// What the API server and its stand-in answer: reviews, and refusals.
 mod answers;

@@ -3,10 +3,12 @@ use std::collections::BTreeSet;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::api::{AGENT, Credentials, query, service_door};
-use crate::support::cluster::URL;
-use crate::support::proxies::ACCOUNT;
-use crate::support::{World, proved, run};
+use crate::world::api::{AGENT, Credentials};
+use crate::world::cluster::URL;
+use crate::world::proxies::ACCOUNT;
+use crate::world::{World, proved, run};
+use support::client::query;
+use support::cluster::service_door;
 
 #[test]
 #[ignore = "scripts/e2e runs it"]

@@ -5,11 +5,11 @@ use serde_json::json;
 use standins::kubernetes::{ApiServer, Options};
 use standins::prometheus::Recorder;
 
-use crate::support::api::Http;
-use crate::support::cluster::{ADMIN, URL};
-use crate::support::headlamp::Headlamp;
-use crate::support::pods::Pod;
-use crate::support::{SOON, World, programs, proved, run, until};
+use crate::world::api::Http;
+use crate::world::cluster::{ADMIN, URL};
+use crate::world::headlamp::Headlamp;
+use crate::world::pods::Pod;
+use crate::world::{SOON, World, programs, proved, run, until};
 
 /// Paths that somebody on the way may decode, clean, or refuse.
 const PATHS: [&str; 20] = [

@@ -5,9 +5,9 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::support::api::{Credentials, Http};
-use crate::support::cluster::{ADMIN, URL};
-use crate::support::{World, proved, run};
+use crate::world::api::{Credentials, Http};
+use crate::world::cluster::{ADMIN, URL};
+use crate::world::{World, proved, run};
 
 /// For how long it is asked once it is ready.
 const READY: Duration = Duration::from_secs(1);

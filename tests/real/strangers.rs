@@ -7,9 +7,9 @@ use http::{Method, StatusCode};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use crate::support::api::{Credentials, Http};
-use crate::support::kubectl::Kubectl;
-use crate::support::{World, proved, run};
+use crate::world::api::{Credentials, Http};
+use crate::world::{World, proved, run};
+use support::kubectl::Kubectl;
 
 /// For how long strangers come.
 const WHILE: Duration = Duration::from_secs(5);

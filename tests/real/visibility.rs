@@ -4,8 +4,10 @@ use http::StatusCode;
 use serde_json::Value;
 use standins::prometheus::{Data, Prometheus};
 
-use crate::support::api::{Answer, Credentials, chart, service_door};
-use crate::support::{World, of_team_a, programs, prometheus, proved, run};
+use crate::world::api::{Credentials, chart};
+use crate::world::{World, of_team_a, programs, prometheus, proved, run};
+use support::client::Answer;
+use support::cluster::service_door;
 
 #[path = "../corpus/mod.rs"]
 #[allow(dead_code, reason = "other suites use the rest")]

@@ -10,16 +10,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::Value;
-use standins::fetch;
 use standins::headlamp::{self, Headlamp};
 use standins::kubernetes::{ApiServer, Options, Subject, TokenRequest};
 use tokio::time::Instant;
 
 use self::objects::{owned, rendered, rights, texts, without};
-use crate::support::client::encoded;
-use crate::support::cluster::service_door;
-use crate::support::proxy::Proxy;
-use crate::support::{prometheus, run, scratch};
+use support::client::{Call, encoded};
+use support::cluster::service_door;
+use support::proxy::Proxy;
+use support::{prometheus, run, scratch};
 
 const NAMESPACE: &str = "monitoring";
 const LIMIT: Duration = Duration::from_secs(20);
@@ -159,7 +158,7 @@ impl Stage {
         );
         let role = "prom-rbac-proxy-cluster-metrics";
         api.bind_cluster_role("operator", role, account("operator"));
-        let upstream = prometheus().await.address();
+        let upstream = prometheus::everything().await.address();
         api.create_service_at(NAMESPACE, "prometheus-operated", &[], 9090, upstream);
 
         let find = |kind: &str| {
@@ -206,11 +205,9 @@ impl Stage {
             service_door(&path)
         );
         let cookie = headlamp::cookie_header("main", &self.tokens[caller]);
-        let (status, body) = fetch(&url, Some(("cookie", &cookie)))
-            .await
-            .expect("an answer");
-        let status = status.as_u16();
-        let body: Value = serde_json::from_str(&body).unwrap_or(Value::String(body));
+        let answer = Call::get(&url).header("cookie", &cookie).send().await;
+        let status = answer.status.as_u16();
+        let body: Value = serde_json::from_slice(&answer.body).unwrap_or(answer.text().into());
         if let Some(message) = body["message"].as_str() {
             return format!("{status} {message}");
         }
@@ -226,10 +223,8 @@ impl Stage {
     }
 
     async fn ready(&self) -> String {
-        let (status, body) = fetch(&self.proxy.admin("/readyz"), None)
-            .await
-            .expect("an answer");
-        format!("{} {}", status.as_u16(), body.trim())
+        let answer = Call::get(self.proxy.admin("/readyz")).send().await;
+        format!("{} {}", answer.status.as_u16(), answer.text().trim())
     }
 
     /// What the proxy has warned of, each once.

@@ -5,10 +5,10 @@ use std::time::Duration;
 use http::StatusCode;
 use standins::prometheus::Scripted;
 
-use crate::support::client::{Answer, Call, encoded, query};
-use crate::support::cluster::{Cluster, TEAM_A, TEAM_A_AND_B, VIEWER};
-use crate::support::oracle::assert_no_leak;
-use crate::support::{prometheus, run};
+use support::client::{Answer, Call, encoded, query};
+use support::cluster::{Cluster, TEAM_A, TEAM_A_AND_B, VIEWER};
+use support::oracle::assert_no_leak;
+use support::{prometheus, run};
 
 async fn ask(cluster: &Cluster, token: &str, path: &str) -> Answer {
     Call::get(cluster.proxy.url(path))
@@ -23,7 +23,10 @@ async fn with_alerts() -> Cluster {
     for alert in ["VictimAlert", "SecretIsSet", "SecretsOfTheCluster"] {
         let limit = Duration::from_secs(20);
         assert!(
-            prometheus().await.wait_for_alert(alert, limit).await,
+            prometheus::everything()
+                .await
+                .wait_for_alert(alert, limit)
+                .await,
             "{alert}"
         );
     }

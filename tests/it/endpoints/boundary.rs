@@ -3,10 +3,10 @@
 use http::{Method, StatusCode};
 use standins::prometheus::Scripted;
 
-use crate::support::client::{Answer, Call, encoded, query};
-use crate::support::cluster::{Cluster, TEAM_A, VIEWER};
-use crate::support::oracle::assert_no_leak;
-use crate::support::run;
+use support::client::{Answer, Call, encoded, query};
+use support::cluster::{Cluster, TEAM_A, VIEWER};
+use support::oracle::assert_no_leak;
+use support::run;
 
 const PROTOBUF: &str =
     "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use http::StatusCode;
 use standins::prometheus::{Scripted, Step};
 
-use crate::support::client::{Answer, Call, encoded, query};
-use crate::support::cluster::{Cluster, TEAM_A, VIEWER};
-use crate::support::{query_closed, run};
+use support::client::{Answer, Call, encoded, query};
+use support::cluster::{Cluster, TEAM_A, VIEWER};
+use support::prometheus::query_closed;
+use support::run;
 
 async fn post(cluster: &Cluster, token: &str, path: &str, pairs: &[(&str, &str)]) -> Answer {
     Call::form(cluster.proxy.url(path), encoded(pairs))

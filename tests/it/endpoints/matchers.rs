@@ -3,9 +3,9 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::support::client::{Answer, Call, encoded};
-use crate::support::cluster::{Cluster, TEAM_A, TEAM_A_AND_B, VIEWER};
-use crate::support::run;
+use support::client::{Answer, Call, encoded};
+use support::cluster::{Cluster, TEAM_A, TEAM_A_AND_B, VIEWER};
+use support::run;
 
 /// The test data has no label of a cluster. That of the namespace does as well: `matchers` knows nothing of it.
 const MATCHER: (&str, &str) = ("UPSTREAMS__0__MATCHERS__NAMESPACE", "team-b");

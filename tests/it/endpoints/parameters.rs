@@ -2,10 +2,10 @@
 
 use http::{Method, StatusCode};
 
-use crate::support::client::{Answer, Call, encoded};
-use crate::support::cluster::{Cluster, TEAM_A, VIEWER};
-use crate::support::oracle::{assert_no_leak, values};
-use crate::support::run;
+use support::client::{Answer, Call, encoded};
+use support::cluster::{Cluster, TEAM_A, VIEWER};
+use support::oracle::{assert_no_leak, values};
+use support::run;
 
 const VICTIM: &str = r#"secret{namespace="victim"}"#;
 

@@ -2,10 +2,10 @@
 
 use http::StatusCode;
 
-use crate::support::client::{Answer, Call, encoded, query};
-use crate::support::cluster::{Cluster, STRANGER, TEAM_A, VIEWER};
-use crate::support::oracle::{assert_no_leak, values};
-use crate::support::run;
+use support::client::{Answer, Call, encoded, query};
+use support::cluster::{Cluster, STRANGER, TEAM_A, VIEWER};
+use support::oracle::{assert_no_leak, values};
+use support::run;
 
 async fn ask(cluster: &Cluster, token: &str, expression: &str) -> Answer {
     let call = Call::get(cluster.proxy.url(&query(expression)));

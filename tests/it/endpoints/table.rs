@@ -2,9 +2,9 @@
 
 use http::{Method, StatusCode};
 
-use crate::support::client::{Call, query, raw};
-use crate::support::cluster::{Cluster, TEAM_A, VIEWER};
-use crate::support::run;
+use support::client::{Call, query, raw};
+use support::cluster::{Cluster, TEAM_A, VIEWER};
+use support::run;
 
 /// What Prometheus serves and nobody gets here.
 const UNSERVED: [&str; 48] = [

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::cluster::{Cluster, TEAM_A};
-use crate::support::run;
+use support::cluster::{Cluster, TEAM_A};
+use support::run;
 
 /// Sends a head and then `piece` over and over, until the other side answers, closes, or 64 MB went out. The
 /// answer, how many bytes went out, and whether it was closed after that.
@@ -85,7 +85,7 @@ fn h10_a_compressed_body_is_a_415_and_never_unfolded() {
                 TEAM_A,
                 &format!("Content-Encoding: {encoding}\r\nContent-Length: 8"),
             );
-            let answer = crate::support::client::raw(
+            let answer = support::client::raw(
                 cluster.proxy.service(),
                 format!("{head}query=up").as_bytes(),
             )

@@ -1,8 +1,8 @@
 //! Where one request ends and the next begins.
 
-use crate::support::client::{query, raw};
-use crate::support::cluster::{Cluster, TEAM_A};
-use crate::support::run;
+use support::client::{query, raw};
+use support::cluster::{Cluster, TEAM_A};
+use support::run;
 
 /// A request that must never be seen upstream: it stands where a body, or nothing, should be.
 fn hidden() -> String {

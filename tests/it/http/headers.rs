@@ -3,9 +3,9 @@
 use http::StatusCode;
 use standins::prometheus::Scripted;
 
-use crate::support::client::{Call, query, raw};
-use crate::support::cluster::{Cluster, TEAM_A, VIEWER};
-use crate::support::run;
+use support::client::{Call, query, raw};
+use support::cluster::{Cluster, TEAM_A, VIEWER};
+use support::run;
 
 /// Everything that may be sent to Prometheus.
 const PASSING: [&str; 8] = [
@@ -93,12 +93,12 @@ fn h01_h02_nothing_of_a_callers_but_what_is_listed_reaches_prometheus() {
 #[test]
 fn h02_headers_of_ours_cannot_be_set_or_removed_by_a_caller() {
     run(async {
-        let prometheus = crate::support::prometheus().await;
-        let (api, kubeconfig) = crate::support::cluster::api_server().await;
+        let prometheus = support::prometheus::everything().await;
+        let (api, kubeconfig) = support::cluster::api_server().await;
         let recorder = standins::prometheus::Recorder::start(&prometheus.url())
             .await
             .expect("a recorder");
-        let configuration = crate::support::proxy::configuration(&kubeconfig, &recorder.url());
+        let configuration = support::proxy::configuration(&kubeconfig, &recorder.url());
         let configuration = configuration.replace(
             &format!("url: \"{}\"", recorder.url()),
             &format!(
@@ -106,7 +106,7 @@ fn h02_headers_of_ours_cannot_be_set_or_removed_by_a_caller() {
                 recorder.url()
             ),
         );
-        let proxy = crate::support::proxy::Proxy::start(&configuration, &[]);
+        let proxy = support::proxy::Proxy::start(&configuration, &[]);
         let request = format!(
             "GET {} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TEAM_A}\r\nX-Scope-OrgID: forged\r\n\
              Connection: close, x-scope-orgid\r\n\r\n",

@@ -11,10 +11,10 @@ use hyper_util::rt::TokioExecutor;
 use standins::kubernetes::{Behaviour, User};
 use standins::prometheus::{Scripted, Step};
 
-use crate::support::client::{Call, query};
-use crate::support::cluster::{Cluster, VIEWER};
-use crate::support::frames::{self, Frames, block, frame};
-use crate::support::run;
+use support::client::{Call, query};
+use support::cluster::{Cluster, VIEWER};
+use support::frames::{self, Frames, block, frame};
+use support::run;
 
 const SECONDS: Duration = Duration::from_secs(5);
 

@@ -3,9 +3,9 @@
 use http::StatusCode;
 use standins::kubernetes::{Subject, User};
 
-use crate::support::client::{AGENT, Call, query};
-use crate::support::cluster::{Cluster, TEAM_A, VIEWER};
-use crate::support::run;
+use support::client::{AGENT, Call, query};
+use support::cluster::{Cluster, TEAM_A, VIEWER};
+use support::run;
 
 /// The series of `/metrics`, without their values.
 async fn series(cluster: &Cluster) -> Vec<String> {

@@ -7,10 +7,11 @@ use standins::prometheus::{Scripted, Step};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::client::{Call, query};
-use crate::support::cluster::{Cluster, TEAM_A, VIEWER};
-use crate::support::frames::{self, Frames};
-use crate::support::{query_closed, run};
+use support::client::{Call, query};
+use support::cluster::{Cluster, TEAM_A, VIEWER};
+use support::frames::{self, Frames};
+use support::prometheus::query_closed;
+use support::run;
 
 const SHORT: [(&str, &str); 1] = [("LIMITS__HEADER_TIMEOUT", "500ms")];
 

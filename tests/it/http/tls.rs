@@ -12,10 +12,10 @@ use standins::tls::{CertificateAuthority, Issued};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::client::{query, raw};
-use crate::support::cluster::{Cluster, VIEWER};
-use crate::support::proxy::Proxy;
-use crate::support::{run, scratch};
+use support::client::{query, raw};
+use support::cluster::{Cluster, VIEWER};
+use support::proxy::Proxy;
+use support::{run, scratch};
 
 struct Served {
     _api: ApiServer,
@@ -38,7 +38,7 @@ async fn serve_with(environment: &[(&str, &str)]) -> Served {
     let files = [scratch("tls.crt"), scratch("tls.key")];
     write(&files, &authority.issue(&["localhost", "127.0.0.1"]));
     let [certificate, key] = files.each_ref().map(|file| file.to_str().expect("UTF-8"));
-    let prometheus = crate::support::prometheus().await;
+    let prometheus = support::prometheus::everything().await;
     let address = prometheus
         .url()
         .trim_start_matches("http://")
@@ -231,7 +231,7 @@ fn h29_plain_http_beyond_this_machine_is_warned_of() {
             "listeners: {{ service: {{ address: \"{address}\" }} }}\nupstreams: [{{ name: a, url: \"http://127.0.0.1:9\" }}]\n"
         );
         std::fs::write(&file, text).expect("written");
-        let output = std::process::Command::new(crate::support::proxy::BINARY)
+        let output = std::process::Command::new(support::files::binary())
             .args(["check", "--config"])
             .arg(&file)
             .output()

@@ -6,10 +6,10 @@ use http::{StatusCode, Version};
 use serde_json::json;
 use standins::kubernetes::{Behaviour, Recorded, User};
 
-use crate::support::client::{Answer, Call, query};
-use crate::support::cluster::{Cluster, STRANGER, TEAM_A, VIEWER};
-use crate::support::oracle::values;
-use crate::support::run;
+use support::client::{Answer, Call, query};
+use support::cluster::{Cluster, STRANGER, TEAM_A, VIEWER};
+use support::oracle::values;
+use support::run;
 
 async fn ask(cluster: &Cluster, token: &str, expression: &str) -> Answer {
     let call = Call::get(cluster.proxy.url(&query(expression)));

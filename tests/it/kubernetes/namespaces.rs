@@ -6,11 +6,11 @@ use http::StatusCode;
 use serde_json::json;
 use standins::kubernetes::{Behaviour, Subject};
 
-use crate::support::client::{Answer, Call, encoded, query};
-use crate::support::cluster::{Cluster, STRANGER, TEAM_A, VIEWER, api_server};
-use crate::support::oracle::{assert_no_leak, values};
-use crate::support::proxy::{Proxy, configuration};
-use crate::support::{prometheus, run};
+use support::client::{Answer, Call, encoded, query};
+use support::cluster::{Cluster, STRANGER, TEAM_A, VIEWER, api_server};
+use support::oracle::{assert_no_leak, values};
+use support::proxy::{Proxy, configuration};
+use support::{prometheus, run};
 
 async fn ask(proxy: &Proxy, token: &str, expression: &str) -> Answer {
     Call::get(proxy.url(&query(expression)))
@@ -46,7 +46,10 @@ fn k05_a_thousand_namespaces_are_reviewed_a_few_at_a_time_once_and_only_where_ne
         for index in 0..1000 {
             api.create_namespace(&format!("tenant-{index}"), &[]);
         }
-        let proxy = Proxy::start(&configuration(&kubeconfig, &prometheus().await.url()), &[]);
+        let proxy = Proxy::start(
+            &configuration(&kubeconfig, &prometheus::everything().await.url()),
+            &[],
+        );
         assert_eq!(values(&ask(&proxy, VIEWER, "secret").await).len(), 4);
         assert_eq!(api.count("subjectaccessreviews"), 1);
         let named = r#"secret{namespace="team-a"}"#;
@@ -200,7 +203,10 @@ fn k08_until_the_namespaces_are_known_there_is_no_answer_that_needs_them() {
     run(async {
         let (api, kubeconfig) = api_server().await;
         api.behave("list namespaces", Behaviour::Fail(500));
-        let proxy = Proxy::start(&configuration(&kubeconfig, &prometheus().await.url()), &[]);
+        let proxy = Proxy::start(
+            &configuration(&kubeconfig, &prometheus::everything().await.url()),
+            &[],
+        );
         for _ in 0..2 {
             let answer = ask(&proxy, TEAM_A, "secret").await;
             assert_eq!(
@@ -233,7 +239,10 @@ fn k08_kubernetes_away_at_the_start_is_not_ready_and_a_503() {
     run(async {
         let (api, kubeconfig) = api_server().await;
         api.stop().await;
-        let proxy = Proxy::start(&configuration(&kubeconfig, &prometheus().await.url()), &[]);
+        let proxy = Proxy::start(
+            &configuration(&kubeconfig, &prometheus::everything().await.url()),
+            &[],
+        );
         for token in [VIEWER, TEAM_A] {
             assert_eq!(
                 ask(&proxy, token, "secret").await.status,
@@ -260,7 +269,10 @@ fn k08_q08_an_empty_list_of_namespaces_is_none_and_not_all() {
             "metadata": {"resourceVersion": "1"}, "items": [],
         });
         api.behave("list namespaces", Behaviour::Json(200, empty));
-        let proxy = Proxy::start(&configuration(&kubeconfig, &prometheus().await.url()), &[]);
+        let proxy = Proxy::start(
+            &configuration(&kubeconfig, &prometheus::everything().await.url()),
+            &[],
+        );
         until(&proxy, TEAM_A, "secret", |answer| {
             answer.status == StatusCode::FORBIDDEN
         })

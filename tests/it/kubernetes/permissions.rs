@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::json;
-use standins::fetch;
 use standins::kubernetes::{KINDS, User};
 
-use crate::support::client::{Call, query};
-use crate::support::cluster::{Cluster, PROXY, TEAM_A, VIEWER};
-use crate::support::run;
+use support::client::{Call, query};
+use support::cluster::{Cluster, PROXY, TEAM_A, VIEWER};
+use support::run;
 
 #[test]
 fn k09_the_way_past_the_proxy_is_shut() {
@@ -54,11 +53,9 @@ fn k09_the_way_past_the_proxy_is_shut() {
                     "{}/api/v1/namespaces/monitoring/{name}{path}",
                     cluster.api.url()
                 );
-                let bearer = format!("Bearer {token}");
-                let (status, text) = fetch(&url, Some(("authorization", &bearer)))
-                    .await
-                    .expect("an answer");
-                assert_eq!(status, StatusCode::FORBIDDEN, "{name}: {text}");
+                let answer = Call::get(&url).bearer(token).send().await;
+                let text = answer.text();
+                assert_eq!(answer.status, StatusCode::FORBIDDEN, "{name}: {text}");
             }
         }
         assert_eq!(cluster.forwarded().len(), 0);
@@ -66,13 +63,11 @@ fn k09_the_way_past_the_proxy_is_shut() {
         let url = format!(
             "{}{}",
             cluster.api.url(),
-            crate::support::cluster::service_door(&path)
+            support::cluster::service_door(&path)
         );
-        let bearer = format!("Bearer {TEAM_A}");
-        let (status, text) = fetch(&url, Some(("authorization", &bearer)))
-            .await
-            .expect("an answer");
-        assert_eq!(status, StatusCode::UNAUTHORIZED, "{text}");
+        let answer = Call::get(&url).bearer(TEAM_A).send().await;
+        let text = answer.text();
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{text}");
         assert!(text.contains("carries no token"), "{text}");
         // Not to send the header that it has just sent.
         assert!(text.contains("use the gateway"), "{text}");

@@ -6,11 +6,11 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use standins::kubernetes::{Behaviour, Recorded, Subject, User};
 
-use crate::support::client::{Answer, Call, query};
-use crate::support::cluster::{Cluster, TEAM_A, TEAM_A_AND_B, VIEWER, api_server};
-use crate::support::oracle::{assert_no_leak, values};
-use crate::support::proxy::{Proxy, configuration};
-use crate::support::{prometheus, run};
+use support::client::{Answer, Call, query};
+use support::cluster::{Cluster, TEAM_A, TEAM_A_AND_B, VIEWER, api_server};
+use support::oracle::{assert_no_leak, values};
+use support::proxy::{Proxy, configuration};
+use support::{prometheus, run};
 
 /// Answers are forgotten at once, so that each request asks anew.
 const FORGETFUL: [(&str, &str); 5] = [
@@ -312,8 +312,8 @@ fn k13_reviews_go_straight_to_the_one_api_server() {
             "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
         );
         let other = other.await.expect("a trap");
-        let configuration = configuration(&kubeconfig, &prometheus().await.url());
-        let proxy = Proxy::start_with(&configuration, &[], |command| {
+        let configuration = configuration(&kubeconfig, &prometheus::everything().await.url());
+        let proxy = Proxy::start_with(&configuration, &[], |mut options| {
             for name in [
                 "HTTPS_PROXY",
                 "https_proxy",
@@ -322,13 +322,12 @@ fn k13_reviews_go_straight_to_the_one_api_server() {
                 "ALL_PROXY",
                 "all_proxy",
             ] {
-                command.env(name, other.url());
+                options = options.with_variable(name, &other.url());
             }
-            command.env("KUBERNETES_SERVICE_HOST", other.address().ip().to_string());
-            command.env(
-                "KUBERNETES_SERVICE_PORT",
-                other.address().port().to_string(),
-            );
+            let (host, port) = (other.address().ip(), other.address().port());
+            options
+                .with_variable("KUBERNETES_SERVICE_HOST", &host.to_string())
+                .with_variable("KUBERNETES_SERVICE_PORT", &port.to_string())
         });
         let ask = || Call::get(proxy.url(&query("secret"))).bearer(TEAM_A).send();
         assert_eq!(values(&ask().await), ["7"]);
@@ -370,7 +369,10 @@ fn k13_t10_an_api_server_of_another_authority_is_not_believed() {
         let wrong = text.replace(&authority(&text), &authority(&of_other));
         assert_ne!(wrong, text);
         std::fs::write(&kubeconfig, wrong).expect("written");
-        let proxy = Proxy::start(&configuration(&kubeconfig, &prometheus().await.url()), &[]);
+        let proxy = Proxy::start(
+            &configuration(&kubeconfig, &prometheus::everything().await.url()),
+            &[],
+        );
         for token in [VIEWER, TEAM_A] {
             let answer = Call::get(proxy.url(&query("secret")))
                 .bearer(token)

@@ -9,10 +9,11 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::support::client::{Answer, Call, query};
-use crate::support::cluster::{Cluster, TEAM_A, TEAM_A_AND_B, VIEWER};
-use crate::support::proxy::Proxy;
-use crate::support::{is_query, query_closed, run};
+use support::client::{Answer, Call, query};
+use support::cluster::{Cluster, TEAM_A, TEAM_A_AND_B, VIEWER};
+use support::prometheus::{is_query, query_closed};
+use support::proxy::Proxy;
+use support::run;
 
 const BODY: &str = r#"{"status":"success","data":{"resultType":"vector","result":[]}}"#;
 

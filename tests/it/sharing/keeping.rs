@@ -4,9 +4,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::StatusCode;
 use standins::prometheus::{Data, Options, Prometheus};
 
-use crate::support::client::{Answer, Call, encoded};
-use crate::support::cluster::{Cluster, TEAM_A, TEAM_A_AND_B, VIEWER};
-use crate::support::{folder, headlamp_queries, run};
+use support::client::{Answer, Call, encoded};
+use support::cluster::{Cluster, TEAM_A, TEAM_A_AND_B, VIEWER};
+use support::{cache, run};
 
 const HOUR: u64 = 60 * 60;
 
@@ -216,10 +216,10 @@ fn a_past_range_and_a_point_in_time_are_left_as_they_are() {
 #[test]
 fn five_thousand_shared_answers_are_those_of_prometheus() {
     run(async {
-        let scraping = Options::new(Data::everything().with_exporter(), folder());
+        let scraping = Options::new(Data::everything().with_exporter(), cache());
         let prometheus = Prometheus::start(scraping).await.expect("Prometheus");
         let (_api, proxy) = Cluster::before(prometheus.address(), &[]).await;
-        let mut queries: Vec<_> = headlamp_queries()
+        let mut queries: Vec<_> = support::headlamp::queries()
             .into_iter()
             .map(|(_, query)| query)
             .collect();

@@ -2,10 +2,10 @@
 
 use http::StatusCode;
 
-use crate::support::client::{Answer, Call, query, raw};
-use crate::support::cluster::{Cluster, TEAM_A, VIEWER};
-use crate::support::oracle::{assert_no_leak, values};
-use crate::support::run;
+use support::client::{Answer, Call, query, raw};
+use support::cluster::{Cluster, TEAM_A, VIEWER};
+use support::oracle::{assert_no_leak, values};
+use support::run;
 
 /// Asks for `secret`: everybody's is 42, 99, 8 and 7; team-a's is 7.
 fn ask(cluster: &Cluster) -> Call {
@@ -297,11 +297,8 @@ fn t26_nobody_is_trusted_for_where_a_request_comes_from() {
         let path = query("secret");
         for path in [
             path.clone(),
-            crate::support::cluster::service_door(&path),
-            format!(
-                "/clusters/main{}",
-                crate::support::cluster::service_door(&path)
-            ),
+            support::cluster::service_door(&path),
+            format!("/clusters/main{}", support::cluster::service_door(&path)),
             "/clusters/main/serviceproxy/monitoring/prometheus?request=%2Fapi%2Fv1%2Fquery"
                 .to_owned(),
             "/-/healthy".to_owned(),

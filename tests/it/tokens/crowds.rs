@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use http::StatusCode;
 use standins::kubernetes::{Behaviour, Subject, User};
 
-use crate::support::client::{Answer, Call, query};
-use crate::support::cluster::{Cluster, TEAM_A, VIEWER};
-use crate::support::oracle::values;
-use crate::support::run;
+use support::client::{Answer, Call, query};
+use support::cluster::{Cluster, TEAM_A, VIEWER};
+use support::oracle::values;
+use support::run;
 
 fn ask(cluster: &Cluster, token: &str) -> tokio::task::JoinHandle<Answer> {
     let call = Call::get(cluster.proxy.url(&query("secret")));

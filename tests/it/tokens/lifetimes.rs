@@ -7,10 +7,11 @@ use http::StatusCode;
 use standins::kubernetes::{Subject, TokenRequest, User};
 use standins::prometheus::{Scripted, Step};
 
-use crate::support::client::{Answer, Call, query};
-use crate::support::cluster::{Cluster, TEAM_A, VIEWER};
-use crate::support::oracle::values;
-use crate::support::{query_closed, run};
+use support::client::{Answer, Call, query};
+use support::cluster::{Cluster, TEAM_A, VIEWER};
+use support::oracle::values;
+use support::prometheus::query_closed;
+use support::run;
 
 /// Short enough to wait for, long enough to be seen.
 const SHORT: [(&str, &str); 4] = [

@@ -7,10 +7,10 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use standins::kubernetes::{Behaviour, ReviewAnswer, Subject, TokenRequest, User};
 
-use crate::support::client::{Answer, Call, query};
-use crate::support::cluster::{Cluster, TEAM_A, VIEWER};
-use crate::support::oracle::values;
-use crate::support::run;
+use support::client::{Answer, Call, query};
+use support::cluster::{Cluster, TEAM_A, VIEWER};
+use support::oracle::values;
+use support::run;
 
 async fn ask(cluster: &Cluster, token: &str) -> Answer {
     let call = Call::get(cluster.proxy.url(&query("secret")));

@@ -3,9 +3,9 @@
 use http::StatusCode;
 use standins::kubernetes::{Behaviour, User};
 
-use crate::support::client::{Answer, Call, query, raw};
-use crate::support::cluster::{Cluster, PROXY, STRANGER, TEAM_A, TEAM_A_AND_B, VIEWER};
-use crate::support::run;
+use support::client::{Answer, Call, query, raw};
+use support::cluster::{Cluster, PROXY, STRANGER, TEAM_A, TEAM_A_AND_B, VIEWER};
+use support::run;
 
 /// Tokens that stand in requests of the test but in no user's name.
 const MORE: [&str; 3] = ["unknown-5pQ9", "malformed,5pQ9", "kubernetes-is-away-5pQ9"];

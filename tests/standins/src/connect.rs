@@ -15,7 +15,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use crate::body::Body;
 
 /// A pooling client over plain TCP and TLS.
-pub(crate) type HttpClient = Client<HttpsConnector<HttpConnector>, Body>;
+pub type HttpClient = Client<HttpsConnector<HttpConnector>, Body>;
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
@@ -30,7 +30,7 @@ fn connector() -> HttpConnector {
 
 /// Speaks HTTP/1.1 alone and accepts any certificate, as API servers do towards `https:` pods
 /// and services.
-pub(crate) fn unverified() -> HttpClient {
+pub fn unverified() -> HttpClient {
     let config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .expect("ring has TLS 1.2 and 1.3")

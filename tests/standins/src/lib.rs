@@ -8,21 +8,16 @@
 
 pub mod body;
 pub mod clock;
+pub mod connect;
 pub mod headlamp;
 pub mod kubernetes;
-pub mod metrics;
 pub mod process;
 pub mod prometheus;
-pub mod proxy;
 pub mod tls;
 
-mod connect;
-mod fetch;
 mod gunzip;
 mod headers;
 mod path;
 mod random;
 mod serve;
 mod tunnel;
-
-pub use fetch::fetch;

@@ -3,57 +3,21 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode, header};
-use http_body_util::{BodyExt, Full};
+use http::{Method, Request, header};
+use http_body_util::Full;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::Value;
+use support::client::{Answer, encoded};
 
 /// The `User-Agent` of every request of the suite itself.
 pub const AGENT: &str = "real-suite";
 
 /// No answer takes longer.
 const LIMIT: Duration = Duration::from_secs(30);
-
-/// An answer, whole.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: Bytes,
-}
-
-impl Answer {
-    pub fn text(&self) -> &str {
-        std::str::from_utf8(&self.body).expect("UTF-8")
-    }
-
-    pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body)
-            .unwrap_or_else(|_| panic!("no JSON: {} {}", self.status, self.text()))
-    }
-
-    /// The text that Headlamp shows.
-    pub fn message(&self) -> String {
-        let message = self.json()["message"].as_str().map(str::to_owned);
-        message.unwrap_or_else(|| panic!("no message: {}", self.text()))
-    }
-
-    /// Itself, of a request that must succeed.
-    #[track_caller]
-    pub fn ok(self) -> Self {
-        assert!(
-            self.status.is_success(),
-            "{}: {}",
-            self.status,
-            String::from_utf8_lossy(&self.body)
-        );
-        self
-    }
-}
 
 /// How a caller shows who they are.
 #[derive(Clone, Copy, Debug)]
@@ -148,17 +112,9 @@ impl Http {
                     answer => break answer,
                 }
             };
-            let (head, body) = answer.map_err(|error| format!("{error:?}"))?.into_parts();
-            let body = body
-                .collect()
-                .await
-                .map_err(|error| format!("{error:?}"))?
-                .to_bytes();
-            Ok(Answer {
-                status: head.status,
-                headers: head.headers,
-                body,
-            })
+            let response = answer.map_err(|error| format!("{error:?}"))?;
+            let answer = Answer::read(response).await;
+            answer.map_err(|error| format!("{error:?}"))
         };
         let answer = tokio::time::timeout(LIMIT, exchange).await;
         answer.unwrap_or_else(|_| Err(format!("no answer within {LIMIT:?}")))
@@ -172,18 +128,6 @@ fn is_unprocessed(error: &(dyn std::error::Error + 'static)) -> bool {
         let error = cause.downcast_ref::<h2::Error>();
         error.is_some_and(|error| error.is_go_away() && error.is_remote())
     })
-}
-
-/// Parameters, encoded.
-pub fn encoded(pairs: &[(&str, &str)]) -> String {
-    form_urlencoded::Serializer::new(String::new())
-        .extend_pairs(pairs)
-        .finish()
-}
-
-/// The path of an instant query.
-pub fn query(expression: &str) -> String {
-    format!("/api/v1/query?{}", encoded(&[("query", expression)]))
 }
 
 /// The path of a chart of the last day, at full hours: two requests ask for the same.
@@ -202,9 +146,4 @@ pub fn chart(expression: &str) -> String {
         ("query", expression),
     ];
     format!("/api/v1/query_range?{}", encoded(&pairs))
-}
-
-/// A path behind the API server's `services/proxy` of the deployed Service.
-pub fn service_door(path: &str) -> String {
-    format!("/api/v1/namespaces/monitoring/services/prom-rbac-proxy:9090/proxy{path}")
 }

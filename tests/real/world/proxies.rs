@@ -5,15 +5,14 @@ use std::time::Duration;
 
 use http::Method;
 use serde_json::{Value, json};
-use standins::proxy::{self, Proxy};
+use support::proxy::{Options, Proxy};
 
 use super::api::Credentials;
 use super::cluster::{Cluster, URL, kubeconfig};
-use super::kubectl::Kubectl;
-use super::programs::folder;
 use super::{SOON, pods, until};
+use support::files::run_folder;
+use support::kubectl::Kubectl;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_prom-rbac-proxy");
 const ADDRESSES: [&str; 2] = ["10.77.0.11", "10.77.0.12"];
 
 /// The ServiceAccount that the Deployment names.
@@ -47,7 +46,10 @@ pub async fn create_certificate(cluster: &Cluster, kubectl: &Kubectl) {
 }
 
 fn certificate() -> (PathBuf, PathBuf) {
-    (folder().join("gateway.crt"), folder().join("gateway.key"))
+    (
+        run_folder().join("gateway.crt"),
+        run_folder().join("gateway.key"),
+    )
 }
 
 impl Proxies {
@@ -63,7 +65,7 @@ impl Proxies {
             pods::run(cluster, "monitoring", pod, address, false).await;
             let path = format!("/api/v1/namespaces/monitoring/pods/{pod}");
             let object = cluster.object(&path).await;
-            let config = folder().join(format!("{pod}.yaml"));
+            let config = run_folder().join(format!("{pod}.yaml"));
             std::fs::write(&config, configuration(cluster, &object).await).expect("written");
             let reference = json!({
                 "apiVersion": "v1", "kind": "Pod", "name": pod, "uid": object["metadata"]["uid"],
@@ -78,10 +80,10 @@ impl Proxies {
                 let variable = format!("PROM_RBAC_PROXY_LISTENERS__{listener}__ADDRESS");
                 environment.push((variable, format!("{address}:{port}")));
             }
-            let mut options = proxy::Options::serve(BINARY, config);
+            let mut options = Options::serve(&config);
             options.environment = environment;
-            options.log = Some(folder().join(format!("{pod}.log")));
-            let process = Proxy::start(&options).expect("the proxy starts");
+            options.log = Some(run_folder().join(format!("{pod}.log")));
+            let process = Proxy::launch(&options).expect("the proxy starts");
             process.listening("service", SOON).await.expect("bound");
             processes.push(process);
             tokens.push(token);
@@ -140,8 +142,8 @@ async fn configuration(cluster: &Cluster, pod: &Value) -> String {
 }
 
 fn environment(name: &str, token: &str) -> Vec<(String, String)> {
-    let path = folder().join(format!("{name}.kubeconfig"));
-    let file = folder().join(format!("{name}.token"));
+    let path = run_folder().join(format!("{name}.kubeconfig"));
+    let file = run_folder().join(format!("{name}.token"));
     std::fs::write(&file, token).expect("written");
     std::fs::write(&path, kubeconfig(URL, &json!({ "tokenFile": file }))).expect("written");
     let set = |key: &str, value: String| (format!("PROM_RBAC_PROXY_{key}"), value);
@@ -168,20 +170,19 @@ impl Extra {
         let token = cluster
             .token("monitoring", "prom-rbac-proxy", json!({}))
             .await;
-        let config = folder().join(format!("{name}.yaml"));
+        let config = run_folder().join(format!("{name}.yaml"));
         let text = format!(
             "listeners:\n  service: {{ address: \"127.0.0.1:0\" }}\n  admin: {{ address: \"127.0.0.1:0\" }}\n\
              upstreams:\n  - {{ name: default, pathPrefix: /, url: \"{upstream}\" }}\n"
         );
         std::fs::write(&config, text).expect("written");
-        let mut options = proxy::Options::serve(BINARY, config);
+        let mut options = Options::serve(&config);
         options.environment = environment(name, &token);
         for (key, value) in keys {
-            let variable = format!("PROM_RBAC_PROXY_{key}");
-            options.environment.push((variable, (*value).to_owned()));
+            options = options.with_key(key, value);
         }
-        options.log = Some(folder().join(format!("{name}.log")));
-        let process = Proxy::start(&options).expect("the proxy starts");
+        options.log = Some(run_folder().join(format!("{name}.log")));
+        let process = Proxy::launch(&options).expect("the proxy starts");
         let address = process.listening("service", SOON).await.expect("bound");
         Self {
             _process: process,

@@ -2,10 +2,8 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
-use http_body_util::{BodyExt, Full};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use http_body_util::BodyExt;
+use standins::{body, connect};
 
 /// The `User-Agent` of every call, which passes on to Prometheus.
 pub const AGENT: &str = "caller";
@@ -16,9 +14,36 @@ pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
+    pub trailers: Option<HeaderMap>,
 }
 
 impl Answer {
+    /// Reads what comes after the head.
+    ///
+    /// # Errors
+    /// If the body is cut.
+    pub async fn read<B>(response: http::Response<B>) -> Result<Self, B::Error>
+    where
+        B: http_body::Body<Data = Bytes>,
+    {
+        let (head, body) = response.into_parts();
+        let body = body.collect().await?;
+        Ok(Self {
+            status: head.status,
+            headers: head.headers,
+            trailers: body.trailers().cloned(),
+            body: body.to_bytes(),
+        })
+    }
+
+    /// Itself, of a request that must succeed.
+    #[track_caller]
+    pub fn ok(self) -> Self {
+        let text = String::from_utf8_lossy(&self.body);
+        assert!(self.status.is_success(), "{}: {text}", self.status);
+        self
+    }
+
     pub fn text(&self) -> &str {
         std::str::from_utf8(&self.body).expect("UTF-8")
     }
@@ -86,23 +111,16 @@ impl Call {
         self.header("cookie", &cookie)
     }
 
-    /// Sends it over a connection of its own, and reads the answer.
+    /// Sends it over a connection of its own, and reads the answer. A server's certificate is not checked.
     pub async fn send(self) -> Answer {
         self.try_send().await.expect("an answer")
     }
 
     /// The same, where the answer may be cut.
     pub async fn try_send(self) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
-        let client: Client<HttpConnector, Full<Bytes>> =
-            Client::builder(TokioExecutor::new()).build_http();
-        let request = self.request.body(Full::new(self.body))?;
-        let (head, body) = client.request(request).await?.into_parts();
-        let body = body.collect().await?.to_bytes();
-        Ok(Answer {
-            status: head.status,
-            headers: head.headers,
-            body,
-        })
+        let request = self.request.body(body::full(self.body))?;
+        let response = connect::unverified().request(request).await?;
+        Ok(Answer::read(response).await?)
     }
 }
 

@@ -87,7 +87,7 @@ impl Pod {
     pub async fn delete(self, cluster: &Cluster) {
         let path = format!("/api/v1/namespaces/monitoring/pods/{}", self.name);
         let now = json!({ "apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0 });
-        let answer: super::api::Answer = cluster.admin(Method::DELETE, &path, &now).await;
+        let answer: support::client::Answer = cluster.admin(Method::DELETE, &path, &now).await;
         answer.ok();
     }
 }

@@ -7,11 +7,11 @@ use standins::headlamp::{self, Headlamp};
 use standins::kubernetes::{ApiServer, Options, Subject, User};
 use standins::prometheus::{Prometheus, Recorder, Seen};
 
-use super::proxy::{Proxy, configuration};
-use super::scratch;
+use crate::proxy::{Proxy, configuration};
+use crate::{prometheus, scratch};
 
 /// Where the manifests that are shipped are.
-const MANIFESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/kustomize");
+const MANIFESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/kustomize");
 
 /// The token of somebody bound to `view` in the whole cluster.
 pub const VIEWER: &str = "viewer-token";
@@ -85,12 +85,12 @@ impl Cluster {
 
     /// The same, with overrides of the proxy's configuration.
     pub async fn with(environment: &[(&str, &str)]) -> Self {
-        Self::over(super::prometheus().await, environment).await
+        Self::over(prometheus::everything().await, environment).await
     }
 
     /// The same, with a Prometheus that scrapes targets, of team-a and of victim among them.
     pub async fn with_exporter() -> Self {
-        Self::over(super::scraping().await, &[]).await
+        Self::over(prometheus::scraping().await, &[]).await
     }
 
     async fn over(prometheus: &Prometheus, environment: &[(&str, &str)]) -> Self {
@@ -123,13 +123,13 @@ impl Cluster {
         (api, proxy)
     }
 
-    /// What callers caused upstream. The proxy's own probes do not count; a [`super::client::Call`] for the same
+    /// What callers caused upstream. The proxy's own probes do not count; a [`crate::client::Call`] for the same
     /// paths is known by its `User-Agent`.
     pub fn forwarded(&self) -> Vec<Seen> {
         let probe = |seen: &Seen| {
             let path = matches!(seen.uri.as_str(), "/-/ready" | "/metrics");
             let agent = seen.headers.get("user-agent");
-            path && agent.is_none_or(|agent| agent != super::client::AGENT)
+            path && agent.is_none_or(|agent| agent != crate::client::AGENT)
         };
         let mut requests = self.upstream.requests();
         requests.retain(|seen| !probe(seen));

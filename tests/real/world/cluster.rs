@@ -9,10 +9,12 @@ use serde_json::{Value, json};
 use standins::tls::CertificateAuthority;
 use tokio::sync::Mutex;
 
-use super::api::{Answer, Credentials, Http};
+use super::api::{Credentials, Http};
 use super::issuer::Issuer;
-use super::programs::{self, Program, folder};
+use super::programs::{self, Program};
 use super::until;
+use support::client::Answer;
+use support::files::run_folder;
 
 /// Where the API server is. The ports are those of this network namespace.
 pub const URL: &str = "https://127.0.0.1:6443";
@@ -56,7 +58,7 @@ impl Cluster {
         let authority = CertificateAuthority::new("real-ca");
         let issuer = Issuer::start(&authority).await;
         write_files(&authority, &issuer);
-        let data = folder().join("etcd");
+        let data = run_folder().join("etcd");
         let etcd = Program::start(
             "etcd",
             &programs::etcd(),
@@ -135,7 +137,7 @@ impl Cluster {
             program.stop();
         }
         let kubeconfig = self.kubeconfig("controllers", url, "system:kube-controller-manager");
-        let file = |name: &str| folder().join(name).display().to_string();
+        let file = |name: &str| run_folder().join(name).display().to_string();
         let program = Program::start(
             "kube-controller-manager",
             &programs::controller_manager(),
@@ -163,7 +165,7 @@ impl Cluster {
 
     /// A kubeconfig for that token, in a file.
     pub fn kubeconfig(&self, name: &str, url: &str, token: &str) -> PathBuf {
-        let path = folder().join(format!("{name}.kubeconfig"));
+        let path = run_folder().join(format!("{name}.kubeconfig"));
         let text = kubeconfig(url, &json!({ "token": token }));
         std::fs::write(&path, text).expect("written");
         path
@@ -224,7 +226,7 @@ impl Cluster {
 
     /// Everything that the API server has written about requests, oldest first.
     pub fn audit(&self) -> Vec<Value> {
-        let text = std::fs::read_to_string(folder().join("audit.log")).unwrap_or_default();
+        let text = std::fs::read_to_string(run_folder().join("audit.log")).unwrap_or_default();
         let lines = text.lines();
         lines
             .filter_map(|line| serde_json::from_str(line).ok())
@@ -234,7 +236,7 @@ impl Cluster {
 
 /// A kubeconfig; its user is given.
 pub fn kubeconfig(url: &str, user: &Value) -> String {
-    let ca = folder().join("ca.crt");
+    let ca = run_folder().join("ca.crt");
     json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "main",
         "clusters": [{ "name": "main", "cluster": { "server": url, "certificate-authority": ca } }],
@@ -246,7 +248,7 @@ pub fn kubeconfig(url: &str, user: &Value) -> String {
 
 fn write_files(authority: &CertificateAuthority, issuer: &Issuer) {
     let write =
-        |name: &str, text: &str| std::fs::write(folder().join(name), text).expect("written");
+        |name: &str, text: &str| std::fs::write(run_folder().join(name), text).expect("written");
     write("ca.crt", authority.pem());
     let names = [
         "127.0.0.1",
@@ -292,7 +294,7 @@ fn write_files(authority: &CertificateAuthority, issuer: &Issuer) {
 }
 
 fn start_api_server() -> Program {
-    let file = |name: &str| folder().join(name).display().to_string();
+    let file = |name: &str| run_folder().join(name).display().to_string();
     Program::start(
         "kube-apiserver",
         &programs::api_server(),

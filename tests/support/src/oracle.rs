@@ -1,6 +1,6 @@
 //! What must never be in an answer to a caller of team-a alone.
 
-use super::client::Answer;
+use crate::client::Answer;
 
 /// Values, names and texts of others in the test data: sample values as the query API, `/federate` and
 /// annotations write them, the pods that bear them, and a label's value.

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use standins::headlamp;
+use support::client::Call;
 
 use crate::{Failure, NAMESPACE, PORT, SERVICE};
 
@@ -55,8 +56,9 @@ pub(crate) async fn report(variables: &[(&str, String)], folder: &Path) -> Resul
     ] {
         let encoded: String = form_urlencoded::byte_serialize(query.as_bytes()).collect();
         let request = format!("{url}/api/v1/query?query={encoded}");
-        let (status, body) = standins::fetch(&request, Some((header.0, &content))).await?;
-        let mut body: String = body.trim().chars().take(400).collect();
+        let answer = Call::get(&request).header(header.0, &content);
+        let answer = answer.try_send().await?;
+        let mut body: String = answer.text().trim().chars().take(400).collect();
         if body.len() == 400 {
             body.push_str("...");
         }
@@ -64,7 +66,7 @@ pub(crate) async fn report(variables: &[(&str, String)], folder: &Path) -> Resul
             "\n# {who}:\ncurl -sG -H \"{}\" \"{shown}/api/v1/query\" --data-urlencode 'query={query}'\n\
              # answers {} {body}",
             header.1,
-            status.as_u16()
+            answer.status.as_u16()
         );
     }
     let mut text = String::new();

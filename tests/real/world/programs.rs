@@ -7,26 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use standins::process::Process;
-
-/// Removes what runs that have ended left behind.
-pub fn remove_old_folders() {
-    let folders = std::fs::read_dir(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
-    for folder in folders.flatten() {
-        let name = folder.file_name();
-        let id = name.to_str().and_then(|name| name.strip_prefix("real-"));
-        if id.is_some_and(|id| !Path::new("/proc").join(id).exists()) {
-            let _ = std::fs::remove_dir_all(folder.path());
-        }
-    }
-}
-
-/// A folder of this run alone. It stays, with all logs, until the next run.
-pub fn folder() -> PathBuf {
-    let folder =
-        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("real-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("a folder");
-    folder
-}
+use support::files::run_folder;
 
 /// What `scripts/e2e` has built or found.
 pub fn path(variable: &str) -> PathBuf {
@@ -84,7 +65,7 @@ impl Program {
         arguments: &[S],
         environment: &[(&str, &str)],
     ) -> Self {
-        let log = folder().join(format!("{name}.log"));
+        let log = run_folder().join(format!("{name}.log"));
         let file = File::options()
             .create(true)
             .append(true)
@@ -96,8 +77,8 @@ impl Program {
                 .stdin(Stdio::null())
                 .stdout(file)
                 .stderr(errors)
-                .current_dir(folder())
-                .env("HOME", folder())
+                .current_dir(run_folder())
+                .env("HOME", run_folder())
                 .env_remove("HTTPS_PROXY")
                 .env_remove("HTTP_PROXY")
                 .env_remove("https_proxy")

@@ -15,7 +15,8 @@ use report::report;
 use standins::headlamp::{self, Headlamp};
 use standins::kubernetes::{self, ApiServer, Subject, TokenRequest};
 use standins::prometheus::{self, Data, Prometheus};
-use standins::proxy::{self, Proxy};
+use support::client::Call;
+use support::proxy::{self, Proxy};
 use tokio::signal::unix::{SignalKind, signal};
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -265,9 +266,12 @@ async fn start_proxy(
     fs::write(folder.join("gateway.key"), identity.key_pem)?;
     let config = folder.join("config.yaml");
     fs::write(&config, configuration(folder, &prometheus.url()))?;
-    let mut options = proxy::Options::serve(&arguments.proxy, &config);
-    options.log = Some(folder.join("proxy.log"));
-    Ok(Proxy::start(&options)?)
+    let options = proxy::Options {
+        binary: arguments.proxy.clone(),
+        log: Some(folder.join("proxy.log")),
+        ..proxy::Options::serve(&config)
+    };
+    Ok(Proxy::launch(&options)?)
 }
 
 fn configuration(folder: &Path, prometheus: &str) -> String {
@@ -297,13 +301,16 @@ async fn wait_until_ready(admin: std::net::SocketAddr) -> Result<(), Failure> {
     let deadline = tokio::time::Instant::now() + LISTENS_WITHIN;
     let url = format!("http://{admin}/readyz");
     loop {
-        match standins::fetch(&url, None).await {
-            Ok((status, _)) if status.is_success() => return Ok(()),
+        match Call::get(&url).try_send().await {
+            Ok(answer) if answer.status.is_success() => return Ok(()),
             _ if tokio::time::Instant::now() < deadline => {
                 tokio::time::sleep(Duration::from_millis(25)).await;
             }
-            Ok((status, body)) => return Err(format!("not ready: {status} {body}").into()),
-            Err(error) => return Err(error.into()),
+            Ok(answer) => {
+                let (status, text) = (answer.status, answer.text());
+                return Err(format!("not ready: {status} {text}").into());
+            }
+            Err(error) => return Err(error),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use tokio::process::Command;
 
-use super::programs::folder;
+use crate::files::run_folder;
 
 /// kubectl with a kubeconfig of its own.
 pub struct Kubectl {
@@ -23,28 +23,27 @@ impl Kubectl {
             .arg("--kubeconfig")
             .arg(&self.kubeconfig)
             .args(arguments)
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
             .env_remove("KUBECONFIG")
-            .env("HOME", folder())
-            // What it has discovered is kept for each server apart, below its home.
+            // Below it, what is discovered is kept for each server apart.
+            .env("HOME", run_folder())
             .env("NO_PROXY", "127.0.0.1,10.77.0.0/16")
             .stdin(Stdio::null())
             .kill_on_drop(true);
         command
     }
 
-    /// Whether it succeeded, and all that it wrote.
-    pub async fn run(&self, arguments: &[&str]) -> (bool, String) {
+    /// Its exit code, if it has one, and all that it wrote.
+    pub async fn run(&self, arguments: &[&str]) -> (Option<i32>, String) {
         let output = self.command(arguments).output().await.expect("kubectl");
         let text = [output.stdout, output.stderr].concat();
         let text = String::from_utf8_lossy(&text).into_owned();
-        (output.status.success(), text)
+        (output.status.code(), text)
     }
 
     /// What it wrote, of a command that must succeed.
     pub async fn ok(&self, arguments: &[&str]) -> String {
-        let (succeeded, text) = self.run(arguments).await;
-        assert!(succeeded, "kubectl {}: {text}", arguments.join(" "));
+        let (code, text) = self.run(arguments).await;
+        assert_eq!(code, Some(0), "kubectl {}: {text}", arguments.join(" "));
         text
     }
 }

@@ -4,27 +4,26 @@ pub mod api;
 pub mod cluster;
 pub mod headlamp;
 pub mod issuer;
-pub mod kubectl;
 pub mod pods;
 pub mod programs;
 pub mod proxies;
 
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
 use standins::prometheus::{Data, Options, Prometheus};
-use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use api::Credentials;
 use cluster::{ADMIN, Cluster, URL};
 use headlamp::Headlamp;
-use kubectl::Kubectl;
 use pods::Pod;
 use proxies::Proxies;
+use support::client::{Answer, query};
+use support::cluster::service_door;
+use support::kubectl::Kubectl;
 
 /// Nothing that is waited for takes longer, if it says nothing else.
 pub const SOON: Duration = Duration::from_secs(30);
@@ -48,16 +47,6 @@ pub struct World {
     pub mallory: String,
 }
 
-/// The runtime of all tests: what they share outlives each of them.
-static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime")
-});
-
 /// Runs one test in the world, which the first test starts.
 pub fn run(test: impl AsyncFnOnce(&'static World)) {
     static WORLD: OnceCell<World> = OnceCell::const_new();
@@ -68,7 +57,7 @@ pub fn run(test: impl AsyncFnOnce(&'static World)) {
         "the cluster did not start: see the first test"
     );
     let limit = Duration::from_secs(180) + soak();
-    RUNTIME.block_on(async {
+    support::runtime().block_on(async {
         let world = WORLD.get_or_init(World::start).await;
         let start = Instant::now();
         tokio::time::timeout(limit, test(world))
@@ -101,8 +90,7 @@ pub async fn until(what: &str, limit: Duration, mut holds: impl AsyncFnMut() -> 
 
 /// Starts a Prometheus; its blocks of data are made once an hour and kept.
 pub async fn prometheus(binary: &std::path::Path, data: Data) -> Prometheus {
-    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let mut options = Options::new(data.without_rules(), folder);
+    let mut options = Options::new(data.without_rules(), support::cache());
     options.prometheus = binary.to_owned();
     Prometheus::start(options).await.expect("Prometheus starts")
 }
@@ -117,7 +105,6 @@ pub fn of_team_a() -> Data {
 impl World {
     async fn start() -> Self {
         let start = Instant::now();
-        programs::remove_old_folders();
         say_versions();
         let (cluster, prometheus) = tokio::join!(
             Cluster::start(),
@@ -151,7 +138,7 @@ impl World {
         };
         // The built-in roles are filled by a controller, and the Service's endpoints by another.
         let cookie = world.headlamp.login(&world.viewer).await;
-        let path = api::service_door(&api::query("up"));
+        let path = service_door(&query("up"));
         until("the service door is open", SOON, async || {
             let answer = world.headlamp.get(&cookie, &path).await;
             answer.status.is_success()
@@ -162,7 +149,7 @@ impl World {
     }
 
     /// Whether a caller gets an answer to a query at the direct door, and how it failed if not.
-    pub async fn ask(&self, token: &str, path: &str) -> api::Answer {
+    pub async fn ask(&self, token: &str, path: &str) -> Answer {
         let url = format!("{}{path}", self.proxies.url(0));
         self.cluster
             .http

@@ -1,73 +1,27 @@
 //! A cluster, the binary as its gateway, and a caller's side of HTTP.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock};
-use std::time::Duration;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http::{Method, Request, Response};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use standins::kubernetes::{ApiServer, Options, Subject, User};
-use standins::proxy::{self, Proxy};
+use standins::kubernetes::ApiServer;
+use support::client::Answer;
+use support::cluster::api_server;
+use support::proxy::Proxy;
+use support::{scratch, soon};
 use tokio::net::TcpStream;
-use tokio::runtime::Runtime;
 use tokio_rustls::client::TlsStream;
-
-const BINARY: &str = env!("CARGO_BIN_EXE_prom-rbac-proxy");
-const MANIFESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/kustomize");
-
-/// Nothing that is waited for takes longer.
-pub const LIMIT: Duration = Duration::from_secs(20);
-
-/// The token of somebody whose only permission is a RoleBinding to `view` in team-a.
-pub const TEAM_A: &str = "team-a-token";
-/// The token of somebody with no rights.
-pub const STRANGER: &str = "stranger-token";
-/// The token of the proxy's own ServiceAccount.
-pub const PROXY: &str = "proxy-own-token";
 
 /// The proxy path that is reserved.
 pub const RESERVED: &str = "/api/v1/namespaces/monitoring/services/prom-rbac-proxy:9090/proxy";
-
-/// The runtime of all tests: what they share outlives each of them.
-static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime")
-});
-
-/// Runs one test, for a minute at most.
-pub fn run<T>(test: impl Future<Output = T>) -> T {
-    RUNTIME.block_on(async {
-        tokio::time::timeout(Duration::from_secs(60), test)
-            .await
-            .expect("the test took longer than a minute")
-    })
-}
-
-/// Waits for something that is expected soon.
-pub async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(LIMIT, what).await.expect("in time")
-}
-
-/// A file of this test run alone.
-pub fn scratch(name: &str) -> PathBuf {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("run-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("a folder");
-    folder.join(format!("{number}-{name}"))
-}
 
 /// The API server, and the gateway in front of it.
 pub struct Cluster {
@@ -86,30 +40,12 @@ impl Cluster {
 
     /// With Prometheus at this URL.
     pub async fn with(upstream: &str) -> Self {
-        let api = ApiServer::start(Options::default())
-            .await
-            .expect("an API server");
-        for namespace in ["monitoring", "team-a", "team-b", "victim", "keda"] {
-            api.create_namespace(namespace, &[]);
-        }
-        for manifest in ["serviceaccount.yaml", "rbac.yaml"] {
-            api.apply_manifests(&Path::new(MANIFESTS).join(manifest), "monitoring")
-                .expect(manifest);
-        }
-        api.add_user(TEAM_A, User::named("alice"));
-        api.add_user(STRANGER, User::named("mallory"));
-        let account = User::service_account("monitoring", "prom-rbac-proxy");
-        api.add_user(PROXY, account);
-        let alice = Subject::User("alice");
-        api.bind_role("team-a", "alice-view", "ClusterRole/view", alice);
-        let kubeconfig = scratch("kubeconfig");
-        api.write_kubeconfig(&kubeconfig, PROXY).expect("written");
+        let (api, kubeconfig) = api_server().await;
         let identity = api.authority().issue(&["127.0.0.1", "localhost"]);
         let (certificate, key) = (scratch("gateway.crt"), scratch("gateway.key"));
         std::fs::write(&certificate, identity.certificate_pem).expect("written");
         std::fs::write(&key, identity.key_pem).expect("written");
-        let config = scratch("config.yaml");
-        let text = format!(
+        let configuration = format!(
             r#"
 listeners:
   service: {{ address: "127.0.0.1:0" }}
@@ -133,9 +69,8 @@ authorization:
             key.display(),
             kubeconfig.display()
         );
-        std::fs::write(&config, text).expect("written");
-        let proxy = Proxy::start(&proxy::Options::serve(BINARY, &config)).expect("the proxy");
-        let gateway = proxy.listening("gateway", LIMIT).await.expect("bound");
+        let proxy = Proxy::start(&configuration, &[]);
+        let gateway = proxy.bound("gateway");
         Self {
             api,
             proxy,
@@ -157,14 +92,6 @@ authorization:
     /// An HTTP/2 connection to the gateway.
     pub async fn http2(&self) -> Connection {
         http2(self.connect("h2").await).await
-    }
-
-    /// A value of `/metrics`.
-    pub async fn metric(&self, series: &str) -> f64 {
-        let admin = self.proxy.address("admin").expect("bound");
-        let text = standins::fetch(&format!("http://{admin}/metrics"), None).await;
-        let (_, text) = text.expect("metrics");
-        standins::metrics::value(&text, series)
     }
 }
 
@@ -223,14 +150,8 @@ impl Connection {
 
     /// The whole answer.
     pub async fn send(&mut self, request: Request<Full<Bytes>>) -> Answer {
-        let (head, body) = self.begin(request).await.into_parts();
-        let body = soon(body.collect()).await.expect("a whole body");
-        Answer {
-            status: head.status,
-            headers: head.headers,
-            trailers: body.trailers().cloned(),
-            body: body.to_bytes(),
-        }
+        let response = self.begin(request).await;
+        soon(Answer::read(response)).await.expect("a whole body")
     }
 
     pub async fn get(&mut self, token: &str, path: &str) -> Answer {
@@ -261,31 +182,4 @@ pub fn with_headers(
         request.headers_mut().append(*name, value);
     }
     request
-}
-
-/// An answer, whole.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub trailers: Option<HeaderMap>,
-    pub body: Bytes,
-}
-
-impl Answer {
-    pub fn text(&self) -> &str {
-        std::str::from_utf8(&self.body).expect("UTF-8")
-    }
-
-    pub fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.body)
-            .unwrap_or_else(|_| panic!("no JSON: {} {}", self.status, self.text()))
-    }
-
-    pub fn message(&self) -> String {
-        self.json()["message"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned()
-    }
 }

@@ -6,10 +6,12 @@ use std::time::Duration;
 use http::{Method, header};
 use serde_json::{Value, json};
 
-use super::api::{Answer, Credentials, Http};
+use super::api::{Credentials, Http};
 use super::cluster::{Cluster, kubeconfig};
-use super::programs::{self, Program, folder};
+use super::programs::{self, Program};
 use super::until;
+use support::client::Answer;
+use support::files::run_folder;
 
 /// A running backend with one cluster, `main`.
 pub struct Headlamp {
@@ -78,9 +80,9 @@ async fn real(
     path: &std::path::Path,
 ) -> (String, Backend) {
     let name = format!("headlamp-{name}");
-    let file = folder().join(format!("{name}.kubeconfig"));
+    let file = run_folder().join(format!("{name}.kubeconfig"));
     std::fs::write(&file, kubeconfig(api_url, &json!({}))).expect("written");
-    let plugins = folder().join("plugins");
+    let plugins = run_folder().join("plugins");
     std::fs::create_dir_all(&plugins).expect("a folder");
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
     let port = listener.local_addr().expect("an address").port();
