@@ -16,7 +16,7 @@
 //!
 //! `gateway` stands in front of the API server: what the Prometheus plugin asks there goes the same way, all else
 //! passes. `config` and `app` make all of it, `cli` is how it is called; `cluster` talks to Kubernetes and remembers
-//! what it said; `telemetry` tells how it went.
+//! what it said, `rbac` knows where it is worth asking; `telemetry` tells how it went.
 
 #![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
 
@@ -31,6 +31,7 @@ pub mod gateway;
 pub mod namespace;
 pub mod prometheus;
 pub mod promql;
+pub mod rbac;
 pub mod reload;
 pub mod request;
 pub mod server;

@@ -8,15 +8,17 @@ use super::StartError;
 use crate::authz::{self, Authorizer, Policy};
 use crate::cluster::metrics::ReviewsMetrics;
 use crate::cluster::{self, ClusterNamespaces, KubeCluster};
-use crate::config::Config;
+use crate::config::{Config, NamespaceSearch};
 use crate::promql;
+use crate::rbac::metrics::RbacMetrics;
+use crate::rbac::{self, Bindings, CandidateFinder};
 
 /// What decides about callers; the same for `serve` and `explain`.
 pub struct Authorization {
     pub cluster: KubeCluster,
     /// Decides what a caller may see.
     pub authorizer: Arc<Authorizer>,
-    namespaces: ClusterNamespaces,
+    finder: CandidateFinder,
     /// Where Kubernetes is, and who we are there.
     pub(super) client: kube::Config,
     /// Watches Kubernetes' objects.
@@ -24,11 +26,15 @@ pub struct Authorization {
 }
 
 impl Authorization {
-    /// Makes it of the configuration, and begins to watch the cluster's namespaces.
+    /// Makes it of the configuration, and begins to watch what of the cluster is needed.
     ///
     /// # Errors
     /// When there is no way to Kubernetes.
-    pub async fn new(config: &Config, metrics: &ReviewsMetrics) -> Result<Self, StartError> {
+    pub async fn new(
+        config: &Config,
+        metrics: &ReviewsMetrics,
+        rbac: &RbacMetrics,
+    ) -> Result<Self, StartError> {
         let kubernetes = &config.kubernetes;
         let client = cluster::client_config(kubernetes.kubeconfig.as_deref()).await?;
         let concurrent = kubernetes.concurrent_reviews as usize;
@@ -38,6 +44,16 @@ impl Authorization {
         let watch = cluster::watch_namespaces(watches.clone(), namespaces.clone());
         tokio::spawn(watch);
         let authorization = &config.authorization;
+        let bindings = match authorization.namespaces {
+            NamespaceSearch::All => None,
+            NamespaceSearch::Bindings => {
+                let bindings = Bindings::new(rbac.clone());
+                let watch = rbac::watch_role_bindings(watches.clone(), bindings.clone());
+                tokio::spawn(watch);
+                Some(bindings)
+            }
+        };
+        let finder = CandidateFinder::new(namespaces, bindings, rbac.clone());
         let policy = Policy {
             attributes: authorization.attributes.clone(),
             namespace_label: authorization.namespace_label.clone(),
@@ -57,21 +73,21 @@ impl Authorization {
             policy,
             lifetimes,
             Arc::new(cluster.clone()),
-            namespaces.clone(),
+            finder.clone(),
             metrics,
         ));
         Ok(Self {
             cluster,
             authorizer,
-            namespaces,
+            finder,
             client,
             watches,
         })
     }
 
-    /// Waits for the first list of the cluster's namespaces, for as long as a review may take.
-    pub async fn namespaces_listed(&self) {
-        let _ = tokio::time::timeout(self.cluster.timeout(), self.namespaces.listed()).await;
+    /// Waits for the first lists of the watches, for as long as a review may take.
+    pub async fn watches_settled(&self) {
+        let _ = tokio::time::timeout(self.cluster.timeout(), self.finder.settled()).await;
     }
 }
 

@@ -6,6 +6,7 @@ use prometheus_client::registry::Registry;
 
 use crate::cluster::metrics::ReviewsMetrics;
 use crate::gateway::GatewayMetrics;
+use crate::rbac::metrics::RbacMetrics;
 use crate::request::metrics::RequestMetrics;
 use crate::sharing::metrics::SharingMetrics;
 use crate::telemetry::metrics::{Exposition, Register};
@@ -16,6 +17,7 @@ use crate::upstream::metrics::UpstreamsMetrics;
 pub(super) struct Metrics {
     pub(super) requests: RequestMetrics,
     pub(super) reviews: ReviewsMetrics,
+    pub(super) rbac: RbacMetrics,
     pub(super) upstreams: UpstreamsMetrics,
     pub(super) sharing: SharingMetrics,
     pub(super) gateway: GatewayMetrics,
@@ -32,9 +34,10 @@ pub(super) struct ProcessMetrics {
 
 impl Metrics {
     pub(super) fn exposition(&self) -> Exposition {
-        let rooms: [&dyn Register; 6] = [
+        let rooms: [&dyn Register; 7] = [
             &self.requests,
             &self.reviews,
+            &self.rbac,
             &self.upstreams,
             &self.sharing,
             &self.gateway,

@@ -69,7 +69,7 @@ pub enum StartError {
 pub async fn serve(config: &Config, telemetry: &Telemetry) -> Result<(), StartError> {
     let metrics = Metrics::default();
     let signals = Signals::listen()?;
-    let authorization = Authorization::new(config, &metrics.reviews).await?;
+    let authorization = Authorization::new(config, &metrics.reviews, &metrics.rbac).await?;
     let shared = shared(config, &authorization, &metrics);
     let upstreams = upstreams(config, &authorization, &metrics)?;
     let sharing = sharing(config, &upstreams, &metrics);

@@ -7,6 +7,7 @@ use crate::cluster::Unavailable;
 use crate::config::{MetricPattern, ResourceAttributes};
 use crate::namespace::Namespace;
 use crate::promql::QueryError;
+use crate::rbac::Searched;
 
 /// Names that a message repeats.
 const SHOWN_NAMES: usize = 10;
@@ -21,6 +22,8 @@ pub enum AuthorizationError {
     Nothing {
         /// What was asked.
         attributes: Arc<ResourceAttributes>,
+        /// Of how many namespaces.
+        searched: Searched,
     },
     /// Every namespace that a selector names is denied.
     #[error(

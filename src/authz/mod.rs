@@ -15,15 +15,17 @@ pub use self::access::Lifetimes;
 use self::access::{Access, AccessReviews};
 pub use self::error::AuthorizationError;
 use self::error::Names;
+use self::permit::Grounds;
 pub use self::permit::{Decision, Grant, Permit, Scope, Selection};
 use self::readable::Readable;
 use crate::authn::Caller;
 use crate::cluster::metrics::{Review, ReviewsMetrics};
-use crate::cluster::{Cluster, ClusterNamespaces};
+use crate::cluster::{Cluster, Unavailable};
 use crate::config::{MetricAccess, MetricPattern, MetricRule, ResourceAttributes};
 use crate::namespace::{Namespace, NamespaceSet};
 use crate::prometheus::{Endpoint, PrometheusRequest, Reads};
 use crate::promql::{self, Query, Selector};
+use crate::rbac::{CandidateFinder, Candidates};
 
 #[cfg(test)]
 mod tests;
@@ -47,6 +49,7 @@ pub struct Policy {
 
 /// Decides what of a request's answer its caller may see.
 pub struct Authorizer {
+    finder: CandidateFinder,
     reviews: Arc<AccessReviews>,
     readable: Readable,
     access: Access,
@@ -62,12 +65,12 @@ enum RuleAccess {
 }
 
 impl Authorizer {
-    /// `namespaces` is what a watch of the cluster fills.
+    /// `finder` has what watches of the cluster fill.
     pub fn new(
         policy: Policy,
         lifetimes: Lifetimes,
         cluster: Arc<dyn Cluster>,
-        namespaces: ClusterNamespaces,
+        finder: impl Into<CandidateFinder>,
         metrics: &ReviewsMetrics,
     ) -> Self {
         let Policy {
@@ -78,15 +81,16 @@ impl Authorizer {
             max_namespaces,
             patience,
         } = policy;
+        let finder = finder.into();
         let reviews = Arc::new(AccessReviews::new(
             cluster,
-            namespaces.clone(),
+            finder.namespaces().clone(),
             lifetimes,
             metrics.of(Review::Access),
         ));
         let access = reviews.access(attributes);
         let readable = Readable::new(
-            namespaces,
+            finder.clone(),
             reviews.clone(),
             access.clone(),
             lifetimes,
@@ -106,6 +110,7 @@ impl Authorizer {
             });
         let rules = rules.collect();
         Self {
+            finder,
             reviews,
             readable,
             access,
@@ -128,18 +133,18 @@ impl Authorizer {
         let mut permit = Permit {
             request,
             scope: Scope::Everything,
-            decisions: Vec::new(),
-            warnings: Vec::new(),
+            grounds: Grounds::default(),
         };
+        let grounds = &mut permit.grounds;
         let everything = self
             .reviews
             .allowed(caller, &self.access, None)
             .await?
             .value;
-        permit
+        grounds
             .decisions
             .push(self.access.decision(None, everything));
-        let narrowed = self.narrowed(caller, request, everything, &mut permit.decisions);
+        let narrowed = self.narrowed(caller, request, everything, grounds);
         let narrowed = narrowed.await?;
         if everything && narrowed.is_none() {
             self.measure(request)?;
@@ -152,14 +157,10 @@ impl Authorizer {
                     permit.scope = Scope::Series(self.narrowed_selections(queries, narrowed));
                     return Ok(permit);
                 }
-                let reviewed = self
-                    .review_named(caller, named, &mut permit.decisions)
-                    .await?;
-                let (decisions, warnings) = (&mut permit.decisions, &mut permit.warnings);
+                let reviewed = self.review_named(caller, named, grounds).await?;
                 // A Prometheus that federates asks once for all that it wants: what is denied of it is left out.
                 let partly = request.endpoint() == Endpoint::Federate && queries.len() > 1;
-                let selections =
-                    self.selections(caller, queries, partly, &reviewed, decisions, warnings);
+                let selections = self.selections(caller, queries, partly, &reviewed, grounds);
                 Scope::Series(selections.await?)
             }
             Reads::Rules
@@ -173,13 +174,13 @@ impl Authorizer {
                     label: self.label.clone(),
                     namespaces: match narrowed {
                         Some(narrowed) => narrowed,
-                        None => self.readable(caller).await?,
+                        None => self.readable(caller, grounds).await?,
                     },
                 }
             }
             Reads::NoSeries => {
                 self.measure(request)?;
-                self.readable(caller).await?;
+                self.readable(caller, grounds).await?;
                 Scope::NoSeries
             }
             Reads::Cluster => {
@@ -192,6 +193,14 @@ impl Authorizer {
             }
         };
         Ok(permit)
+    }
+
+    /// The namespaces of which it is worth asking whether `caller` may read them. Each must be reviewed before it counts.
+    ///
+    /// # Errors
+    /// When neither bindings nor namespaces are known yet.
+    pub async fn candidates(&self, caller: &Caller) -> Result<Candidates, Unavailable> {
+        self.finder.candidates(caller).await
     }
 
     /// How many access reviews are remembered, about.
@@ -270,7 +279,7 @@ impl Authorizer {
         caller: &Caller,
         request: &PrometheusRequest,
         everything: bool,
-        decisions: &mut Vec<Decision>,
+        grounds: &mut Grounds,
     ) -> Result<Option<NamespaceSet>, AuthorizationError> {
         let Some(set) = request.narrowed() else {
             return Ok(None);
@@ -279,7 +288,7 @@ impl Authorizer {
             return Ok(Some(set.clone()));
         }
         let named = set.iter().cloned().collect();
-        let reviewed = self.review_named(caller, named, decisions).await?;
+        let reviewed = self.review_named(caller, named, grounds).await?;
         let denied: Vec<_> = reviewed
             .into_iter()
             .filter_map(|(name, allowed)| (!allowed).then_some(name))
@@ -322,14 +331,13 @@ impl Authorizer {
         queries: Vec<Option<Query<'r>>>,
         partly: bool,
         reviewed: &[(Namespace, bool)],
-        decisions: &mut Vec<Decision>,
-        warnings: &mut Vec<String>,
+        grounds: &mut Grounds,
     ) -> Result<Vec<Selection<'r>>, AuthorizationError> {
         let mut denied = Vec::new();
         let mut selections = Vec::with_capacity(queries.len());
         'queries: for query in queries {
             let Some(query) = query else {
-                let namespaces = self.readable(caller).await?;
+                let namespaces = self.readable(caller, grounds).await?;
                 selections.push(Selection::All {
                     label: self.label.clone(),
                     namespaces,
@@ -338,7 +346,7 @@ impl Authorizer {
             };
             let mut grants = Vec::with_capacity(query.selectors().len());
             for selector in query.selectors() {
-                let grant = self.grant(caller, selector, reviewed, decisions, warnings);
+                let grant = self.grant(caller, selector, reviewed, grounds);
                 match grant.await {
                     Err(AuthorizationError::Namespaces { namespaces, .. }) if partly => {
                         denied.extend(namespaces);
@@ -349,7 +357,7 @@ impl Authorizer {
             }
             // A query without any selector reads nothing, but is answered for callers only.
             if grants.is_empty() {
-                self.readable(caller).await?;
+                self.readable(caller, grounds).await?;
             }
             selections.push(Selection::Written { query, grants });
         }
@@ -362,7 +370,7 @@ impl Authorizer {
             });
         }
         if !denied.is_empty() {
-            remember(warnings, self.left_out(&denied));
+            remember(&mut grounds.warnings, self.left_out(&denied));
         }
         Ok(selections)
     }
@@ -372,7 +380,7 @@ impl Authorizer {
         &self,
         caller: &Caller,
         mut named: Vec<Namespace>,
-        decisions: &mut Vec<Decision>,
+        grounds: &mut Grounds,
     ) -> Result<Vec<(Namespace, bool)>, AuthorizationError> {
         named.sort_unstable();
         named.dedup();
@@ -382,7 +390,7 @@ impl Authorizer {
             .map(|(name, answer)| (name, answer.value));
         let mut reviewed: Vec<_> = reviewed.collect();
         reviewed.sort_unstable();
-        decisions.extend(
+        grounds.decisions.extend(
             reviewed
                 .iter()
                 .map(|(name, allowed)| self.access.decision(Some(name.clone()), *allowed)),
@@ -395,14 +403,13 @@ impl Authorizer {
         caller: &Caller,
         selector: &Selector<'_>,
         reviewed: &[(Namespace, bool)],
-        decisions: &mut Vec<Decision>,
-        warnings: &mut Vec<String>,
+        grounds: &mut Grounds,
     ) -> Result<Grant, AuthorizationError> {
         let label = self.label_of(selector);
         let named = selector.named(label);
         if let Some((metrics, RuleAccess::Cluster(access))) = self.rule(selector) {
             let allowed = self.reviews.allowed(caller, access, None).await?.value;
-            remember(decisions, access.decision(None, allowed));
+            remember(&mut grounds.decisions, access.decision(None, allowed));
             if allowed {
                 return Ok(Grant::Open);
             }
@@ -418,7 +425,7 @@ impl Authorizer {
         let Some(named) = named else {
             return Ok(Grant::Namespaces {
                 label: label.clone(),
-                namespaces: self.readable(caller).await?,
+                namespaces: self.readable(caller, grounds).await?,
             });
         };
         let allowed = |name: &Namespace| {
@@ -435,7 +442,7 @@ impl Authorizer {
             }),
             Some(namespaces) => {
                 if !denied.is_empty() {
-                    remember(warnings, self.left_out(&denied));
+                    remember(&mut grounds.warnings, self.left_out(&denied));
                 }
                 Ok(Grant::Namespaces {
                     label: label.clone(),
@@ -450,11 +457,16 @@ impl Authorizer {
         format!("series of {names} are left out: they need {needed} there")
     }
 
-    async fn readable(&self, caller: &Caller) -> Result<NamespaceSet, AuthorizationError> {
-        let attributes = || self.access.attributes.clone();
-        let readable = self.readable.of(caller).await?;
-        readable.ok_or_else(|| AuthorizationError::Nothing {
-            attributes: attributes(),
+    async fn readable(
+        &self,
+        caller: &Caller,
+        grounds: &mut Grounds,
+    ) -> Result<NamespaceSet, AuthorizationError> {
+        let found = self.readable.of(caller).await?;
+        grounds.searched = Some(found.searched);
+        found.namespaces.ok_or_else(|| AuthorizationError::Nothing {
+            attributes: self.access.attributes.clone(),
+            searched: found.searched,
         })
     }
 

@@ -8,6 +8,7 @@ use crate::config::ResourceAttributes;
 use crate::namespace::{Namespace, NamespaceSet};
 use crate::prometheus::PrometheusRequest;
 use crate::promql::Query;
+use crate::rbac::Searched;
 
 /// That a request may be answered, and with what. It holds the request: there is no permit without one, and
 /// no other way for a request to Prometheus.
@@ -15,8 +16,16 @@ use crate::promql::Query;
 pub struct Permit<'r> {
     pub(super) request: &'r PrometheusRequest,
     pub(super) scope: Scope<'r>,
+    pub(super) grounds: Grounds,
+}
+
+/// What a permit rests on.
+#[derive(Debug, Default)]
+pub(super) struct Grounds {
     pub(super) decisions: Vec<Decision>,
     pub(super) warnings: Vec<String>,
+    /// Where all namespaces that the caller may read were searched.
+    pub(super) searched: Option<Searched>,
 }
 
 /// What a permit allows.
@@ -108,12 +117,17 @@ impl<'r> Permit<'r> {
 
     /// The answers that it rests on, those for the set of all readable namespaces left out.
     pub fn decisions(&self) -> &[Decision] {
-        &self.decisions
+        &self.grounds.decisions
     }
 
     /// What the caller should know of what is left out.
     pub fn warnings(&self) -> &[String] {
-        &self.warnings
+        &self.grounds.warnings
+    }
+
+    /// Where all namespaces that the caller may read were searched. `None` when that set was not needed.
+    pub fn searched(&self) -> Option<Searched> {
+        self.grounds.searched
     }
 
     /// The namespaces that were granted, each once. Empty for [`Scope::Everything`] and [`Scope::NoSeries`].

@@ -1,4 +1,4 @@
-//! All namespaces that a caller may read: those of the cluster, each reviewed.
+//! All namespaces that a caller may read: the candidates, each reviewed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,26 +7,38 @@ use tokio::time::Instant;
 
 use super::access::{Access, AccessReviews, Lifetimes};
 use crate::authn::{Caller, Digest};
+use crate::cluster::Unavailable;
 use crate::cluster::metrics::ReviewMetrics;
 use crate::cluster::review_cache::{Answer, ReviewCache};
-use crate::cluster::{ClusterNamespaces, Unavailable};
 use crate::namespace::NamespaceSet;
+use crate::rbac::{CandidateFinder, Searched};
+
+/// How long a set serves in which a namespace is missing because only a binding in it was seen.
+const UNSEEN: Duration = Duration::from_secs(1);
 
 /// Finds what a caller may read, once for all who wait for it.
 pub(super) struct Readable {
-    namespaces: ClusterNamespaces,
+    finder: CandidateFinder,
     reviews: Arc<AccessReviews>,
     access: Access,
     lifetimes: Lifetimes,
     patience: Duration,
-    cache: ReviewCache<Digest, Option<NamespaceSet>>,
+    cache: ReviewCache<Digest, Found>,
+}
+
+/// What a caller may read, and among how many it was searched.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    /// `None`: nothing.
+    pub(super) namespaces: Option<NamespaceSet>,
+    pub(super) searched: Searched,
 }
 
 impl Readable {
     /// One computation may take `patience`. Reviews that were answered by then are remembered, so that the next
     /// attempt begins where this one ended.
     pub(super) fn new(
-        namespaces: ClusterNamespaces,
+        finder: CandidateFinder,
         reviews: Arc<AccessReviews>,
         access: Access,
         lifetimes: Lifetimes,
@@ -35,7 +47,7 @@ impl Readable {
     ) -> Self {
         let cache = ReviewCache::new(lifetimes.capacity, lifetimes.allowed, metrics);
         Self {
-            namespaces,
+            finder,
             reviews,
             access,
             lifetimes,
@@ -44,19 +56,19 @@ impl Readable {
         }
     }
 
-    /// The set. `None` when it is empty.
+    /// The set.
     ///
     /// # Errors
     /// When it cannot be completed in time: never a smaller set instead.
-    pub(super) async fn of(&self, caller: &Caller) -> Result<Option<NamespaceSet>, Unavailable> {
+    pub(super) async fn of(&self, caller: &Caller) -> Result<Found, Unavailable> {
         let answer = self
             .cache
             .answer(caller.digest(), |_| {
                 let (caller, access) = (caller.clone(), self.access.clone());
-                let (namespaces, reviews) = (self.namespaces.clone(), self.reviews.clone());
+                let (finder, reviews) = (self.finder.clone(), self.reviews.clone());
                 let (lifetimes, patience) = (self.lifetimes, self.patience);
                 async move {
-                    let computation = compute(&caller, &access, &namespaces, &reviews, lifetimes);
+                    let computation = compute(&caller, &access, &finder, &reviews, lifetimes);
                     tokio::time::timeout(patience, computation)
                         .await
                         .unwrap_or(Err(Unavailable::OutOfTime))
@@ -70,21 +82,31 @@ impl Readable {
 async fn compute(
     caller: &Caller,
     access: &Access,
-    namespaces: &ClusterNamespaces,
+    finder: &CandidateFinder,
     reviews: &AccessReviews,
     lifetimes: Lifetimes,
-) -> Result<Answer<Option<NamespaceSet>>, Unavailable> {
-    let names = namespaces.known().ok_or(Unavailable::NamespacesUnknown)?;
-    let reviewed = reviews.allowed_in(caller, access, names.to_vec()).await?;
+) -> Result<Answer<Found>, Unavailable> {
+    let candidates = finder.candidates(caller).await?;
+    let searched = candidates.searched();
+    let questions = candidates.into_questions();
+    // A binding can be seen before the namespace that it is in.
+    let unseen = questions.iter().any(|name| finder.namespaces().lacks(name));
+    let reviewed = reviews.allowed_in(caller, access, questions).await?;
     let now = Instant::now();
     let allowed = || reviewed.iter().filter(|(_, answer)| answer.value);
     // A permission must not outlive its own answer because it was counted into a set, so the oldest counts. While
     // Kubernetes does not answer the set is made anew of what is remembered of each namespace: an old set would hold
     // what is known to be gone.
     let fresh_until = allowed().map(|(_, answer)| answer.fresh_until);
-    let fresh_until = fresh_until.min().unwrap_or(now + lifetimes.denied);
+    let mut fresh_until = fresh_until.min().unwrap_or(now + lifetimes.denied);
+    if unseen {
+        fresh_until = fresh_until.min(now + UNSEEN);
+    }
     Ok(Answer {
-        value: NamespaceSet::new(allowed().map(|(name, _)| name.clone())),
+        value: Found {
+            namespaces: NamespaceSet::new(allowed().map(|(name, _)| name.clone())),
+            searched,
+        },
         fresh_until,
         usable_until: fresh_until,
         stale: false,

@@ -13,6 +13,8 @@ use crate::cluster::metrics::ReviewsMetrics;
 use crate::config::{Config, Upstream};
 use crate::door::Door;
 use crate::prometheus::{RequestError, Target};
+use crate::rbac::metrics::RbacMetrics;
+use crate::rbac::{Searched, Source};
 use crate::upstream::request::{UpstreamRequest, restrict};
 
 /// What would be decided.
@@ -54,14 +56,15 @@ impl fmt::Display for Explanation {
 /// # Errors
 /// When Kubernetes does not say.
 pub async fn explain(config: &Config, arguments: &Explain) -> Result<Explanation, ExplainError> {
-    let authorization = Authorization::new(config, &ReviewsMetrics::default()).await?;
+    let authorization =
+        Authorization::new(config, &ReviewsMetrics::default(), &RbacMetrics::default()).await?;
     let caller = Caller::assumed(&arguments.user, &groups(&arguments.user, &arguments.groups));
     let target = Target::find("/api/v1/query", &Method::GET)?;
     let query = form_urlencoded::Serializer::new(String::new())
         .append_pair("query", &arguments.query)
         .finish();
     let request = target.read(&query, b"", &[], &request_limits(config))?;
-    authorization.namespaces_listed().await;
+    authorization.watches_settled().await;
     match authorization.authorizer.permit(&caller, &request).await {
         Ok(permit) => {
             let mut explanation = allowed(&permit, &config.upstreams);
@@ -74,10 +77,19 @@ pub async fn explain(config: &Config, arguments: &Explain) -> Result<Explanation
         Err(AuthorizationError::Unavailable(unavailable)) => Err(ExplainError::Unavailable(
             AuthorizationError::Unavailable(unavailable),
         )),
-        Err(denied) => Ok(Explanation {
-            lines: vec![format!("denied: {denied}")],
-            allowed: false,
-        }),
+        Err(denied) => {
+            let mut lines = vec![format!("denied: {denied}")];
+            if let AuthorizationError::Nothing {
+                searched: place, ..
+            } = denied
+            {
+                lines.push(searched(place));
+            }
+            Ok(Explanation {
+                lines,
+                allowed: false,
+            })
+        }
     }
 }
 
@@ -112,6 +124,7 @@ fn allowed(permit: &Permit<'_>, upstreams: &[Upstream]) -> Explanation {
         }
     };
     lines.push(format!("scope: {scope}"));
+    lines.extend(permit.searched().map(searched));
     lines.extend(permit.decisions().iter().map(review));
     lines.extend(
         permit
@@ -174,6 +187,21 @@ fn sharing(upstream: &Upstream) -> String {
         doors(&sharing.align),
         doors(&sharing.keep)
     )
+}
+
+/// Which namespaces were reviewed for the set of all that the caller may read, and what that leaves open.
+fn searched(searched: Searched) -> String {
+    let count = searched.candidates;
+    let place = match searched.source {
+        Source::All => "all of the cluster",
+        Source::Bindings => {
+            "those with a RoleBinding that may concern the caller; rights that something else than RBAC gives in a namespace are not searched"
+        }
+        Source::Fallback => {
+            "all of the cluster, since the RoleBindings could not be listed; the log says why"
+        }
+    };
+    format!("searched: {count} namespaces, {place}")
 }
 
 fn review(decision: &Decision) -> String {

@@ -18,12 +18,23 @@ pub struct Authorization {
     pub attributes: ResourceAttributes,
     /// The label that holds a series' namespace. Default `namespace`.
     pub namespace_label: String,
+    /// In which namespaces a caller's rights are searched. Default all of the cluster.
+    pub namespaces: NamespaceSearch,
     /// Query parameters that narrow an answer to the namespaces that they name. Default none.
     pub namespace_parameters: Vec<String>,
     /// Metrics whose namespace is elsewhere or nowhere, in the document's order. Default none.
     pub metric_rules: Vec<MetricRule>,
     /// How long an answer about access serves.
     pub cache: AuthorizationCache,
+}
+
+/// In which namespaces a caller's rights are searched, where a query names none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamespaceSearch {
+    /// All of the cluster are reviewed.
+    All,
+    /// Those with a RoleBinding that may concern the caller are reviewed.
+    Bindings,
 }
 
 /// What a SubjectAccessReview asks about, beside namespace and caller.
@@ -99,6 +110,14 @@ impl Authorization {
             "The label that holds a series' namespace",
             &LABEL,
         );
+        let namespaces = section.choice(
+            "namespaces",
+            [
+                ("all", NamespaceSearch::All),
+                ("bindings", NamespaceSearch::Bindings),
+            ],
+            "Which namespaces are reviewed where a query names none: all, or those with a RoleBinding for the caller, which needs the right to list and watch rolebindings",
+        );
         let namespace_parameters = section.texts(
             "namespaceParameters",
             &[],
@@ -149,6 +168,7 @@ impl Authorization {
         Self {
             attributes,
             namespace_label,
+            namespaces,
             namespace_parameters,
             metric_rules: metric_rules.into_iter().flatten().collect(),
             cache,

@@ -36,7 +36,8 @@ use serde_json::{Value, json};
 
 pub use self::authentication::{Authentication, AuthenticationCache};
 pub use self::authorization::{
-    Authorization, AuthorizationCache, MetricAccess, MetricPattern, MetricRule, ResourceAttributes,
+    Authorization, AuthorizationCache, MetricAccess, MetricPattern, MetricRule, NamespaceSearch,
+    ResourceAttributes,
 };
 pub use self::fault::{Fault, Faults, LoadError};
 pub use self::limits::Limits;

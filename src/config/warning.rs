@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{AuditQuery, Config, Scheme, Upstream, UpstreamAddress};
+use super::{AuditQuery, Config, NamespaceSearch, Scheme, Upstream, UpstreamAddress};
 
 /// Ten seconds before Headlamp gives up, for reviews and for a place of the caller's.
 const LONGEST_FOR_HEADLAMP: Duration = Duration::from_secs(110);
@@ -50,6 +50,13 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     if config.logging.audit && config.logging.audit_query == AuditQuery::Full {
         warnings.push(
             "logging.auditQuery: queries are logged in full, with what callers write into them"
+                .to_owned(),
+        );
+    }
+    if config.authorization.namespaces == NamespaceSearch::Bindings {
+        warnings.push(
+            "authorization.namespaces: with bindings, a query that names no namespace finds what RBAC grants; \
+             what another authorizer grants in a namespace (a webhook, Azure RBAC) is shown only where a query names it"
                 .to_owned(),
         );
     }

@@ -15,8 +15,10 @@ OWN_RIGHTS = {
     ("discovery.k8s.io", "endpointslices", "watch"),
     ("", "pods", "list"),
     ("", "pods", "watch"),
+    ("rbac.authorization.k8s.io", "rolebindings", "list"),
+    ("rbac.authorization.k8s.io", "rolebindings", "watch"),
 }
-CLUSTER_WIDE_RIGHTS = {r for r in OWN_RIGHTS if r[1] in ("tokenreviews", "subjectaccessreviews", "namespaces")}
+CLUSTER_WIDE_RIGHTS = {r for r in OWN_RIGHTS if r[1] in ("tokenreviews", "subjectaccessreviews", "namespaces", "rolebindings")}
 
 
 def all_faults(rendered):
@@ -24,6 +26,7 @@ def all_faults(rendered):
         unique_names,
         one_autodetected_service,
         own_rights,
+        rbac_is_seen_where_it_is_watched,
         proxy_rights_name_one_service,
         k09_nothing_else_through_the_api_server,
         selectors_meet_pods,
@@ -99,6 +102,24 @@ def own_rights(rendered):
         for right in rights(role):
             if right not in allowed:
                 yield f"{identity(role)} grants {right}"
+
+
+def watched_rbac(rendered):
+    """What of RBAC the configuration, or the environment, makes the proxy watch."""
+    containers = [c for _, _, spec in pod_templates(rendered) for c in spec["containers"]]
+    environment = {e["name"]: e.get("value") for c in containers for e in c.get("env", [])}
+    for configuration in _configurations(rendered):
+        authorization = configuration.get("authorization", {})
+        namespaces = environment.get("PROM_RBAC_PROXY_AUTHORIZATION__NAMESPACES", authorization.get("namespaces", "all"))
+        return {"rolebindings"} if namespaces == "bindings" else set()
+    return set()
+
+
+def rbac_is_seen_where_it_is_watched(rendered):
+    wanted = {("rbac.authorization.k8s.io", resource, verb) for resource in watched_rbac(rendered) for verb in ("list", "watch")}
+    granted = {r for binding, role in bindings(rendered) if role and binding["kind"] == "ClusterRoleBinding" for r in rights(role) if r[0] == "rbac.authorization.k8s.io"}
+    if of_kind(rendered, "Deployment") and granted != wanted:
+        yield f"granted {sorted(granted)}, watched {sorted(wanted)}"
 
 
 def proxy_rights_name_one_service(rendered):

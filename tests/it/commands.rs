@@ -120,6 +120,7 @@ fn explain_says_scope_reviews_and_the_query_that_would_be_sent() {
         let lines: Vec<_> = text(&alice.stdout).lines().collect();
         let expected = [
             "scope: namespaces team-a",
+            "searched: 9 namespaces, all of the cluster",
             "review: get pods.metrics.k8s.io in the whole cluster: denied",
             "query: sum(up{namespace=\"team-a\"})",
             "sharing at default: joined through service, ingress, direct, gateway; aligned through service, ingress, gateway; kept through service, ingress, gateway",

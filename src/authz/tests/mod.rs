@@ -1,11 +1,12 @@
 use http::Method;
 
 use super::*;
-use crate::cluster::Unavailable;
 use crate::cluster::mock::MockCluster;
+use crate::cluster::{ClusterNamespaces, Unavailable};
 use crate::prometheus::{RequestLimits, Target};
 use crate::upstream::request::restrict;
 
+mod candidates;
 mod reviews;
 
 const LIMITS: RequestLimits = RequestLimits {

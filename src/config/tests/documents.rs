@@ -83,6 +83,7 @@ fn defaults() -> Config {
         authorization: Authorization {
             attributes: attributes("pods"),
             namespace_label: "namespace".into(),
+            namespaces: NamespaceSearch::All,
             namespace_parameters: vec![],
             metric_rules: vec![],
             cache: AuthorizationCache {

@@ -1,5 +1,6 @@
 //! Section K of the threat cases: what Kubernetes answers, what it must allow, and what it must not.
 
+mod bindings;
 mod floods;
 mod namespaces;
 mod permissions;

@@ -1,0 +1,282 @@
+//! RoleBindings as they are listed and watched. One that holds something odd must not end the watch of all others, so
+//! only its metadata is read strictly.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use super::metrics::PassedOver;
+use super::subject::Subject;
+
+/// Subjects that are read of one binding.
+pub(super) const MAX_SUBJECTS: usize = 1_000;
+
+/// Bytes of a subject's name. No user of an authenticator comes near, and an object has room for a megabyte.
+const MAX_NAME_BYTES: usize = 1_024;
+
+/// A RoleBinding, of which only names and subjects are kept.
+#[derive(Clone, Debug, Deserialize)]
+pub struct RoleBinding {
+    #[serde(default)]
+    pub(super) metadata: ObjectMeta,
+    #[serde(default)]
+    subjects: Listed,
+}
+
+/// Subjects as they are written.
+#[derive(Clone, Debug, Default)]
+struct Listed {
+    subjects: Vec<Written>,
+    /// Why these are not all.
+    lacks: Option<PassedOver>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Written {
+    #[serde(default)]
+    kind: String,
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    namespace: Option<String>,
+}
+
+/// A subject, or anything else that stands in its place.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Element {
+    Subject(Written),
+    Other(IgnoredAny),
+}
+
+impl RoleBinding {
+    /// Whom it names, each once and in order, where it is in `namespace`. [`Subject::Anybody`] alone where that cannot
+    /// be told for all of them. `passed_over` is called for each thing that is not read.
+    pub(super) fn subjects(
+        &self,
+        namespace: &str,
+        mut passed_over: impl FnMut(PassedOver),
+    ) -> Vec<Subject> {
+        let Listed { subjects, lacks } = &self.subjects;
+        if let Some(reason) = lacks {
+            passed_over(*reason);
+            return vec![Subject::Anybody];
+        }
+        let mut read = Vec::with_capacity(subjects.len());
+        for written in subjects {
+            if written.name.len() > MAX_NAME_BYTES {
+                passed_over(PassedOver::LongName);
+                return vec![Subject::Anybody];
+            }
+            match written.kind.as_str() {
+                "User" => read.push(Subject::User(written.name.as_str().into())),
+                "Group" => read.push(Subject::Group(written.name.as_str().into())),
+                // Without a namespace it is the binding's.
+                "ServiceAccount" => {
+                    let own = written.namespace.as_deref().filter(|own| !own.is_empty());
+                    let (own, name) = (own.unwrap_or(namespace), &written.name);
+                    let user = format!("system:serviceaccount:{own}:{name}");
+                    read.push(Subject::User(user.into()));
+                }
+                // To RBAC it is nobody.
+                _ => passed_over(PassedOver::Kind),
+            }
+        }
+        read.sort_unstable();
+        read.dedup();
+        read
+    }
+}
+
+impl<'de> Deserialize<'de> for Listed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Lenient)
+    }
+}
+
+/// Reads a list up to a length, and takes whatever is no list for one that cannot be read.
+struct Lenient;
+
+impl Lenient {
+    fn unreadable<E>() -> Result<Listed, E> {
+        Ok(Listed {
+            subjects: Vec::new(),
+            lacks: Some(PassedOver::Unreadable),
+        })
+    }
+}
+
+impl<'de> Visitor<'de> for Lenient {
+    type Value = Listed;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("subjects")
+    }
+
+    fn visit_unit<E>(self) -> Result<Listed, E> {
+        Ok(Listed::default())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Listed, A::Error> {
+        let mut listed = Listed::default();
+        while listed.lacks.is_none() {
+            match list.next_element()? {
+                None => return Ok(listed),
+                Some(_) if listed.subjects.len() == MAX_SUBJECTS => {
+                    listed.lacks = Some(PassedOver::Subjects);
+                }
+                Some(Element::Subject(subject)) => listed.subjects.push(subject),
+                Some(Element::Other(_)) => listed.lacks = Some(PassedOver::Unreadable),
+            }
+        }
+        listed.subjects = Vec::new();
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(listed)
+    }
+
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Listed, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Self::unreadable()
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Listed, E> {
+        Self::unreadable()
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Listed, E> {
+        Self::unreadable()
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Listed, E> {
+        Self::unreadable()
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Listed, E> {
+        Self::unreadable()
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Listed, E> {
+        Self::unreadable()
+    }
+}
+
+impl kube::Resource for RoleBinding {
+    type DynamicType = ();
+    type Scope = kube::core::NamespaceResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        "RoleBinding".into()
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        "rbac.authorization.k8s.io".into()
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        "v1".into()
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        "rolebindings".into()
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read(subjects: &Value) -> (Vec<Subject>, Vec<PassedOver>) {
+        let object = json!({"metadata": {"name": "a"}, "subjects": subjects});
+        // Of bytes, as from a connection.
+        let object: RoleBinding = serde_json::from_str(&object.to_string()).expect("never fails");
+        let mut passed_over = Vec::new();
+        let subjects = object.subjects("home", |reason| passed_over.push(reason));
+        (subjects, passed_over)
+    }
+
+    #[test]
+    fn k26_subjects_are_read_as_rbac_reads_them() {
+        let (subjects, passed_over) = read(&json!([
+            {"kind": "User", "name": "alice", "apiGroup": "rbac.authorization.k8s.io"},
+            {"kind": "User", "name": "alice"},
+            {"kind": "Group", "name": "alice"},
+            {"kind": "ServiceAccount", "name": "grafana", "namespace": "tools"},
+            {"kind": "ServiceAccount", "name": "here"},
+            {"kind": "ServiceAccount", "name": "empty", "namespace": ""},
+        ]));
+        let user = |name: &str| Subject::User(name.into());
+        assert_eq!(
+            subjects,
+            [
+                user("alice"),
+                user("system:serviceaccount:home:empty"),
+                user("system:serviceaccount:home:here"),
+                user("system:serviceaccount:tools:grafana"),
+                Subject::Group("alice".into()),
+            ]
+        );
+        assert_eq!(passed_over, []);
+    }
+
+    #[test]
+    fn k26_a_kind_that_rbac_does_not_know_is_nobody() {
+        let (subjects, passed_over) = read(&json!([
+            {"kind": "Robot", "name": "alice"}, {"kind": "User", "name": "bob"}, {}
+        ]));
+        assert_eq!(subjects, [Subject::User("bob".into())]);
+        assert_eq!(passed_over, [PassedOver::Kind, PassedOver::Kind]);
+    }
+
+    #[test]
+    fn k26_subjects_that_are_not_all_known_may_be_anybody() {
+        let many = |count: usize| -> Value {
+            let subject = |number| json!({"kind": "User", "name": format!("user-{number}")});
+            (0..count).map(subject).collect()
+        };
+        assert_eq!(read(&many(MAX_SUBJECTS)).0.len(), MAX_SUBJECTS);
+        let long = "x".repeat(MAX_NAME_BYTES + 1);
+        for (subjects, reason) in [
+            (many(MAX_SUBJECTS + 1), PassedOver::Subjects),
+            (many(30_000), PassedOver::Subjects),
+            (
+                json!([{"kind": "User", "name": long}]),
+                PassedOver::LongName,
+            ),
+            (
+                json!([{"kind": "User", "name": "a"}, 7]),
+                PassedOver::Unreadable,
+            ),
+            (
+                json!([{"kind": ["User"], "name": "a"}]),
+                PassedOver::Unreadable,
+            ),
+            (json!({"kind": "User"}), PassedOver::Unreadable),
+            (json!("alice"), PassedOver::Unreadable),
+            (json!(-1), PassedOver::Unreadable),
+            (json!(1.5), PassedOver::Unreadable),
+            (json!(true), PassedOver::Unreadable),
+        ] {
+            assert_eq!(read(&subjects), (vec![Subject::Anybody], vec![reason]));
+        }
+    }
+
+    #[test]
+    fn a_binding_without_subjects_names_nobody() {
+        for subjects in [json!(null), json!([])] {
+            assert_eq!(read(&subjects), (Vec::new(), Vec::new()));
+        }
+    }
+}
