@@ -74,6 +74,11 @@ impl NamespaceSet {
         self.0.iter()
     }
 
+    /// The members in order.
+    pub fn as_slice(&self) -> &[Namespace] {
+        &self.0
+    }
+
     /// How many members there are; at least one.
     #[allow(clippy::len_without_is_empty, reason = "never empty")]
     pub fn len(&self) -> usize {

@@ -9,6 +9,9 @@ mod cluster;
 /// kubectl through the gateway and directly.
 #[path = "gateway/kubectl.rs"]
 mod kubectl;
+/// The namespaces that a caller may read, listed and watched.
+#[path = "gateway/namespaces/mod.rs"]
+mod namespaces;
 /// What passes, and how.
 #[path = "gateway/passing.rs"]
 mod passing;

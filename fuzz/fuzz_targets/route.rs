@@ -29,6 +29,7 @@ static GATEWAY: LazyLock<Gateway> = LazyLock::new(|| {
             name: "prometheus-0".to_owned(),
             port: PortRef::Name("web".to_owned()),
         }],
+        namespace_list: false,
     }
 });
 

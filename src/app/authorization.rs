@@ -7,6 +7,7 @@ use tokio::runtime::Handle;
 use super::StartError;
 use crate::authz::{self, Authorizer, Policy};
 use crate::cluster::metrics::ReviewsMetrics;
+use crate::cluster::namespace_objects::NamespaceObjects;
 use crate::cluster::{self, ClusterNamespaces, KubeCluster};
 use crate::config::{Config, NamespaceSearch};
 use crate::promql;
@@ -19,6 +20,8 @@ pub struct Authorization {
     /// Decides what a caller may see.
     pub authorizer: Arc<Authorizer>,
     finder: CandidateFinder,
+    /// What the gateway's list of namespaces shows, where it has one.
+    pub(super) objects: Option<NamespaceObjects>,
     /// Where Kubernetes is, and who we are there.
     pub(super) client: kube::Config,
     /// Watches Kubernetes' objects.
@@ -41,7 +44,10 @@ impl Authorization {
         let cluster = KubeCluster::new(&client, Handle::current(), kubernetes.timeout, concurrent)?;
         let namespaces = ClusterNamespaces::default();
         let watches = cluster::watch_client(&client)?;
-        let watch = cluster::watch_namespaces(watches.clone(), namespaces.clone());
+        let listed = config.listeners.gateway.as_ref();
+        let listed = listed.is_some_and(|gateway| gateway.namespace_list);
+        let objects = listed.then(NamespaceObjects::default);
+        let watch = cluster::watch_namespaces(watches.clone(), namespaces.clone(), objects.clone());
         tokio::spawn(watch);
         let authorization = &config.authorization;
         let bindings = match authorization.namespaces {
@@ -80,6 +86,7 @@ impl Authorization {
             cluster,
             authorizer,
             finder,
+            objects,
             client,
             watches,
         })

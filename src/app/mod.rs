@@ -20,7 +20,7 @@ use self::signals::Signals;
 use crate::authn::{self, Authenticator, Sources};
 use crate::cluster::{self, KubeCluster, metrics::Review};
 use crate::config::{self, Config};
-use crate::gateway::{self, ApiServer, Gateway};
+use crate::gateway::{self, ApiServer, Gateway, NamespaceListParts, NamespaceLists};
 use crate::prometheus::RequestLimits;
 use crate::request::Entrance;
 use crate::request::form::FormLayer;
@@ -204,11 +204,22 @@ fn gateway(
     let Some(gateway) = &config.listeners.gateway else {
         return Ok(None);
     };
+    let namespace_lists = authorization.objects.clone().map(|objects| {
+        let parts = NamespaceListParts {
+            objects,
+            authenticator: shared.authenticator.clone(),
+            authorizer: shared.authorizer.clone(),
+            review_timeout: shared.review_timeout,
+            slots: shared.slots.clone(),
+        };
+        NamespaceLists::new(parts, &metrics.gateway)
+    });
     Ok(Some(gateway::Shared::new(
         ApiServer::new(&authorization.client)?,
         gateway,
         shared.authenticator.clone(),
         &config.authentication.token_headers,
+        namespace_lists,
         metrics.gateway.clone(),
     )))
 }

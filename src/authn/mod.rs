@@ -222,6 +222,11 @@ impl Authenticator {
         }
     }
 
+    /// When the token in these headers says that it ends, if it does. Of one that was not reviewed it means nothing.
+    pub fn token_expires(&self, headers: &http::HeaderMap) -> Option<SystemTime> {
+        self.sources.token(headers).ok()?.expires()
+    }
+
     async fn review(
         self: Arc<Self>,
         token: Token<'static>,

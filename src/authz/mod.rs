@@ -5,6 +5,7 @@
 
 mod access;
 mod error;
+mod listing;
 mod permit;
 mod readable;
 
@@ -15,6 +16,7 @@ pub use self::access::Lifetimes;
 use self::access::{Access, AccessReviews};
 pub use self::error::AuthorizationError;
 use self::error::Names;
+pub use self::listing::NamespacesPermit;
 use self::permit::Grounds;
 pub use self::permit::{Decision, Grant, Permit, Scope, Selection};
 use self::readable::Readable;
@@ -462,7 +464,7 @@ impl Authorizer {
         caller: &Caller,
         grounds: &mut Grounds,
     ) -> Result<NamespaceSet, AuthorizationError> {
-        let found = self.readable.of(caller).await?;
+        let found = self.readable.answer(caller).await?.value;
         grounds.searched = Some(found.searched);
         found.namespaces.ok_or_else(|| AuthorizationError::Nothing {
             attributes: self.access.attributes.clone(),

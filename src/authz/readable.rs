@@ -56,13 +56,12 @@ impl Readable {
         }
     }
 
-    /// The set.
+    /// The set, and until when it serves.
     ///
     /// # Errors
     /// When it cannot be completed in time: never a smaller set instead.
-    pub(super) async fn of(&self, caller: &Caller) -> Result<Found, Unavailable> {
-        let answer = self
-            .cache
+    pub(super) async fn answer(&self, caller: &Caller) -> Result<Answer<Found>, Unavailable> {
+        self.cache
             .answer(caller.digest(), |_| {
                 let (caller, access) = (caller.clone(), self.access.clone());
                 let (finder, reviews) = (self.finder.clone(), self.reviews.clone());
@@ -74,8 +73,7 @@ impl Readable {
                         .unwrap_or(Err(Unavailable::OutOfTime))
                 }
             })
-            .await?;
-        Ok(answer.value)
+            .await
     }
 }
 

@@ -12,6 +12,7 @@ mod limiter;
 pub mod metrics;
 #[cfg(test)]
 pub(crate) mod mock;
+pub mod namespace_objects;
 mod namespaces;
 mod pauses;
 pub mod review_cache;

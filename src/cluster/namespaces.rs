@@ -11,6 +11,7 @@ use kube::runtime::watcher::{self, Event};
 use tokio::sync::Notify;
 
 use super::Pauses;
+use super::namespace_objects::{NamespaceObjects, Seen};
 use crate::namespace::Namespace;
 
 /// The namespaces of the cluster as a watch last saw them. Cheap to clone.
@@ -76,13 +77,17 @@ impl ClusterNamespaces {
     }
 }
 
-/// Watches the names of the cluster's namespaces, for ever.
-pub async fn watch_namespaces(client: kube::Client, namespaces: ClusterNamespaces) {
+/// Watches the names of the cluster's namespaces, for ever; and what is shown of them, where there are `objects` to fill.
+pub async fn watch_namespaces(
+    client: kube::Client,
+    namespaces: ClusterNamespaces,
+    objects: Option<NamespaceObjects>,
+) {
     // The names are in the metadata, and a list of that alone is small.
     let api = Api::<PartialObjectMeta<k8s_openapi::api::core::v1::Namespace>>::all(client);
     let mut pauses = Pauses::default();
     loop {
-        let error = watch(api.clone(), &namespaces).await;
+        let error = watch(api.clone(), &namespaces, objects.as_ref()).await;
         namespaces.lost();
         log(error.as_ref());
         if let Some(pause) = pauses.next() {
@@ -101,13 +106,18 @@ fn log(error: Option<&watcher::Error>) {
 async fn watch(
     api: Api<PartialObjectMeta<k8s_openapi::api::core::v1::Namespace>>,
     namespaces: &ClusterNamespaces,
+    objects: Option<&NamespaceObjects>,
 ) -> Option<watcher::Error> {
     let mut events = std::pin::pin!(watcher::watcher(api, watcher::Config::default()));
     let name =
         |object: &PartialObjectMeta<_>| object.metadata.name.as_deref().and_then(Namespace::parse);
     let mut names: BTreeSet<Namespace> = BTreeSet::new();
     let mut listed = BTreeSet::new();
+    let mut seen = objects.map(|objects| (Seen::default(), objects));
     while let Some(event) = events.next().await {
+        if let (Ok(event), Some((seen, objects))) = (&event, &mut seen) {
+            show(event, seen, objects);
+        }
         match event {
             Ok(Event::Init) => {
                 listed.clear();
@@ -133,6 +143,21 @@ async fn watch(
         namespaces.publish(names.iter().cloned().collect());
     }
     None
+}
+
+fn show(
+    event: &Event<PartialObjectMeta<k8s_openapi::api::core::v1::Namespace>>,
+    seen: &mut Seen,
+    objects: &NamespaceObjects,
+) {
+    match event {
+        Event::Init => return *seen = Seen::default(),
+        Event::InitApply(object) => return seen.apply(&object.metadata),
+        Event::InitDone => {}
+        Event::Apply(object) => seen.apply(&object.metadata),
+        Event::Delete(object) => seen.delete(&object.metadata),
+    }
+    seen.publish(objects);
 }
 
 #[cfg(test)]

@@ -43,6 +43,9 @@ pub struct Gateway {
     /// Further services and pods, those of Prometheus itself, that the proxy answers in place of. Default
     /// none.
     pub prometheus_services: Vec<AnsweredTarget>,
+    /// Whether the namespaces that a caller may read are listed to those whom the API server refuses the list. Default
+    /// `false`.
+    pub namespace_list: bool,
 }
 
 /// The listener for operators.
@@ -165,6 +168,11 @@ impl Gateway {
                 .into_iter()
                 .flatten()
                 .collect(),
+            namespace_list: section.flag(
+                "namespaceList",
+                false,
+                "Lists the namespaces that a caller may read, where the API server refuses the list",
+            ),
         }
     }
 }

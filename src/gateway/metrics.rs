@@ -19,6 +19,7 @@ struct PassedLabels {
 pub struct GatewayMetrics {
     passed: Family<PassedLabels, Counter>,
     tunnels: Gauge,
+    namespace_watches: Gauge,
 }
 
 impl GatewayMetrics {
@@ -43,6 +44,11 @@ impl GatewayMetrics {
     pub fn tunnels(&self) -> &Gauge {
         &self.tunnels
     }
+
+    /// The watches of namespaces that are answered here now.
+    pub fn namespace_watches(&self) -> &Gauge {
+        &self.namespace_watches
+    }
 }
 
 impl Register for GatewayMetrics {
@@ -56,6 +62,11 @@ impl Register for GatewayMetrics {
             "gateway_tunnels",
             "Open tunnels through the gateway: WebSockets, exec, port forwarding",
             self.tunnels.clone(),
+        );
+        registry.register(
+            "gateway_namespace_watches",
+            "Open watches of the namespaces that a caller may read",
+            self.namespace_watches.clone(),
         );
     }
 }

@@ -2,13 +2,15 @@
 //! it is, with the caller's own credentials and none of ours; what the Prometheus plugin asks is answered here,
 //! by the same pipeline as at every other door.
 //!
-//! It decides nothing about Kubernetes requests and remembers nothing of them: the API server does.
+//! It decides nothing about Kubernetes requests and remembers nothing of them: the API server does. One answer is its own
+//! where that is configured: the list of the namespaces that a caller may read, upon the API server's refusal.
 
 mod api_server;
 mod autodetect;
 mod body;
 mod headers;
 mod metrics;
+mod namespace_list;
 mod refusal;
 mod replay;
 mod route;
@@ -19,21 +21,24 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderName, Request, Response};
+use http::header::{ACCEPT, AUTHORIZATION};
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::Service;
+use hyper::upgrade::OnUpgrade;
 use tower::ServiceExt;
 
 pub use self::api_server::{ApiServer, SetupError};
 use self::api_server::{Connections, PassError};
 pub use self::body::GatewayBody;
 pub use self::metrics::GatewayMetrics;
+use self::namespace_list::{Asked, Content, Handshake};
+pub use self::namespace_list::{NamespaceLists, Parts as NamespaceListParts};
 use self::refusal::GatewayRefusal;
 use self::route::{Route, Routes};
 use crate::authn::Authenticator;
 use crate::config;
-use crate::request::record::Recorder;
+use crate::request::record::{self, Recorder};
 use crate::request::refusal::ReasonCode;
 use crate::request::stack::Stack;
 use crate::request::{Decision, Entrance, StatusClass};
@@ -46,16 +51,19 @@ pub struct Shared {
     authenticator: Arc<Authenticator>,
     /// Where the authenticator looks for tokens; at this door only `Authorization` has any.
     token_headers: Vec<HeaderName>,
+    namespace_lists: Option<NamespaceLists>,
     metrics: GatewayMetrics,
 }
 
 impl Shared {
-    /// Puts it together. `token_headers` are those that `authenticator` reads.
+    /// Puts it together. `token_headers` are those that `authenticator` reads; `namespace_lists` are there where the
+    /// configuration wants them.
     pub fn new(
         api_server: ApiServer,
         gateway: &config::Gateway,
         authenticator: Arc<Authenticator>,
         token_headers: &[HeaderName],
+        namespace_lists: Option<NamespaceLists>,
         metrics: GatewayMetrics,
     ) -> Arc<Self> {
         metrics.expect_passed();
@@ -64,6 +72,7 @@ impl Shared {
             routes: Routes::new(gateway),
             authenticator,
             token_headers: token_headers.to_vec(),
+            namespace_lists,
             metrics,
         })
     }
@@ -99,6 +108,9 @@ impl Gateway {
         let impersonates = headers::impersonates(request.headers());
         match shared.routes.route(&request) {
             Route::Pass => self.pass(request).await,
+            // Whose namespaces these are is for the API server to say alone.
+            Route::Namespaces(_) if impersonates => self.pass(request).await,
+            Route::Namespaces(target) => self.namespaces(target, request, upgrade).await,
             // The plugin lists with plain requests; whatever else it is, it is not the plugin's.
             Route::Autodetect(_) if upgrade => self.pass(request).await,
             Route::Refused(refusal) => self.refuse(&request, refusal),
@@ -156,19 +168,97 @@ impl Gateway {
         headers
     }
 
+    /// The API server's answer, and where that is a refusal, the namespaces that the caller may read.
+    async fn namespaces(
+        &self,
+        target: namespace_list::Target,
+        mut request: Request<Incoming>,
+        upgrade: bool,
+    ) -> Response<GatewayBody> {
+        let Some(lists) = &self.0.shared.namespace_lists else {
+            return self.pass(request).await;
+        };
+        let asked = self.asked(target, &request, upgrade);
+        let mut record_of = Request::new(());
+        *record_of.method_mut() = request.method().clone();
+        *record_of.headers_mut() = request.headers().clone();
+        let mut downstream = upgrade.then(|| hyper::upgrade::on(&mut request));
+        let refused = self.pass_by(request, &mut downstream).await;
+        if refused.status() != StatusCode::FORBIDDEN {
+            return refused;
+        }
+        let Some(answered) = lists.answer(asked).await else {
+            return refused;
+        };
+        let mut record = self.0.recorder.begin(&record_of, Entrance::Gateway);
+        answered.note.into_record(&mut record);
+        match (answered.content, downstream) {
+            (Content::Response(response), _) => {
+                let response = record::finish(record, response, answered.slots);
+                response.map(GatewayBody::recorded)
+            }
+            (Content::Messages(handshake, session), Some(downstream)) => {
+                let (response, completion) =
+                    record::begin_response(record, handshake.response(), answered.slots);
+                namespace_list::serve(session, downstream, completion);
+                response.map(GatewayBody::answered)
+            }
+            (Content::Messages(..), None) => refused,
+        }
+    }
+
+    /// What of a request says which namespaces are asked for, and for whom.
+    fn asked(
+        &self,
+        target: namespace_list::Target,
+        request: &Request<Incoming>,
+        upgrade: bool,
+    ) -> Asked {
+        let all = self.credentials(request.headers());
+        let only = |names: &[HeaderName]| {
+            let mut only = HeaderMap::new();
+            for name in names {
+                for value in all.get_all(name) {
+                    only.append(name, value.clone());
+                }
+            }
+            only
+        };
+        Asked {
+            target,
+            query: request.uri().query().unwrap_or_default().to_owned(),
+            accept: only(&[ACCEPT]),
+            credentials: only(&self.0.shared.token_headers),
+            upgrade: upgrade
+                .then(|| Handshake::read(request.headers()))
+                .flatten(),
+        }
+    }
+
     /// Sends a request to the API server as it is, and its answer back as it is.
     async fn pass(&self, mut request: Request<Incoming>) -> Response<GatewayBody> {
+        let upgrade = headers::is_upgrade(&request);
+        let mut downstream = upgrade.then(|| hyper::upgrade::on(&mut request));
+        self.pass_by(request, &mut downstream).await
+    }
+
+    /// The same. Where an upgrade is asked for, `downstream` is the caller's connection, which is taken when the API server
+    /// accepts it.
+    async fn pass_by(
+        &self,
+        mut request: Request<Incoming>,
+        downstream: &mut Option<OnUpgrade>,
+    ) -> Response<GatewayBody> {
         let metrics = &self.0.shared.metrics;
         let peer = request.extensions().get::<Peer>().copied();
-        let upgrade = headers::is_upgrade(&request);
-        let downstream = upgrade.then(|| hyper::upgrade::on(&mut request));
+        let upgrade = downstream.is_some();
         headers::to_api_server(request.headers_mut(), peer, upgrade);
-        let result = match downstream {
-            Some(downstream) => {
+        let result = match upgrade {
+            true => {
                 let result = self.0.connections.upgrade(request).await;
                 result.map(|response| tunnel::open(response, downstream, metrics.tunnels()))
             }
-            None => {
+            false => {
                 let result = self.0.connections.send(request).await;
                 result.map(|mut response| {
                     headers::to_caller(response.headers_mut(), false);
@@ -213,6 +303,7 @@ pub fn routed(gateway: &config::Gateway, uri: &http::Uri) -> Routed {
     match Routes::new(gateway).route(&request) {
         Route::Pass => Routed::Passed,
         Route::Prometheus(uri) => Routed::Answered(uri),
+        Route::Namespaces(_) => Routed::Passed,
         Route::Refused(_) | Route::Autodetect(_) => Routed::Refused,
     }
 }

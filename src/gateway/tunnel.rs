@@ -12,17 +12,18 @@ use super::headers;
 const BUFFER_BYTES: usize = 16 * 1024;
 
 /// Gives the caller the API server's answer to an upgrade, and joins the two connections where it is accepted.
-/// Any other answer is one as to a plain request.
+/// Any other answer is one as to a plain request, and leaves the caller's connection where it is.
 pub(super) fn open(
     mut response: Response<GatewayBody>,
-    downstream: OnUpgrade,
+    downstream: &mut Option<OnUpgrade>,
     open: &Gauge,
 ) -> Response<GatewayBody> {
     let accepted = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     headers::to_caller(response.headers_mut(), accepted);
-    if !accepted {
+    let downstream = if accepted { downstream.take() } else { None };
+    let Some(downstream) = downstream else {
         return response;
-    }
+    };
     let upstream = hyper::upgrade::on(&mut response);
     let open = OpenTunnel::new(open.clone());
     tokio::spawn(async move {

@@ -1,7 +1,47 @@
 //! By what requests are told apart in metrics, in the audit log and in spans.
 
 use crate::authz::{Permit, Scope};
+use crate::prometheus::Endpoint;
 use crate::telemetry::metrics::closed_label;
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// An endpoint of Prometheus.
+    Prometheus(Endpoint),
+    /// The namespaces that the caller may read, or one of them.
+    Namespaces,
+    /// The same, and how they change.
+    NamespaceWatch,
+}
+
+impl Subject {
+    /// How many there are.
+    pub const COUNT: usize = Endpoint::ALL.len() + 2;
+
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Prometheus(endpoint) => endpoint.name(),
+            Self::Namespaces => "namespaces",
+            Self::NamespaceWatch => "namespaces_watch",
+        }
+    }
+
+    /// Its place among all of them.
+    pub fn number(self) -> usize {
+        match self {
+            Self::Prometheus(endpoint) => endpoint as usize,
+            Self::Namespaces => Endpoint::ALL.len(),
+            Self::NamespaceWatch => Endpoint::ALL.len() + 1,
+        }
+    }
+
+    /// Whether it lasts for as long as its caller likes, so that how long says nothing.
+    pub fn is_watch(self) -> bool {
+        self == Self::NamespaceWatch
+    }
+}
 
 closed_label! {
     /// What was decided about a request.

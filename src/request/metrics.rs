@@ -12,8 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{Decision, Door, StatusClass};
-use crate::prometheus::Endpoint;
+use super::{Decision, Door, StatusClass, Subject};
 use crate::telemetry::metrics::{DURATIONS, Register};
 use crate::telemetry::trace::TraceContext;
 
@@ -23,7 +22,7 @@ const OWN_DURATIONS: [f64; 12] = [
 ];
 
 /// Endpoints, and one place for those that name none.
-const ENDPOINTS: usize = Endpoint::ALL.len() + 1;
+const ENDPOINTS: usize = Subject::COUNT + 1;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
@@ -41,11 +40,11 @@ struct DurationLabels {
 
 /// An endpoint, or `none` where a request did not get as far as to name one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct EndpointLabel(Option<Endpoint>);
+struct EndpointLabel(Option<Subject>);
 
 impl EncodeLabelValue for EndpointLabel {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
-        EncodeLabelValue::encode(&self.0.map_or("none", Endpoint::name), encoder)
+        EncodeLabelValue::encode(&self.0.map_or("none", Subject::name), encoder)
     }
 }
 
@@ -60,7 +59,7 @@ struct TraceLabels {
 pub(super) struct Ended {
     pub(super) door: Door,
     /// `None` if it did not get as far as to name one.
-    pub(super) endpoint: Option<Endpoint>,
+    pub(super) endpoint: Option<Subject>,
     pub(super) decision: Decision,
     pub(super) status_class: StatusClass,
     /// From its head to the end of its response.
@@ -125,7 +124,9 @@ impl RequestMetrics {
             series.own_durations.observe(own.as_secs_f64());
         }
         self.count(&ended);
-        self.observe(&ended);
+        if !ended.endpoint.is_some_and(Subject::is_watch) {
+            self.observe(&ended);
+        }
     }
 
     fn count(&self, ended: &Ended) {
@@ -211,8 +212,8 @@ impl fmt::Debug for RequestMetrics {
     }
 }
 
-fn number(door: Door, endpoint: Option<Endpoint>) -> usize {
-    door as usize * ENDPOINTS + endpoint.map_or(ENDPOINTS - 1, |endpoint| endpoint as usize)
+fn number(door: Door, endpoint: Option<Subject>) -> usize {
+    door as usize * ENDPOINTS + endpoint.map_or(ENDPOINTS - 1, Subject::number)
 }
 
 /// The trace as an exemplar; one that its caller does not keep is not to be found anywhere.
@@ -231,6 +232,7 @@ mod tests {
     use http::HeaderMap;
 
     use super::*;
+    use crate::prometheus::Endpoint;
     use crate::telemetry::metrics::Exposition;
 
     #[test]
@@ -242,7 +244,7 @@ mod tests {
             headers.insert("traceparent", text.parse().expect("a value"));
             metrics.ended(Ended {
                 door: Door::Direct,
-                endpoint: Some(Endpoint::Query),
+                endpoint: Some(Subject::Prometheus(Endpoint::Query)),
                 decision: Decision::Everything,
                 status_class: StatusClass::Success,
                 duration: Duration::from_millis(3),

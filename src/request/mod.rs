@@ -29,7 +29,7 @@ pub mod stages;
 #[cfg(test)]
 mod tests;
 
-pub use self::labels::{Decision, StatusClass};
+pub use self::labels::{Decision, StatusClass, Subject};
 pub use crate::door::Door;
 
 /// Which listener a request came to.

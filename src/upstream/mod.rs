@@ -26,6 +26,7 @@ mod media;
 pub mod metrics;
 mod presence;
 pub mod request;
+mod tls;
 
 pub(crate) use self::answer::UpstreamAnswer;
 pub use self::choice::Affinity;
@@ -34,7 +35,7 @@ pub use self::configuration::{SetupError, TokenError, Upstream};
 pub use self::headers::ForwardedHeaders;
 pub use self::metrics::UpstreamFailure;
 pub use self::presence::{Presence, Upstreams};
-pub use crate::client_tls::TlsError;
+pub use self::tls::TlsError;
 
 /// Why Prometheus gave no answer that can be passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

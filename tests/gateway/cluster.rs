@@ -40,6 +40,23 @@ impl Cluster {
 
     /// With Prometheus at this URL.
     pub async fn with(upstream: &str) -> Self {
+        Self::with_keys(upstream, &[]).await
+    }
+
+    /// With no Prometheus, and the list of namespaces. What is granted is asked about anew after a second.
+    pub async fn listing_namespaces() -> Self {
+        let keys = [
+            ("LISTENERS__GATEWAY__NAMESPACE_LIST", "true"),
+            ("AUTHORIZATION__CACHE__ALLOWED_TTL", "1s"),
+            ("AUTHORIZATION__CACHE__DENIED_TTL", "500ms"),
+            ("AUTHENTICATION__CACHE__TTL", "1s"),
+            ("AUTHENTICATION__CACHE__REJECTED_TTL", "1s"),
+        ];
+        Self::with_keys("http://127.0.0.1:9", &keys).await
+    }
+
+    /// With these overrides of the configuration.
+    async fn with_keys(upstream: &str, keys: &[(&str, &str)]) -> Self {
         let (api, kubeconfig) = api_server().await;
         let identity = api.authority().issue(&["127.0.0.1", "localhost"]);
         let (certificate, key) = (scratch("gateway.crt"), scratch("gateway.key"));
@@ -69,7 +86,7 @@ authorization:
             key.display(),
             kubeconfig.display()
         );
-        let proxy = Proxy::start(&configuration, &[]);
+        let proxy = Proxy::start(&configuration, keys);
         let gateway = proxy.bound("gateway");
         Self {
             api,

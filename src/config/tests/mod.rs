@@ -4,7 +4,6 @@ mod arbitrary;
 mod documents;
 mod faults;
 mod files;
-mod opentelemetry;
 mod overrides;
 mod silent;
 mod upstream_faults;

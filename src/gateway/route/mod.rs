@@ -10,6 +10,7 @@ use http::header::ACCEPT;
 use http::{HeaderMap, Method, Request, Uri};
 use percent_encoding::percent_decode_str;
 
+use super::namespace_list;
 use super::refusal::GatewayRefusal;
 use crate::config::{self, PortRef, ProxyKind};
 use crate::prometheus::Path;
@@ -26,6 +27,8 @@ pub(super) enum Route {
     Autodetect(List),
     /// To the pipeline, with this target: the path in its plain form.
     Prometheus(Uri),
+    /// To the API server, and where that refuses it, to the list of the caller's namespaces.
+    Namespaces(namespace_list::Target),
     /// Nowhere: it is answered here in some reading, but not in all.
     Refused(GatewayRefusal),
 }
@@ -42,6 +45,7 @@ pub(super) enum List {
 pub(super) struct Routes {
     /// The reserved Service first.
     targets: Vec<Target>,
+    namespace_list: bool,
 }
 
 /// A Service or pod whose proxy path is answered here.
@@ -157,6 +161,7 @@ impl Routes {
         });
         Self {
             targets: std::iter::once(reserved).chain(others).collect(),
+            namespace_list: gateway.namespace_list,
         }
     }
 
@@ -170,6 +175,11 @@ impl Routes {
         let uri = request.uri();
         if let Some(list) = autodetect(request.method(), uri, request.headers()) {
             return Route::Autodetect(list);
+        }
+        if self.namespace_list
+            && let Some(target) = namespace_list::Target::of(request.method(), uri)
+        {
+            return Route::Namespaces(target);
         }
         let path = uri.path();
         let covered = readings(path).iter().find_map(|reading| {

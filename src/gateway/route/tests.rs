@@ -23,6 +23,7 @@ fn routes() -> Routes {
             name: "prometheus-0".to_owned(),
             port: PortRef::Name("web".to_owned()),
         }],
+        namespace_list: false,
     })
 }
 
@@ -266,6 +267,7 @@ proptest! {
             }
             Route::Refused(_) => {}
             Route::Autodetect(_) => prop_assert!(false, "there is no query"),
+            Route::Namespaces(_) => prop_assert!(false, "the list is off"),
         }
     }
 }

@@ -6,7 +6,7 @@ use super::line::Object;
 use super::{Inner, SHOWN_AGENT_BYTES};
 use crate::authn::Caller;
 use crate::namespace::Namespace;
-use crate::prometheus::Endpoint;
+use crate::request::Subject;
 
 impl Inner {
     /// Writes the line.
@@ -19,7 +19,7 @@ impl Inner {
         object.word("request_id", self.id.hexadecimal().as_str());
         object.word("door", self.door.as_str());
         object.text("method", self.method.as_str());
-        object.word("endpoint", self.endpoint.map_or("none", Endpoint::name));
+        object.word("endpoint", self.endpoint.map_or("none", Subject::name));
         match &self.caller {
             Some(caller) => object.text("caller", caller.username()),
             None => object.null("caller"),

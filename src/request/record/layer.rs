@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use http::{HeaderName, HeaderValue, Request, Response};
 use tower::{Layer, Service};
 
-use super::{Log, Record, RecordedBody, RequestId};
+use super::{Completion, Log, Record, RecordedBody, RequestId};
 use crate::request::refusal::{ReasonCode, protect};
 use crate::request::stages::{Answered, Arrival};
 use crate::request::{Decision, Door, Entrance};
@@ -51,7 +51,8 @@ impl Recorder {
         finish(record, response, None)
     }
 
-    fn begin<B>(&self, request: &Request<B>, entrance: Entrance) -> Record {
+    /// Begins the record of a request that is answered beside the pipeline; [`finish`] ends it.
+    pub fn begin<B>(&self, request: &Request<B>, entrance: Entrance) -> Record {
         let Inner { log, ids, tracer } = &*self.0;
         let door = match entrance {
             Entrance::Service => Door::Direct,
@@ -68,16 +69,27 @@ impl Recorder {
     }
 }
 
-fn finish(
+/// Puts the record of a request into the response's body.
+pub fn finish(
+    record: Record,
+    response: Response<ResponseBody>,
+    slots: Option<[Slot; 2]>,
+) -> Response<RecordedBody> {
+    let (response, completion) = begin_response(record, response, slots);
+    response.map(|body| RecordedBody::new(body, completion))
+}
+
+/// Says that the response begins, where what ends it is not its body: whoever holds the completion ends the record.
+pub fn begin_response(
     record: Record,
     mut response: Response<ResponseBody>,
     slots: Option<[Slot; 2]>,
-) -> Response<RecordedBody> {
+) -> (Response<ResponseBody>, Completion) {
     protect(response.headers_mut());
     let id = HeaderValue::from_str(record.id().hexadecimal().as_str()).expect("digits");
     response.headers_mut().insert(REQUEST_ID, id);
     let completion = record.responded(response.status(), slots);
-    response.map(|body| RecordedBody::new(body, completion))
+    (response, completion)
 }
 
 /// Makes [`RecordService`]s.

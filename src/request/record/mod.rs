@@ -18,14 +18,14 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::time::Instant;
 
 pub use self::body::RecordedBody;
-pub use self::layer::{RecordLayer, RecordService, Recorder};
+pub use self::layer::{RecordLayer, RecordService, Recorder, begin_response, finish};
 use self::waiting::{waiting, waiting_for};
 use super::metrics::{Ended, RequestMetrics};
 use super::refusal::ReasonCode;
 use super::span::{RequestEnd, RequestSpan};
-use super::{Decision, Door, StatusClass};
+use super::{Decision, Door, StatusClass, Subject};
 use crate::authn::Caller;
-use crate::authz::{Permit, Scope};
+use crate::authz::{NamespacesPermit, Permit, Scope};
 use crate::cluster::Unavailable;
 use crate::config::AuditQuery;
 use crate::namespace::Namespace;
@@ -146,7 +146,7 @@ struct Inner {
     door: Door,
     method: http::Method,
     caller: Option<Caller>,
-    endpoint: Option<Endpoint>,
+    endpoint: Option<Subject>,
     query: Option<String>,
     asked: Vec<Namespace>,
     granted: Vec<Namespace>,
@@ -257,7 +257,21 @@ impl Record {
 
     /// The endpoint that it names.
     pub fn endpoint(&mut self, endpoint: Endpoint) {
-        self.0.endpoint = Some(endpoint);
+        self.0.endpoint = Some(Subject::Prometheus(endpoint));
+    }
+
+    /// That it asks for namespaces, and those of them that the caller may be shown.
+    pub fn namespaces(&mut self, subject: Subject, permit: Option<&NamespacesPermit>) {
+        self.0.endpoint = Some(subject);
+        let Some(permit) = permit else { return };
+        self.0.decision = match permit.names() {
+            None => Decision::Everything,
+            Some(names) => {
+                self.0.granted_count = names.len();
+                self.0.granted = names.iter().take(SHOWN_NAMESPACES).cloned().collect();
+                Decision::Namespaces
+            }
+        };
     }
 
     /// What it asks.

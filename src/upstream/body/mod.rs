@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use flate2::write::MultiGzDecoder;
+use futures_util::Stream;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
@@ -23,6 +24,7 @@ enum Source {
     Whole(Option<Bytes>),
     Streamed(TimeoutBody<Incoming>),
     Filtered(Box<Filtered<TimeoutBody<Incoming>>>),
+    Made(Pin<Box<dyn Stream<Item = Bytes> + Send + Sync>>),
 }
 
 /// Why a body ended before its end. The caller sees a connection or stream that is cut, never a short body
@@ -64,6 +66,11 @@ impl ResponseBody {
     pub fn filtered(body: Filtered<TimeoutBody<Incoming>>) -> Self {
         Self(Source::Filtered(Box::new(body)))
     }
+
+    /// A body that is made here while it is taken.
+    pub fn made(pieces: impl Stream<Item = Bytes> + Send + Sync + 'static) -> Self {
+        Self(Source::Made(Box::pin(pieces)))
+    }
 }
 
 impl Body for ResponseBody {
@@ -78,6 +85,10 @@ impl Body for ResponseBody {
             Source::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Source::Streamed(body) => Pin::new(body).poll_frame(context),
             Source::Filtered(body) => Pin::new(&mut **body).poll_frame(context),
+            Source::Made(pieces) => pieces
+                .as_mut()
+                .poll_next(context)
+                .map(|piece| piece.map(|piece| Ok(Frame::data(piece)))),
         }
     }
 
@@ -86,6 +97,7 @@ impl Body for ResponseBody {
             Source::Whole(bytes) => bytes.is_none(),
             Source::Streamed(body) => body.is_end_stream(),
             Source::Filtered(body) => body.is_end_stream(),
+            Source::Made(_) => false,
         }
     }
 
@@ -95,7 +107,7 @@ impl Body for ResponseBody {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
             Source::Streamed(body) => body.size_hint(),
-            Source::Filtered(_) => SizeHint::default(),
+            Source::Filtered(_) | Source::Made(_) => SizeHint::default(),
         }
     }
 }

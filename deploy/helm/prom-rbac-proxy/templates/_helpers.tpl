@@ -120,6 +120,7 @@ app.kubernetes.io/component: test
 {{- if .Values.gateway.enabled }}
 {{- $answersFor := dict "namespace" (include "prom-rbac-proxy.namespace" .) "name" (include "prom-rbac-proxy.fullname" .) "port" (.Values.service.port | int) }}
 {{- $_ := set $listeners "gateway" (dict "address" (printf "%s:6443" .Values.listenAddress) "tls" $tls "answersFor" $answersFor) }}
+{{- if .Values.gateway.namespaceList }}{{- $_ := set $listeners.gateway "namespaceList" true }}{{- end }}
 {{- end }}
 {{- $upstreams := include "prom-rbac-proxy.upstreams" . | fromYaml }}
 {{- mergeOverwrite (deepCopy .Values.config) (dict "listeners" $listeners) $upstreams | toYaml }}

@@ -1,0 +1,103 @@
+//! Which namespaces a caller may see listed: those whose metrics the caller may read, by the same reviews.
+//!
+//! Not `get namespaces` with a name: whoever may do that in a namespace is given it by the API server itself, and is
+//! granted the metrics by the same role. A second review for each namespace would double what they cost.
+
+use std::cmp::min;
+
+use tokio::time::Instant;
+
+use super::Authorizer;
+use crate::authn::Caller;
+use crate::cluster::Unavailable;
+use crate::namespace::{Namespace, NamespaceSet};
+
+/// That a caller may be shown some namespaces. Only reviews make one, and nothing of a namespace is written without.
+#[derive(Clone, Debug)]
+pub struct NamespacesPermit {
+    scope: Listed,
+    until: Instant,
+}
+
+#[derive(Clone, Debug)]
+enum Listed {
+    Everything,
+    These(NamespaceSet),
+    Nothing,
+}
+
+impl NamespacesPermit {
+    /// The ones that may be shown. `None`: all that there are.
+    pub fn names(&self) -> Option<&[Namespace]> {
+        match &self.scope {
+            Listed::Everything => None,
+            Listed::These(names) => Some(names.as_slice()),
+            Listed::Nothing => Some(&[]),
+        }
+    }
+
+    /// Whether there is none that may be shown.
+    pub fn is_empty(&self) -> bool {
+        matches!(self.scope, Listed::Nothing)
+    }
+
+    /// When it has to be asked for again.
+    pub fn until(&self) -> Instant {
+        self.until
+    }
+}
+
+impl Authorizer {
+    /// What of all namespaces `caller` may be shown.
+    ///
+    /// # Errors
+    /// When Kubernetes does not say in time: never a smaller set instead.
+    pub async fn listed_namespaces(
+        &self,
+        caller: &Caller,
+    ) -> Result<NamespacesPermit, Unavailable> {
+        let everything = self.reviews.allowed(caller, &self.access, None).await?;
+        if everything.value {
+            return Ok(NamespacesPermit {
+                scope: Listed::Everything,
+                until: everything.fresh_until,
+            });
+        }
+        let readable = self.readable.answer(caller).await?;
+        Ok(match readable.value.namespaces {
+            // That everything was denied ends sooner than what is granted; whoever has some waits for the rest.
+            Some(names) => NamespacesPermit {
+                scope: Listed::These(names),
+                until: readable.fresh_until,
+            },
+            None => NamespacesPermit {
+                scope: Listed::Nothing,
+                until: min(everything.fresh_until, readable.fresh_until),
+            },
+        })
+    }
+
+    /// Whether `caller` may be shown the namespace `name`.
+    ///
+    /// # Errors
+    /// As [`Self::listed_namespaces`].
+    pub async fn listed_namespace(
+        &self,
+        caller: &Caller,
+        name: &Namespace,
+    ) -> Result<NamespacesPermit, Unavailable> {
+        let everything = self.reviews.allowed(caller, &self.access, None).await?;
+        let (allowed, until) = if everything.value {
+            (true, everything.fresh_until)
+        } else {
+            let answer = self.reviews.allowed(caller, &self.access, Some(name));
+            let answer = answer.await?;
+            (answer.value, answer.fresh_until)
+        };
+        let names = allowed.then(|| NamespaceSet::new([name.clone()])).flatten();
+        Ok(NamespacesPermit {
+            scope: names.map_or(Listed::Nothing, Listed::These),
+            until,
+        })
+    }
+}
