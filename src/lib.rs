@@ -24,6 +24,7 @@ pub mod app;
 pub mod authn;
 pub mod authz;
 pub mod cli;
+pub mod client_tls;
 pub mod cluster;
 pub mod config;
 pub mod door;

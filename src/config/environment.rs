@@ -11,9 +11,16 @@ pub(super) const PREFIX: &str = "PROM_RBAC_PROXY";
 /// Between two levels of a name. A single `_` stands for a capital letter of the key.
 pub(super) const SEPARATOR: &str = "__";
 
-/// The environment variables that start with [`PREFIX`].
+/// What the names of OpenTelemetry's own variables start with:
+/// <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>.
+const OPENTELEMETRY: &str = "OTEL_";
+
+/// The environment variables that start with [`PREFIX`], and OpenTelemetry's.
 #[derive(Default)]
-pub(super) struct Environment(BTreeMap<String, Variable>);
+pub(super) struct Environment {
+    ours: BTreeMap<String, Variable>,
+    opentelemetry: BTreeMap<String, String>,
+}
 
 struct Variable {
     text: String,
@@ -30,25 +37,32 @@ impl Environment {
             text,
             used: Cell::new(false),
         };
-        Self(
-            variables
-                .into_iter()
-                .filter(|(name, _)| ours(name))
-                .map(|(name, text)| (name, variable(text)))
-                .collect(),
-        )
+        let mut environment = Self::default();
+        for (name, text) in variables {
+            if ours(&name) {
+                environment.ours.insert(name, variable(text));
+            } else if name.starts_with(OPENTELEMETRY) && !text.is_empty() {
+                environment.opentelemetry.insert(name, text);
+            }
+        }
+        environment
+    }
+
+    /// The text of a variable of OpenTelemetry's. One that is empty is as good as none, as its specification has it.
+    pub(super) fn opentelemetry(&self, name: &str) -> Option<&str> {
+        self.opentelemetry.get(name).map(String::as_str)
     }
 
     /// The text of the variable of exactly this name, which then counts as used.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
-        let variable = self.0.get(name)?;
+        let variable = self.ours.get(name)?;
         variable.used.set(true);
         Some(&variable.text)
     }
 
     /// Whether a variable for `name` or for something below it is set.
     pub(super) fn reaches(&self, name: &str) -> bool {
-        self.0.contains_key(name) || self.below(name).next().is_some()
+        self.ours.contains_key(name) || self.below(name).next().is_some()
     }
 
     /// The names of the next level below `name`.
@@ -60,7 +74,7 @@ impl Environment {
 
     /// The variables that nothing asked for.
     pub(super) fn unused(&self) -> impl Iterator<Item = &str> {
-        self.0
+        self.ours
             .iter()
             .filter(|(name, variable)| !variable.used.get() && !is_service_link(name))
             .map(|(name, _)| name.as_str())
@@ -68,7 +82,7 @@ impl Environment {
 
     fn below<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> + use<'a> {
         let start = format!("{name}{SEPARATOR}");
-        self.0
+        self.ours
             .range(start.clone()..)
             .map_while(move |(name, _)| name.strip_prefix(&start))
     }

@@ -45,9 +45,8 @@ pub use self::listeners::{
     AdminListener, AnsweredTarget, Gateway, Listener, Listeners, ProxyKind, ServiceReference,
 };
 pub use self::readiness::{NeededUpstreams, Readiness};
-pub(crate) use self::tracing::TRACES;
 pub use self::tracing::{Ratio, Tracing};
-pub use self::upstreams::{Scheme, SecretValue, Sharing, Upstream, UpstreamAddress, UpstreamTls};
+pub use self::upstreams::{ClientTls, Scheme, SecretValue, Sharing, Upstream, UpstreamAddress};
 
 use self::environment::Environment;
 use self::format::PATH;
@@ -142,7 +141,7 @@ impl fmt::Display for PortRef {
 
 impl Config {
     /// Reads a file and lays the overrides on it. Of `environment` only names that start with
-    /// `PROM_RBAC_PROXY_` count; those that Kubernetes sets for Services are passed over.
+    /// `PROM_RBAC_PROXY_` count, without those that Kubernetes sets for Services, and OpenTelemetry's own for spans.
     ///
     /// # Errors
     /// [`LoadError`]: the file cannot be read, is no YAML, or has faults.

@@ -62,7 +62,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     }
     let tracing = &config.tracing;
     if tracing.endpoint.is_none() && tracing.sample_ratio.as_f64() > 0.0 {
-        warnings.push("tracing.sampleRatio: means nothing without tracing.endpoint".to_owned());
+        warnings.push("tracing.sampleRatio: means nothing without a collector: set tracing.endpoint, or OTEL_EXPORTER_OTLP_ENDPOINT".to_owned());
     }
     warnings
 }

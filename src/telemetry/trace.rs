@@ -4,6 +4,7 @@
 use std::fmt;
 
 use http::{HeaderMap, HeaderValue};
+use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 
 const TRACEPARENT: &str = "traceparent";
 
@@ -53,10 +54,6 @@ impl TraceContext {
         })
     }
 
-    pub fn trace_id(&self) -> [u8; 16] {
-        self.trace
-    }
-
     /// The trace as it is written: 32 lower-case hexadecimal digits.
     pub fn shown(&self) -> String {
         Digits(&self.trace).to_string()
@@ -89,9 +86,15 @@ impl TraceContext {
         }
     }
 
-    /// The flags, without those that nobody knows.
-    pub fn flags(&self) -> u8 {
-        self.flags
+    /// This trace, with the parent as the span itself, in OpenTelemetry's form.
+    pub fn span_context(&self) -> SpanContext {
+        SpanContext::new(
+            TraceId::from_bytes(self.trace),
+            SpanId::from_bytes(self.parent),
+            TraceFlags::new(self.flags),
+            false,
+            TraceState::NONE,
+        )
     }
 
     /// The header that says so to the next.
@@ -106,7 +109,7 @@ impl TraceContext {
 }
 
 /// Bytes in lower-case hexadecimal digits.
-pub(crate) struct Digits<'a>(pub(crate) &'a [u8]);
+struct Digits<'a>(&'a [u8]);
 
 impl fmt::Display for Digits<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -140,7 +143,7 @@ mod tests {
     #[test]
     fn a_sound_header_is_read() {
         let context = TraceContext::parse(SOUND.as_bytes()).expect("sound");
-        assert_eq!(context.trace_id()[..2], [0x0a, 0xf7]);
+        assert_eq!(context.trace[..2], [0x0a, 0xf7]);
         assert_eq!(context.parent_id()[6..], [0x33, 0x31]);
         assert!(context.is_sampled());
         let unsampled = SOUND.replace("-01", "-02");

@@ -16,7 +16,7 @@ use super::choice::endpoints::Endpoints;
 use super::choice::health::Probes;
 use super::connect::Connector;
 use super::discovery;
-use super::tls::{self, TlsError};
+use crate::client_tls::{self, TlsError};
 use crate::config;
 use crate::reload::{FileError, Reloaded};
 use crate::upstream::http1::Request;
@@ -116,7 +116,7 @@ impl Upstream {
                 .map(|(name, value)| (name.clone(), value.expose().clone()))
                 .collect(),
             token: token.transpose()?,
-            tls: tls::client_config(&upstream.tls, runtime).map_err(no_tls)?,
+            tls: client_tls::client_config(&upstream.tls, runtime).map_err(no_tls)?,
             server_name: server_name(upstream).map_err(no_tls)?,
             parameters: upstream.parameters.clone(),
             matchers: upstream.matchers.clone(),

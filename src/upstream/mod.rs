@@ -26,7 +26,6 @@ mod media;
 pub mod metrics;
 mod presence;
 pub mod request;
-mod tls;
 
 pub(crate) use self::answer::UpstreamAnswer;
 pub use self::choice::Affinity;
@@ -35,7 +34,7 @@ pub use self::configuration::{SetupError, TokenError, Upstream};
 pub use self::headers::ForwardedHeaders;
 pub use self::metrics::UpstreamFailure;
 pub use self::presence::{Presence, Upstreams};
-pub use self::tls::TlsError;
+pub use crate::client_tls::TlsError;
 
 /// Why Prometheus gave no answer that can be passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -173,6 +173,24 @@ impl Section<'_> {
         chosen.unwrap_or(&choices[0]).1
     }
 
+    /// What the first of these variables of OpenTelemetry's says that is set. A fault names the variable alone.
+    pub(in crate::config) fn opentelemetry<T>(
+        &self,
+        names: &[&'static str],
+        read: impl FnOnce(&str) -> Result<T, Wrong>,
+    ) -> Option<T> {
+        let environment = &self.reader.environment;
+        let set = |name: &&&str| environment.opentelemetry(name).is_some();
+        let name = names.iter().find(set)?;
+        match read(environment.opentelemetry(name)?) {
+            Ok(value) => Some(value),
+            Err(wrong) => {
+                self.note(String::new(), Some((*name).to_owned()), wrong);
+                None
+            }
+        }
+    }
+
     fn scalar<T>(&mut self, key: &'static str, schema: Value, format: &Format<T>) -> Option<T> {
         let path = self.path(key);
         let given = self.take(key, schema);

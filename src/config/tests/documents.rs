@@ -97,7 +97,7 @@ fn defaults() -> Config {
             name: "default".into(),
             path_prefix: "/".into(),
             address: UpstreamAddress::Url("http://prometheus.monitoring:9090".parse().expect("")),
-            tls: UpstreamTls::default(),
+            tls: ClientTls::default(),
             bearer_token_file: None,
             headers: vec![],
             parameters: vec![],
@@ -141,6 +141,8 @@ fn defaults() -> Config {
             endpoint: None,
             sample_ratio: Ratio::new(0.0).expect("a ratio"),
             timeout: 10 * SECOND,
+            tls: ClientTls::default(),
+            waiting: 2_048,
         },
     }
 }
@@ -228,7 +230,7 @@ tracing: { endpoint: "https://collector.observability/otlp/", sampleRatio: 0.05,
     );
     let tracing = &config.tracing;
     let endpoint = tracing.endpoint.as_ref().expect("a collector");
-    assert_eq!(endpoint, "https://collector.observability/otlp");
+    assert_eq!(endpoint, "https://collector.observability/otlp/v1/traces");
     assert_eq!(tracing.sample_ratio.as_f64(), 0.05);
     assert_eq!(tracing.timeout, SECOND);
     let gateway = config.listeners.gateway.expect("a gateway");

@@ -155,7 +155,7 @@ fn a_collector_has_an_address_and_a_ratio_is_a_part_of_one() {
         ),
     ]);
     let without = parse_more("tracing: {sampleRatio: 1}").warnings();
-    let said = "tracing.sampleRatio: means nothing without tracing.endpoint";
+    let said = "tracing.sampleRatio: means nothing without a collector: set tracing.endpoint, or OTEL_EXPORTER_OTLP_ENDPOINT";
     assert!(without.iter().any(|line| line == said), "{without:?}");
 }
 

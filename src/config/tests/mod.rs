@@ -4,6 +4,7 @@ mod arbitrary;
 mod documents;
 mod faults;
 mod files;
+mod opentelemetry;
 mod overrides;
 mod silent;
 mod upstream_faults;

@@ -24,7 +24,7 @@ pub struct Upstream {
     pub path_prefix: String,
     pub address: UpstreamAddress,
     /// How HTTPS to it is set up. Nothing in it is set where the address is plain HTTP.
-    pub tls: UpstreamTls,
+    pub tls: ClientTls,
     /// File with a bearer token sent to it, read again when it changes. Default `None`: no token.
     pub bearer_token_file: Option<PathBuf>,
     /// Fixed headers sent to it, each name once. Default none.
@@ -117,9 +117,9 @@ pub enum Scheme {
     Https,
 }
 
-/// HTTPS to an upstream.
+/// HTTPS to a server, an upstream or a collector of spans.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UpstreamTls {
+pub struct ClientTls {
     /// PEM file with the authorities that may have signed its certificate. Default `None`: the system's.
     pub ca_file: Option<PathBuf>,
     /// The proxy's own certificate. Default `None`: none is shown.

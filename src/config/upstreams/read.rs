@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderName, header};
 
-use super::{Scheme, SecretValue, Sharing, Upstream, UpstreamAddress, UpstreamTls};
+use super::{ClientTls, Scheme, SecretValue, Sharing, Upstream, UpstreamAddress};
 use crate::config::fault::{named, quoted, wrong};
 use crate::config::format::{
     BASE_PATH, HEADER_NAME, LABEL, NAMESPACE, OBJECT_NAME, PARAMETER, PATH, PATH_PREFIX, PLAIN,
@@ -107,7 +107,7 @@ impl Upstream {
         let is_http = address
             .as_ref()
             .is_some_and(|address| address.scheme() == Scheme::Http);
-        if is_http && tls != UpstreamTls::default() {
+        if is_http && tls != ClientTls::default() {
             let hint = "write https in its address, or remove tls";
             section.fault("tls", wrong("is of no use with plain http", hint));
         }
@@ -218,7 +218,7 @@ fn pods(section: &mut Section, port: &str) -> Pods {
     }
 }
 
-fn tls(section: &mut Section) -> UpstreamTls {
+fn tls(section: &mut Section) -> ClientTls {
     let ca_file = section.optional_text(
         "caFile",
         "PEM file with the authorities to trust; empty: the system's",
@@ -236,7 +236,7 @@ fn tls(section: &mut Section) -> UpstreamTls {
         "Name that the certificate must have; empty: the host",
         &SERVER_NAME,
     );
-    UpstreamTls {
+    ClientTls {
         ca_file,
         client: cert_file
             .zip(key_file)

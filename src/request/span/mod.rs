@@ -4,22 +4,33 @@
 //! ```text
 //! record    TraceContext -> Tracer -> RequestSpan, kept in the request's record
 //! pipeline  RequestSpan -> traceparent for Prometheus
-//! record    RequestSpan, outcome -> Span -> collector
+//! record    RequestSpan, outcome -> SpanData -> collector
 //! ```
 
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
-use std::time::Duration;
+use std::sync::LazyLock;
+use std::time::{Duration, SystemTime};
 
 use http::{Method, StatusCode};
+use opentelemetry::trace::{SpanId, SpanKind, Status};
+use opentelemetry::{InstrumentationScope, KeyValue};
+use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 use tokio::time::Instant;
 
 use super::{Decision, Door, Subject};
-use crate::telemetry::spans::{ActiveSpan, Kind, Span, Tracer, Value};
+use crate::telemetry::spans::{ActiveSpan, Tracer};
 use crate::telemetry::trace::TraceContext;
 use crate::upstream::UpstreamFailure;
+
+/// Who has made the spans, as OpenTelemetry asks.
+static SCOPE: LazyLock<InstrumentationScope> = LazyLock::new(|| {
+    InstrumentationScope::builder(env!("CARGO_PKG_NAME"))
+        .with_version(env!("CARGO_PKG_VERSION"))
+        .build()
+});
 
 /// The span of a request that is under way.
 pub struct RequestSpan {
@@ -119,10 +130,10 @@ impl RequestSpan {
         tracer.leave(self.spans(ended));
     }
 
-    fn spans(self, ended: &RequestEnd) -> impl Iterator<Item = Span> {
-        let start = ended.time.as_nanosecond();
-        let at = |time: Instant| start + nanoseconds(time.duration_since(ended.began));
-        let end = start + nanoseconds(ended.duration);
+    fn spans(self, ended: &RequestEnd) -> impl Iterator<Item = SpanData> {
+        let start = SystemTime::from(ended.time);
+        let at = |time: Instant| start + time.duration_since(ended.began);
+        let end = start + ended.duration;
         let name = |method: &Method| match ended.endpoint {
             Some(endpoint) => Cow::Owned(format!("{} {}", named(method), endpoint.name())),
             None => Cow::Borrowed(named(method)),
@@ -133,66 +144,101 @@ impl RequestSpan {
                 // The caller left.
                 None => (end, None),
             };
-            let mut attributes = vec![("http.request.method", known(&upstream.method))];
+            let mut attributes = vec![method(&upstream.method)];
             let error = match answer {
-                Some(Ok(status)) => {
-                    attributes.push(("http.response.status_code", status.into()));
-                    let failed = status.is_client_error() || status.is_server_error();
-                    failed.then(|| Value::digits(status))
+                Some(Ok(answered)) => {
+                    attributes.push(status(answered));
+                    let failed = answered.is_client_error() || answered.is_server_error();
+                    failed.then(|| digits(answered))
                 }
                 Some(Err(failure)) => Some(failure.as_str().into()),
                 None => None,
             };
-            Span {
-                context: self.context.within(upstream.id),
-                parent: Some(self.context.parent_id()),
-                remote: false,
-                name: name(&upstream.method),
-                kind: Kind::Client,
-                start: at(upstream.began),
-                end: until,
+            let times = (at(upstream.began), until);
+            let kind = SpanKind::Client;
+            let context = self.context.within(upstream.id);
+            let span = span(
+                context,
+                name(&upstream.method),
+                kind,
+                times,
                 attributes,
                 error,
+            );
+            SpanData {
+                parent_span_id: SpanId::from_bytes(self.context.parent_id()),
+                ..span
             }
         });
+        let endpoint = ended.endpoint.map_or("none", Subject::name);
         let mut attributes = vec![
-            ("http.request.method", known(&ended.method)),
-            ("prom_rbac_proxy.door", ended.door.as_str().into()),
-            (
-                "prom_rbac_proxy.endpoint",
-                ended.endpoint.map_or("none", Subject::name).into(),
-            ),
-            ("prom_rbac_proxy.decision", ended.decision.as_str().into()),
-            ("prom_rbac_proxy.outcome", ended.outcome.into()),
+            method(&ended.method),
+            KeyValue::new("prom_rbac_proxy.door", ended.door.as_str()),
+            KeyValue::new("prom_rbac_proxy.endpoint", endpoint),
+            KeyValue::new("prom_rbac_proxy.decision", ended.decision.as_str()),
+            KeyValue::new("prom_rbac_proxy.outcome", ended.outcome),
         ];
         let error = match ended.status {
             _ if ended.aborted => Some(ended.outcome.into()),
-            Some(status) if status.is_server_error() => Some(Value::digits(status)),
+            Some(status) if status.is_server_error() => Some(digits(status)),
             _ => None,
         };
-        if let Some(status) = ended.status {
-            attributes.push(("http.response.status_code", status.into()));
-        }
-        let request = Span {
-            context: self.context,
-            parent: self.parent,
-            remote: self.parent.is_some(),
-            name: name(&ended.method),
-            kind: Kind::Server,
-            start,
-            end,
-            attributes,
-            error,
+        attributes.extend(ended.status.map(status));
+        let kind = SpanKind::Server;
+        let name = name(&ended.method);
+        let request = span(self.context, name, kind, (start, end), attributes, error);
+        let request = SpanData {
+            parent_span_id: self.parent.map_or(SpanId::INVALID, SpanId::from_bytes),
+            parent_span_is_remote: self.parent.is_some(),
+            ..request
         };
         upstream.into_iter().chain([request])
     }
 }
 
-/// A span's name and attributes hold no text of a caller's: a method of their own is not repeated.
-fn known(method: &Method) -> Value {
-    is_known(method).unwrap_or("_OTHER").into()
+/// A span without a parent; `error` says what kind of failure it ended with.
+fn span(
+    context: TraceContext,
+    name: Cow<'static, str>,
+    span_kind: SpanKind,
+    (start_time, end_time): (SystemTime, SystemTime),
+    mut attributes: Vec<KeyValue>,
+    error: Option<Cow<'static, str>>,
+) -> SpanData {
+    let failed = || Status::error("");
+    let status = error.as_ref().map_or(Status::Unset, |_| failed());
+    attributes.extend(error.map(|error| KeyValue::new("error.type", error)));
+    SpanData {
+        span_context: context.span_context(),
+        parent_span_id: SpanId::INVALID,
+        parent_span_is_remote: false,
+        span_kind,
+        name,
+        start_time,
+        end_time,
+        attributes,
+        dropped_attributes_count: 0,
+        events: SpanEvents::default(),
+        links: SpanLinks::default(),
+        status,
+        instrumentation_scope: SCOPE.clone(),
+    }
 }
 
+fn method(method: &Method) -> KeyValue {
+    KeyValue::new("http.request.method", is_known(method).unwrap_or("_OTHER"))
+}
+
+fn status(status: StatusCode) -> KeyValue {
+    KeyValue::new("http.response.status_code", i64::from(status.as_u16()))
+}
+
+/// A status as the text that an error has for its type.
+fn digits(status: StatusCode) -> Cow<'static, str> {
+    Cow::Owned(status.as_str().to_owned())
+}
+
+/// A span's name and attributes hold no text of a caller's: a method of their own is not repeated.
 fn named(method: &Method) -> &'static str {
     is_known(method).unwrap_or("HTTP")
 }
@@ -202,9 +248,4 @@ fn is_known(method: &Method) -> Option<&'static str> {
         "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH",
     ];
     known.into_iter().find(|known| method.as_str() == *known)
-}
-
-fn nanoseconds(duration: Duration) -> i128 {
-    // Durations of requests are far below 2^127 ns.
-    i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX)
 }

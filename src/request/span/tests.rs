@@ -1,23 +1,59 @@
 //! What a span tells, which requests have one, and what becomes of those that nobody takes.
 
-use http::{HeaderMap, HeaderValue};
-use prometheus_client::metrics::counter::Counter;
-use serde_json::json;
+use std::sync::{Arc, Mutex};
 
-use std::sync::Arc;
+use http::{HeaderMap, HeaderValue};
+use opentelemetry::trace::TraceFlags;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::trace::SpanProcessor;
+use prometheus_client::metrics::counter::Counter;
 
 use super::*;
 use crate::config::Ratio;
 use crate::prometheus::Endpoint;
-use crate::telemetry::spans::{Queue, otlp};
+use crate::telemetry::spans::Queue;
 
 const CALLER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-fn tracer(ratio: f64) -> (Tracer, Arc<Queue>, Counter) {
-    let lost = Counter::default();
-    let queue = Arc::new(Queue::new(lost.clone()));
+const WAITING: usize = 2_048;
+
+/// A processor that nobody takes spans from.
+#[derive(Clone, Debug, Default)]
+struct Ended(Arc<Mutex<Vec<SpanData>>>);
+
+impl SpanProcessor for Ended {
+    fn on_start(&self, _: &mut opentelemetry_sdk::trace::Span, _: &opentelemetry::Context) {}
+
+    fn on_end(&self, span: SpanData) {
+        self.0.lock().expect("no panic").push(span);
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        Ok(())
+    }
+
+    fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
+        Ok(())
+    }
+}
+
+impl Ended {
+    fn take(&self) -> Vec<SpanData> {
+        std::mem::take(&mut *self.0.lock().expect("no panic"))
+    }
+}
+
+fn tracer(ratio: f64) -> (Tracer, Ended, Counter) {
+    let (lost, ended) = (Counter::default(), Ended::default());
+    let processor = Arc::new(ended.clone());
+    let queue = Queue::new(
+        processor,
+        crate::telemetry::spans::Waiting::default(),
+        lost.clone(),
+        WAITING,
+    );
     let ratio = Ratio::new(ratio).expect("a ratio");
-    (Tracer::new(ratio, queue.clone()), queue, lost)
+    (Tracer::new(ratio, queue), ended, lost)
 }
 
 /// The span of a request of a tracer that chooses every one.
@@ -46,30 +82,16 @@ fn ended(began: Instant) -> RequestEnd {
     }
 }
 
-/// The spans as a collector gets them.
-fn sent(queue: &Queue) -> Vec<serde_json::Value> {
-    let body = otlp::encode(&queue.take().0);
-    let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
-    let [resource] = &body["resourceSpans"].as_array().expect("a list")[..] else {
-        panic!("one resource")
-    };
-    let name = json!({"key": "service.name", "value": {"stringValue": "prom-rbac-proxy"}});
-    assert_eq!(resource["resource"]["attributes"][0], name);
-    let [scope] = &resource["scopeSpans"].as_array().expect("a list")[..] else {
-        panic!("one scope")
-    };
-    scope["spans"].as_array().expect("a list").clone()
-}
-
-fn attribute(span: &serde_json::Value, key: &str) -> serde_json::Value {
-    let mut attributes = span["attributes"].as_array().expect("a list").iter();
-    let found = attributes.find(|attribute| attribute["key"] == key);
-    found.map_or(json!(null), |attribute| attribute["value"].clone())
+/// An attribute as text.
+fn attribute(span: &SpanData, key: &str) -> Option<String> {
+    let mut attributes = span.attributes.iter();
+    let found = attributes.find(|attribute| attribute.key.as_str() == key);
+    found.map(|attribute| attribute.value.to_string())
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_request_and_its_time_at_prometheus_are_two_spans() {
-    let (tracer, queue, _) = tracer(0.0);
+    let (tracer, kept, _) = tracer(0.0);
     let began = Instant::now();
     let mut span = RequestSpan::new(tracer.begin(context(CALLER)).expect("it is sampled"));
     assert!(span.is_of_caller());
@@ -79,25 +101,37 @@ async fn a_request_and_its_time_at_prometheus_are_two_spans() {
     span.answered(Ok(StatusCode::OK));
     span.end(&ended(began));
 
-    let [upstream, request] = &sent(&queue)[..] else {
+    let [upstream, request] = &kept.take()[..] else {
         panic!("two spans")
     };
     for span in [upstream, request] {
-        assert_eq!(span["traceId"], "0af7651916cd43dd8448eb211c80319c");
-        assert_eq!(span["status"], json!(null));
+        let context = &span.span_context;
         assert_eq!(
-            attribute(span, "http.response.status_code"),
-            json!({"intValue": "200"})
+            context.trace_id().to_string(),
+            "0af7651916cd43dd8448eb211c80319c"
         );
+        assert_eq!(context.trace_flags(), TraceFlags::SAMPLED);
+        assert_eq!(span.status, Status::Unset);
+        assert_eq!(
+            attribute(span, "http.response.status_code").as_deref(),
+            Some("200")
+        );
+        assert_eq!(span.instrumentation_scope.name(), "prom-rbac-proxy");
     }
-    assert_eq!(request["parentSpanId"], "b7ad6b7169203331");
-    assert_eq!(request["name"], "GET query");
+    let since = |time: SystemTime| {
+        let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        time.duration_since(start).expect("after it").as_millis()
+    };
+    assert_eq!(request.parent_span_id.to_string(), "b7ad6b7169203331");
+    assert!(request.parent_span_is_remote);
     assert_eq!(
-        (&request["kind"], &request["flags"]),
-        (&json!(2), &json!(0x301))
+        (&*request.name, &request.span_kind),
+        ("GET query", &SpanKind::Server)
     );
-    assert_eq!(request["startTimeUnixNano"], "1700000000000000000");
-    assert_eq!(request["endTimeUnixNano"], "1700000000030000000");
+    assert_eq!(
+        (since(request.start_time), since(request.end_time)),
+        (0, 30)
+    );
     for (key, text) in [
         ("http.request.method", "GET"),
         ("prom_rbac_proxy.door", "direct"),
@@ -105,24 +139,26 @@ async fn a_request_and_its_time_at_prometheus_are_two_spans() {
         ("prom_rbac_proxy.decision", "namespaces"),
         ("prom_rbac_proxy.outcome", "complete"),
     ] {
-        assert_eq!(attribute(request, key), json!({"stringValue": text}));
+        assert_eq!(attribute(request, key).as_deref(), Some(text));
     }
-    assert_eq!(upstream["parentSpanId"], request["spanId"]);
-    assert_eq!(upstream["name"], "POST query");
+    assert_eq!(upstream.parent_span_id, request.span_context.span_id());
+    assert!(!upstream.parent_span_is_remote);
     assert_eq!(
-        (&upstream["kind"], &upstream["flags"]),
-        (&json!(3), &json!(0x101))
+        (&*upstream.name, &upstream.span_kind),
+        ("POST query", &SpanKind::Client)
     );
-    assert_eq!(upstream["startTimeUnixNano"], "1700000000010000000");
-    assert_eq!(upstream["endTimeUnixNano"], "1700000000025000000");
-    let id = upstream["spanId"].as_str().expect("digits");
+    assert_eq!(
+        (since(upstream.start_time), since(upstream.end_time)),
+        (10, 25)
+    );
+    let id = upstream.span_context.span_id();
     let header = format!("00-0af7651916cd43dd8448eb211c80319c-{id}-01");
     assert_eq!(passed.header(), header);
 }
 
 #[test]
 fn a_failure_is_named_and_a_caller_who_leaves_is_none() {
-    let (tracer, queue, _) = tracer(1.0);
+    let (tracer, kept, _) = tracer(1.0);
     let began = Instant::now();
     let mut failed = begin(&tracer);
     failed.sends(&Method::GET);
@@ -143,47 +179,33 @@ fn a_failure_is_named_and_a_caller_who_leaves_is_none() {
         aborted: true,
         ..ended(began)
     });
-    let spans = sent(&queue);
-    let errors: Vec<_> = spans
-        .iter()
-        .map(|span| attribute(span, "error.type"))
-        .collect();
-    let text = |text| json!({"stringValue": text});
-    assert_eq!(
-        errors,
-        [
-            text("timeout"),
-            text("504"),
-            json!(null),
-            json!(null),
-            text("aborted")
-        ]
-    );
+    let spans = kept.take();
+    let errors = spans.iter().map(|span| attribute(span, "error.type"));
+    let errors: Vec<_> = errors.collect();
+    let text = |text: &str| Some(text.to_owned());
+    let expected = [text("timeout"), text("504"), None, None, text("aborted")];
+    assert_eq!(errors, expected);
     for (span, error) in spans.iter().zip(errors) {
-        let expected = if error.is_null() {
-            json!(null)
-        } else {
-            json!({"code": 2})
-        };
-        assert_eq!(span["status"], expected);
+        let failed = matches!(span.status, Status::Error { .. });
+        assert_eq!(failed, error.is_some());
     }
 }
 
 #[test]
 fn a_method_of_a_callers_own_is_not_repeated() {
-    let (tracer, queue, _) = tracer(1.0);
+    let (tracer, kept, _) = tracer(1.0);
     let span = begin(&tracer);
     span.end(&RequestEnd {
         method: Method::from_bytes(b"SECRET").expect("a token"),
         endpoint: None,
         ..ended(Instant::now())
     });
-    let [span] = &sent(&queue)[..] else {
+    let [span] = &kept.take()[..] else {
         panic!("one span")
     };
-    assert_eq!(span["name"], "HTTP");
-    assert_eq!(span["parentSpanId"], json!(null));
-    assert!(!span.to_string().contains("SECRET"), "{span}");
+    assert_eq!(span.name, "HTTP");
+    assert_eq!(span.parent_span_id, SpanId::INVALID);
+    assert!(!format!("{span:?}").contains("SECRET"), "{span:?}");
 }
 
 #[test]
@@ -211,12 +233,12 @@ fn every_span_has_a_name_of_its_own() {
     let (tracer, ..) = tracer(1.0);
     let ids = || {
         let span = begin(&tracer);
-        let context = span.context;
-        let trace = context.trace_id();
+        let context = span.context.span_context();
+        let trace = context.trace_id().to_bytes();
         [
             trace[..8].to_vec(),
             trace[8..].to_vec(),
-            context.parent_id().to_vec(),
+            context.span_id().to_bytes().to_vec(),
         ]
     };
     let all: std::collections::HashSet<_> = (0..1_000).flat_map(|_| ids()).collect();
@@ -225,30 +247,11 @@ fn every_span_has_a_name_of_its_own() {
 
 #[test]
 fn what_does_not_fit_is_lost_and_counted() {
-    let (tracer, queue, lost) = tracer(1.0);
+    let (tracer, kept, lost) = tracer(1.0);
     for _ in 0..3_000 {
         let span = begin(&tracer);
         span.end(&ended(Instant::now()));
     }
-    assert_eq!(lost.get(), 3_000 - 2_048);
-    let batches: Vec<_> = (0..5).map(|_| queue.take().0.len()).collect();
-    assert_eq!(batches, [512, 512, 512, 512, 0]);
-}
-
-#[test]
-fn a_collector_says_how_many_spans_it_has_refused() {
-    for (answer, rejected) in [
-        ("", 0),
-        ("{}", 0),
-        (r#"{"partialSuccess":{}}"#, 0),
-        (
-            r#"{"partialSuccess":{"rejectedSpans":"7","errorMessage":"x"}}"#,
-            7,
-        ),
-        (r#"{"partialSuccess":{"rejectedSpans":7}}"#, 7),
-        (r#"{"partialSuccess":{"rejectedSpans":"many"}}"#, 0),
-        ("\u{8}\u{0}", 0),
-    ] {
-        assert_eq!(otlp::rejected(answer.as_bytes()), rejected, "{answer}");
-    }
+    assert_eq!(lost.get(), 3_000 - WAITING as u64);
+    assert_eq!(kept.take().len(), WAITING);
 }

@@ -1,17 +1,28 @@
-//! Spans, and their export to a collector by OTLP over HTTP in JSON. A request leaves its spans in a queue and never
-//! waits for the collector.
+//! Spans, and their export to a collector by the crates of OpenTelemetry: OTLP over HTTP in protobuf. A request leaves
+//! its spans in a queue and never waits for the collector.
+//!
+//! ```text
+//! Tracer -> Queue -> BatchSpanProcessor (its thread) -> Counting -> opentelemetry_otlp -> Collector (our hyper and rustls)
+//! ```
+//!
+//! Which requests have spans is decided here, by two comparisons, before anything of OpenTelemetry is touched. Its SDK
+//! would make a span for each request, ask its sampler and throw most of them away.
 
+mod collector;
 mod export;
-pub(crate) mod otlp;
+mod queue;
+mod resource;
 
 use std::sync::Arc;
 
-pub(crate) use self::export::Queue;
 pub use self::export::{Exporter, SetupError};
-pub use self::otlp::{Kind, Span, Value};
+pub(crate) use self::queue::Queue;
+#[cfg(test)]
+pub(crate) use self::queue::Waiting;
 use crate::config::Ratio;
 use crate::telemetry::ids::Numbers;
 use crate::telemetry::trace::TraceContext;
+use opentelemetry_sdk::trace::SpanData;
 
 /// Decides which requests have spans. Cheap to clone.
 #[derive(Clone)]
@@ -20,11 +31,11 @@ pub struct Tracer(Arc<Inner>);
 struct Inner {
     numbers: Numbers,
     ratio: Ratio,
-    queue: Arc<Queue>,
+    queue: Queue,
 }
 
 impl Tracer {
-    pub(crate) fn new(ratio: Ratio, queue: Arc<Queue>) -> Self {
+    pub(crate) fn new(ratio: Ratio, queue: Queue) -> Self {
         Self(Arc::new(Inner {
             numbers: Numbers::new(),
             ratio,
@@ -61,8 +72,8 @@ impl Tracer {
     }
 
     /// Queues spans for export.
-    pub fn leave(&self, spans: impl Iterator<Item = Span>) {
-        self.0.queue.leave(spans);
+    pub fn leave(&self, spans: impl Iterator<Item = SpanData>) {
+        spans.for_each(|span| self.0.queue.leave(span));
     }
 }
 

@@ -1,4 +1,5 @@
-//! How HTTPS to an upstream is set up: who may have signed its certificate, and which one we show.
+//! How HTTPS to a server is set up, to Prometheus and to a collector of spans: who may have signed its certificate, and
+//! which one we show.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,10 +11,10 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::runtime::Handle;
 
-use crate::config::UpstreamTls;
+use crate::config::ClientTls;
 use crate::reload::{FileError, Reloaded};
 
-/// Why TLS to an upstream cannot be set up.
+/// Why TLS to a server cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     #[error(transparent)]
@@ -23,7 +24,7 @@ pub enum TlsError {
     Pem { path: PathBuf },
     /// The system has no authorities.
     #[error(
-        "the system has no certificate authorities: install ca-certificates, or set tls.caFile"
+        "the system has no certificate authorities: install ca-certificates, or name a file of authorities"
     )]
     NoAuthorities(#[source] io::Error),
     /// The configured name is no name.
@@ -38,8 +39,8 @@ pub enum TlsError {
 ///
 /// # Errors
 /// When a file is missing or cannot be used.
-pub(super) fn client_config(
-    tls: &UpstreamTls,
+pub fn client_config(
+    tls: &ClientTls,
     runtime: &Handle,
 ) -> Result<Reloaded<Arc<ClientConfig>>, TlsError> {
     let mut paths: Vec<PathBuf> = tls.ca_file.iter().cloned().collect();
