@@ -362,7 +362,7 @@ def deployment():
     check("promtool reads the alerts", observability.promtool_rules, ["promtool"])
     check("promtool reads the dashboard's expressions", observability.promtool_dashboard, ["promtool"])
     check("each alert fires when it should, and not before", observability.promtool_unit_tests, ["promtool"])
-    check("alerts, dashboard, docs/operation.md and helm test over a proxy that runs and is scraped", lambda: signals.faults(*BINARIES),
+    check("alerts, dashboard, docs/metrics.md and helm test over a proxy that runs and is scraped", lambda: signals.faults(*BINARIES),
           ["PROM_RBAC_PROXY", "DEMO", "helm", "prometheus", "promtool", "wget"])
 
     check("the preset plugin's logic", lambda: run("node", "--test", str(HERE / "preset.test.mjs")) and None, ["node"])

@@ -6,7 +6,7 @@ import yaml
 
 from manifests import BASE, CHART, ROOT
 
-# The worst that a connection without a token takes, in bytes, and what else there is: see docs/operation.md.
+# The worst that a connection without a token takes, in bytes, and what else there is: see docs/configuration.md.
 WORST_CONNECTION = 128 * 1024
 EVERYTHING_ELSE = 64 * 1024 * 1024
 UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30}

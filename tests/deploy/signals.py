@@ -245,9 +245,9 @@ def rule_faults(prometheus):
 
 
 def documented():
-    """Names and labels in the table of docs/operation.md, and the values of each label in the one below it."""
-    text = (ROOT / "docs/operation.md").read_text()
-    section = text[text.index("\n## Metrics"):text.index("\n## Caches")]
+    """Names and labels in the table of docs/metrics.md, and the values of each label in the one below it."""
+    text = (ROOT / "docs/metrics.md").read_text()
+    section = text[text.index("\n## Metrics"):text.index("\n## Traces")]
     metrics, values = section.split("| label | values |")
     rows = re.findall(r"^\| `(\w+)` \| (\w+) \|([^|]*)\|", metrics, re.M)
     names = {name: (kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows}
@@ -258,7 +258,7 @@ def documented():
 
 
 def document_faults(families):
-    """docs/operation.md, what was scraped, and what alerts and dashboard ask for, are one."""
+    """docs/metrics.md, what was scraped, and what alerts and dashboard ask for, are one."""
     names, allowed = documented()
     scraped = {}
     for name, labels in families.items():
@@ -266,12 +266,12 @@ def document_faults(families):
         base = base if base in names else name.removeprefix(PREFIX)
         scraped.setdefault(base, set()).update(labels - {"le"})
     for name in scraped.keys() - names.keys():
-        yield f"docs/operation.md does not have {name}"
+        yield f"docs/metrics.md does not have {name}"
     for name in names.keys() - scraped.keys() - FROM_THE_FIRST_FAILURE:
-        yield f"docs/operation.md has {name}, which was not scraped"
+        yield f"docs/metrics.md has {name}, which was not scraped"
     for name in names.keys() & scraped.keys():
         if names[name][1] != scraped[name]:
-            yield f"docs/operation.md: {name} has the labels {sorted(scraped[name])}, not {sorted(names[name][1])}"
+            yield f"docs/metrics.md: {name} has the labels {sorted(scraped[name])}, not {sorted(names[name][1])}"
     for owner, expression in [(rule["alert"], rule["expr"]) for rule in alert_rules()] + list(dashboard_expressions()):
         for label, value in re.findall(r'(\w+)!?=~?"([^"$]*)"', expression):
             if label in allowed and not set(value.split("|")) <= allowed[label]:

@@ -6,7 +6,7 @@
 mod commands;
 /// The shipped roles and configuration, and each right that is missed when it is gone.
 mod deployment;
-/// Documents that are held against the sources.
+/// Documents that are held against the sources and against each other.
 mod documents;
 /// The doors: how a caller and a token reach the proxy, and what comes back.
 mod doors;

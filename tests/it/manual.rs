@@ -237,7 +237,7 @@ fn every_override_that_is_shown_somewhere_works() {
     };
     let page = printed(&["man"]).replace("\\-", "-");
     let mut shown = overrides(&page);
-    for path in ["docs/operation.md", "config/prom-rbac-proxy.yaml"] {
+    for path in ["docs/configuration.md", "config/prom-rbac-proxy.yaml"] {
         shown.extend(overrides(&document(path)));
     }
     assert!(shown.len() > 4, "{shown:?}");

@@ -1,4 +1,4 @@
-//! The audit line of a request, as documented in docs/operation.md.
+//! The audit line of a request, as documented in docs/audit.md.
 
 use std::time::Duration;
 

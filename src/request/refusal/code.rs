@@ -127,9 +127,9 @@ mod tests {
     #[test]
     fn the_document_has_every_code_and_no_other() {
         let document = std::fs::read_to_string(
-            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operation.md"),
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/audit.md"),
         )
-        .expect("docs/operation.md");
+        .expect("docs/audit.md");
         let table = document
             .split_once("| `reason_code` | means |")
             .expect("a table")

@@ -1,13 +1,13 @@
 //! Values of the proxy's `/metrics`.
 
-const DOCUMENT: &str = include_str!("../../../docs/operation.md");
+const DOCUMENT: &str = include_str!("../../../docs/metrics.md");
 
 const PREFIX: &str = "prom_rbac_proxy_";
 
 /// The value of a series, by its name and labels as they are written in `metrics`; 0 where it is not there yet.
 ///
 /// # Panics
-/// If docs/operation.md has no such metric: one that is misspelled would be 0 for ever.
+/// If docs/metrics.md has no such metric: one that is misspelled would be 0 for ever.
 pub fn value(metrics: &str, series: &str) -> f64 {
     let (name, _) = series.split_once('{').unwrap_or((series, ""));
     assert!(is_documented(name), "there is no metric {name}");

@@ -1,6 +1,6 @@
-//! What the documents say, held against the sources.
+//! The messages of docs/troubleshooting.md, held against the sources.
 
-use std::path::{Path, PathBuf};
+use super::{files, root};
 
 /// Errors that are the cause of another one and never shown: the audit log and the caller get the other's text.
 const NEVER_SHOWN: [&str; 10] = [
@@ -15,17 +15,6 @@ const NEVER_SHOWN: [&str; 10] = [
     "the answer of Prometheus ends before it is complete",
     "the caller does not read the response",
 ];
-
-fn sources(folder: &Path, all: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            sources(&path, all);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            all.push(path);
-        }
-    }
-}
 
 /// The string literal that a text starts with, as the program prints it, with `\0` for each placeholder.
 fn literal(text: &str) -> Option<String> {
@@ -66,11 +55,10 @@ fn found_by(message: &str) -> String {
 
 #[test]
 fn the_document_on_troubles_has_every_message() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let document = std::fs::read_to_string(root.join("docs/troubleshooting.md")).expect("read");
+    let document = std::fs::read_to_string(root().join("docs/troubleshooting.md")).expect("read");
     let document = document.replace('`', "").replace("\\|", "|");
     let mut all = Vec::new();
-    sources(&root.join("src"), &mut all);
+    files(&root().join("src"), &["rs"], &mut all);
     let (mut found, mut missing) = (0, Vec::new());
     for path in all {
         let source = std::fs::read_to_string(&path).expect("read");
