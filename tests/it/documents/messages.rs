@@ -3,7 +3,7 @@
 use super::{files, root};
 
 /// Errors that are the cause of another one and never shown: the audit log and the caller get the other's text.
-const NEVER_SHOWN: [&str; 10] = [
+const NEVER_SHOWN: [&str; 11] = [
     "no connection can be opened",
     "the connection broke",
     "the answer is not valid HTTP/1.1",
@@ -14,6 +14,7 @@ const NEVER_SHOWN: [&str; 10] = [
     "the answer of Prometheus is not of the expected shape",
     "the answer of Prometheus ends before it is complete",
     "the caller does not read the response",
+    "the process ends",
 ];
 
 /// The string literal that a text starts with, as the program prints it, with `\0` for each placeholder.
