@@ -64,7 +64,10 @@ fn execute(command: Command) -> Outcome {
         }),
         Command::Schema => print(format_args!("{:#}\n", Config::schema())),
         Command::Completions { shell } => print(format_args!("{}", manual::completions(shell))),
-        Command::Man => print(format_args!("{}", manual::page())),
+        Command::Man { command } => match manual::page(command.as_deref()) {
+            Ok(page) => print(format_args!("{page}")),
+            Err(error) => misused(&error),
+        },
         Command::Version => print(format_args!("{}", version::text())),
     }
 }

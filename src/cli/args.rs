@@ -52,8 +52,12 @@ pub enum Command {
         /// The shell.
         shell: Shell,
     },
-    /// Print the manual page, in roff.
-    Man,
+    /// Print a manual page, in roff.
+    Man {
+        /// Of this command; without it, the program's own.
+        #[arg(value_name = "COMMAND")]
+        command: Option<String>,
+    },
     /// Print the version, the commit and the build.
     Version,
 }

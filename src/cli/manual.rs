@@ -1,11 +1,11 @@
-//! What is made of the command line's own description: the manual page and the shells' completions.
+//! What is made of the command line's own description: the manual pages and the shells' completions.
 //!
 //! Commands, options and exit codes come from `args`; only what no option can say is written here.
 
-use clap::{Arg, Command, CommandFactory};
+use clap::CommandFactory;
 use clap_complete::Shell;
 use clap_mangen::Man;
-use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
+use clap_mangen::roff::{Roff, bold, roman};
 
 use crate::cli::args::{Arguments, Outcome};
 
@@ -57,9 +57,10 @@ const EXAMPLES: &[(&str, &str)] = &[
         "PROM_RBAC_PROXY_LISTENERS__SERVICE__ADDRESS=127.0.0.1:9090 prom-rbac-proxy serve --config config.yaml",
     ),
     (
-        "Complete commands in bash, and install this page:",
+        "Complete commands in bash, and install this page and one of the others:",
         "prom-rbac-proxy completions bash > /etc/bash_completion.d/prom-rbac-proxy\n\
-         prom-rbac-proxy man > /usr/local/share/man/man1/prom-rbac-proxy.1",
+         prom-rbac-proxy man > /usr/local/share/man/man1/prom-rbac-proxy.1\n\
+         prom-rbac-proxy man explain > /usr/local/share/man/man1/prom-rbac-proxy-explain.1",
     ),
 ];
 
@@ -76,52 +77,36 @@ pub fn completions(shell: Shell) -> String {
     }
 }
 
-/// The manual page, in roff with the `man` macros.
-pub fn page() -> String {
-    let mut command = Arguments::command();
-    command.build();
-    let page = Man::new(command.clone());
+/// A command that the program does not have.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no command {0}; prom-rbac-proxy --help lists them")]
+pub struct UnknownCommand(String);
+
+/// The manual page of the program or of one of its commands, in roff with the `man` macros, as clap_mangen writes it. The
+/// program's has what clap does not know besides: exit codes, variables, files and examples.
+///
+/// # Errors
+/// If there is no such command.
+pub fn page(command: Option<&str>) -> Result<String, UnknownCommand> {
+    let mut program = Arguments::command();
+    program.build();
+    let shown = match command {
+        None => &program,
+        Some(name) => program
+            .get_subcommands()
+            .find(|command| command.get_name() == name && !command.is_hide_set())
+            .ok_or_else(|| UnknownCommand(name.to_owned()))?,
+    };
+    let source = format!("{NAME} {}", env!("CARGO_PKG_VERSION"));
+    let page = Man::new(shown.clone()).source(source);
     let mut text = Vec::new();
-    let written = page
-        .render_title(&mut text)
-        .and_then(|()| page.render_name_section(&mut text))
-        .and_then(|()| page.render_synopsis_section(&mut text))
-        .and_then(|()| page.render_description_section(&mut text))
-        .and_then(|()| commands(&command).to_writer(&mut text))
-        .and_then(|()| page.render_options_section(&mut text))
-        .and_then(|()| sections().to_writer(&mut text));
+    let written = page.render(&mut text).and_then(|()| match command {
+        None => sections().to_writer(&mut text),
+        Some(_) => Ok(()),
+    });
     // Writing to memory does not fail.
     debug_assert!(written.is_ok());
-    String::from_utf8_lossy(&text).into_owned()
-}
-
-fn commands(command: &Command) -> Roff {
-    let mut roff = Roff::new();
-    roff.control("SH", ["COMMANDS"]);
-    for command in command.get_subcommands().filter(|it| !it.is_hide_set()) {
-        roff.control("SS", [command.get_name()]);
-        roff.text(usage(command));
-        roff.control("PP", []);
-        let about = command.get_long_about().or_else(|| command.get_about());
-        for paragraph in sentence(about).split("\n\n") {
-            roff.text([roman(paragraph)]);
-            roff.control("PP", []);
-        }
-        for argument in arguments(command) {
-            roff.control("TP", []);
-            roff.text(written(argument));
-            roff.text([roman(sentence(argument.get_help()))]);
-            let values: Vec<_> = argument
-                .get_possible_values()
-                .iter()
-                .map(|value| value.get_name().to_owned())
-                .collect();
-            if !values.is_empty() {
-                roff.text([roman(format!("One of {}.", values.join(", ")))]);
-            }
-        }
-    }
-    roff
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 fn sections() -> Roff {
@@ -157,44 +142,4 @@ fn sections() -> Roff {
         roff.control("PP", []);
     }
     roff
-}
-
-fn usage(command: &Command) -> Vec<Inline> {
-    let mut line = vec![bold(format!("{NAME} {}", command.get_name()))];
-    for argument in arguments(command) {
-        let many = matches!(argument.get_action(), clap::ArgAction::Append);
-        let (open, close) = match (argument.is_required_set(), many) {
-            (true, _) => ("", ""),
-            (false, false) => ("[", "]"),
-            (false, true) => ("[", "]..."),
-        };
-        line.push(roman(format!(" {open}")));
-        line.extend(written(argument));
-        line.push(roman(close));
-    }
-    line
-}
-
-/// An argument as it is typed.
-fn written(argument: &Arg) -> Vec<Inline> {
-    let value = argument.get_value_names().unwrap_or_default().join(" ");
-    match argument.get_long() {
-        Some(long) => vec![bold(format!("--{long}")), roman(" "), italic(value)],
-        None => vec![italic(value)],
-    }
-}
-
-/// All arguments but `--help`, which each command has.
-fn arguments(command: &Command) -> impl Iterator<Item = &Arg> {
-    let shown = |argument: &&Arg| argument.get_id() != "help" && !argument.is_hide_set();
-    command.get_arguments().filter(shown)
-}
-
-/// clap takes the last full stop away.
-fn sentence(styled: Option<&clap::builder::StyledStr>) -> String {
-    let mut text = styled.map(ToString::to_string).unwrap_or_default();
-    if !text.ends_with('.') {
-        text.push('.');
-    }
-    text
 }

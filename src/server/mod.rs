@@ -9,6 +9,7 @@ mod idle;
 mod slow_reader;
 mod stall;
 mod stream;
+mod time_slice;
 mod tls;
 mod workers;
 mod write_gate;

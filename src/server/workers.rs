@@ -2,17 +2,14 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// How long a worker runs before the kernel is made to check whether its time slice is over: well below a slice, which
-/// lasts 0.7 to 2.8 ms depending on the number of cores.
-const CHECK_INTERVAL: Duration = Duration::from_micros(250);
+use super::time_slice;
 
 /// Each worker always has a timer that fires within this time. When a timer is set that fires before all others, tokio
 /// wakes the worker, even if it is the worker itself that sets it: a write to an eventfd, an event and another
@@ -49,7 +46,7 @@ impl Workers {
         let workers = (0..count.max(1)).map(|index| {
             let runtime = Builder::new_current_thread()
                 .enable_all()
-                .on_thread_park(check_time_slice())
+                .on_thread_park(time_slice::checking())
                 .build()?;
             let handle = runtime.handle().clone();
             let mut ended = ended.clone();
@@ -91,29 +88,6 @@ impl Workers {
 
     pub(super) fn spawn(&self, worker: usize, task: impl Future<Output = ()> + Send + 'static) {
         self.workers[worker].runtime.spawn(task);
-    }
-}
-
-/// Called whenever a worker runs out of work. Now and then it makes the kernel check whether the thread's time slice is
-/// over.
-///
-/// Left alone, the kernel checks at its ticks, usually 4 ms apart. Under full load, when both workers of a two-core
-/// machine were on the same core, all connections of one waited for the tick, and the slowest percent of requests took
-/// 2.2 to 3.6 ms instead of 1.7 to 2. Reading the thread's CPU time brings the kernel's accounting up to date, as a tick
-/// does (`update_curr` in `fair.c`; since Linux 6.6 a slice can end there, before that the call has no effect).
-///
-/// Rejected: `sched_yield` gives up the rest of the slice, also to other programs. Pinning each worker to a core makes
-/// it wait for whatever else runs there, 60 ms next to a busy process of more weight, even though another core is idle.
-fn check_time_slice() -> impl Fn() + Send + Sync + 'static {
-    let begun = Instant::now();
-    let checked = AtomicU64::new(0);
-    move || {
-        let now = begun.elapsed().as_nanos() as u64;
-        let since = now.saturating_sub(checked.load(Ordering::Relaxed));
-        if since >= CHECK_INTERVAL.as_nanos() as u64 {
-            checked.store(now, Ordering::Relaxed);
-            let _ = clock_gettime(ClockId::ThreadCPUTime);
-        }
     }
 }
 

@@ -1,6 +1,17 @@
-//! Ids of requests, traces and spans. They need not be secret.
+//! Ids of requests, traces and spans, and the mixing of numbers behind them. They need not be secret.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014) adds for each number.
+pub const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// The end of SplitMix64: similar numbers come out different, and different ones stay different. It is the same on every
+/// machine and in every release.
+pub fn mix(mut number: u64) -> u64 {
+    number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
+}
 
 /// Distinct numbers that look random, from a random start, so that two replicas do not produce the same ones.
 #[derive(Debug)]
@@ -18,12 +29,9 @@ impl Numbers {
         Self(AtomicU64::new(u64::from_ne_bytes(first.expose())))
     }
 
-    /// The next number: SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
+    /// The next number.
     pub fn next(&self) -> u64 {
-        let mut number = self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
-        number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        number ^ number >> 31
+        mix(self.0.fetch_add(STEP, Ordering::Relaxed))
     }
 }
 

@@ -8,6 +8,8 @@
     reason = "shared by several suites, each a crate that nobody reaches into"
 )]
 
+use prom_rbac_proxy::telemetry::ids;
+
 /// What the expressions are about.
 #[derive(Clone, Debug)]
 pub struct Vocabulary {
@@ -527,11 +529,8 @@ struct Random(u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.0 = self.0.wrapping_add(ids::STEP);
+        ids::mix(self.0)
     }
 
     fn below(&mut self, bound: usize) -> usize {

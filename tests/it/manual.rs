@@ -58,15 +58,15 @@ fn described() -> Vec<(String, Vec<String>)> {
 }
 
 #[test]
-fn the_manual_page_has_every_command_option_exit_code_and_section() {
+fn the_manual_pages_have_every_command_option_exit_code_and_section() {
     // roff writes a hyphen as `\-`.
     let page = printed(&["man"]).replace("\\-", "-");
     for section in [
         "NAME",
         "SYNOPSIS",
         "DESCRIPTION",
-        "COMMANDS",
         "OPTIONS",
+        "SUBCOMMANDS",
         "\"EXIT STATUS\"",
         "ENVIRONMENT",
         "FILES",
@@ -75,34 +75,48 @@ fn the_manual_page_has_every_command_option_exit_code_and_section() {
         assert!(page.contains(&format!(".SH {section}\n")), "{section}");
     }
     for (command, options) in described() {
-        let (_, rest) = page
-            .split_once(&format!(".SS {command}\n"))
-            .unwrap_or_else(|| panic!("no {command}"));
-        let described = rest.split(".SS ").next().expect("a part");
-        for option in options.iter().filter(|option| *option != "--help") {
-            assert!(described.contains(option), "{command} {option}");
+        let name = format!("prom-rbac-proxy-{command}(1)");
+        assert!(page.contains(&name), "{name}: {page}");
+        let own = printed(&["man", &command]).replace("\\-", "-");
+        for section in ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS"] {
+            assert!(
+                own.contains(&format!(".SH {section}\n")),
+                "{section}: {own}"
+            );
+        }
+        for option in options {
+            assert!(own.contains(&option), "{command} {option}");
         }
     }
     for outcome in Outcome::ALL {
         assert!(page.contains(outcome.meaning()), "{outcome:?}");
     }
+    let unknown = execute(&["man", "srve"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    let said = text(&unknown.stderr);
+    assert!(said.contains("there is no command srve"), "{said}");
 }
 
 #[test]
-fn man_and_its_tools_take_the_manual_page_without_a_warning() {
-    let page = printed(&["man"]);
-    for (program, arguments) in [
-        ("groff", &["-man", "-ww", "-Tutf8", "-P-c"][..]),
-        ("man", &["--local-file", "--warnings", "-"]),
-        // It warns of the date that is not given, so that builds are alike, and of clap_mangen's empty paragraphs.
-        ("mandoc", &["-Tlint", "-Werror"]),
+fn man_and_its_tools_take_the_manual_pages_without_a_warning() {
+    for (of, shown) in [
+        (&["man"][..], "check --config config.yaml"),
+        (&["man", "explain"], "The PromQL expression"),
     ] {
-        let Some((success, said, complained)) = judged(program, arguments, &page) else {
-            continue;
-        };
-        assert!(success && complained.is_empty(), "{program}: {complained}");
-        if program != "mandoc" {
-            assert!(said.contains("check --config config.yaml"), "{said}");
+        let page = printed(of);
+        for (program, arguments) in [
+            ("groff", &["-man", "-ww", "-Tutf8", "-P-c"][..]),
+            ("man", &["--local-file", "--warnings", "-"]),
+            // It warns of the date that is not given, so that builds are alike, and of clap_mangen's empty paragraphs.
+            ("mandoc", &["-Tlint", "-Werror"]),
+        ] {
+            let Some((success, said, complained)) = judged(program, arguments, &page) else {
+                continue;
+            };
+            assert!(success && complained.is_empty(), "{program}: {complained}");
+            if program != "mandoc" {
+                assert!(said.contains(shown), "{said}");
+            }
         }
     }
 }

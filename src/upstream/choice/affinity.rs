@@ -3,6 +3,8 @@
 //! Not the digest that caches use, whose key differs from process to process: behind two replicas a caller
 //! would get each chart from another Prometheus in turn.
 
+use crate::telemetry::ids::mix;
+
 /// Ties the requests of a caller together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Affinity(u64);
@@ -26,11 +28,4 @@ impl Affinity {
 pub(in crate::upstream) fn hash(bytes: &[u8]) -> u64 {
     let fold = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
     mix(bytes.iter().fold(0xcbf2_9ce4_8422_2325, fold))
-}
-
-/// The end of SplitMix64: similar numbers come out different.
-pub(in crate::upstream) fn mix(mut number: u64) -> u64 {
-    number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    number ^ (number >> 31)
 }

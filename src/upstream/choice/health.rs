@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Limited};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::upstream::choice::affinity::mix;
+use crate::telemetry::ids::mix;
 use crate::upstream::choice::endpoint::{Endpoint, ProbeResult};
 use crate::upstream::choice::load::{Load, Reader};
 use crate::upstream::configuration::Upstream;

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Map, json};
 
 use super::*;
+use crate::telemetry::ids;
 
 /// Any JSON, shallow.
 fn any_json() -> impl Strategy<Value = Value> {
@@ -136,12 +137,9 @@ fn expected_rules(mut answer: Value) -> Value {
 
 /// Writes a document with its members in another order, blanks, and escapes, as `seed` says.
 fn spelled(value: &Value, seed: &mut u64, out: &mut String) {
-    // A xorshift generator: enough to vary, and the same for the same seed.
     let mut next = || {
-        *seed ^= *seed << 13;
-        *seed ^= *seed >> 7;
-        *seed ^= *seed << 17;
-        *seed
+        *seed = seed.wrapping_add(ids::STEP);
+        ids::mix(*seed)
     };
     let blank = ["", "", "", " ", "\n\t"][(next() % 5) as usize];
     out.push_str(blank);
