@@ -122,6 +122,7 @@ async fn reviews(prefix: &str, query: &str) -> (f64, f64) {
         },
         cluster.clone(),
         namespaces,
+        None,
         &metrics,
     );
     let request = request(query);

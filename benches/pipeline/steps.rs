@@ -204,6 +204,7 @@ impl Steps {
             },
             cluster,
             namespaces,
+            None,
             &metrics,
         );
         let (lines, writing) = Lines::start(std::io::sink()).expect("a thread");

@@ -9,10 +9,10 @@ use crate::authz::{self, Authorizer, Policy};
 use crate::cluster::metrics::ReviewsMetrics;
 use crate::cluster::namespace_objects::NamespaceObjects;
 use crate::cluster::{self, ClusterNamespaces, KubeCluster};
-use crate::config::{Config, NamespaceSearch};
+use crate::config::{self, Config, NamespaceSearch, RightsChanges};
 use crate::promql;
 use crate::rbac::metrics::RbacMetrics;
-use crate::rbac::{self, Bindings, CandidateFinder};
+use crate::rbac::{self, Bindings, CandidateFinder, Changes};
 
 /// What decides about callers; the same for `serve` and `explain`.
 pub struct Authorization {
@@ -50,16 +50,8 @@ impl Authorization {
         let watch = cluster::watch_namespaces(watches.clone(), namespaces.clone(), objects.clone());
         tokio::spawn(watch);
         let authorization = &config.authorization;
-        let bindings = match authorization.namespaces {
-            NamespaceSearch::All => None,
-            NamespaceSearch::Bindings => {
-                let bindings = Bindings::new(rbac.clone());
-                let watch = rbac::watch_role_bindings(watches.clone(), bindings.clone());
-                tokio::spawn(watch);
-                Some(bindings)
-            }
-        };
-        let finder = CandidateFinder::new(namespaces, bindings, rbac.clone());
+        let rbac = Rbac::watch(authorization, &watches, rbac);
+        let finder = rbac.finder(namespaces);
         let policy = Policy {
             attributes: authorization.attributes.clone(),
             namespace_label: authorization.namespace_label.clone(),
@@ -80,8 +72,14 @@ impl Authorization {
             lifetimes,
             Arc::new(cluster.clone()),
             finder.clone(),
+            rbac.changes(),
             metrics,
         ));
+        if let Some(changes) = rbac.changes() {
+            let authorizer = authorizer.clone();
+            let answers = move || authorizer.entries();
+            tokio::spawn(changes.drive(answers, authorization.cache.allowed_ttl));
+        }
         Ok(Self {
             cluster,
             authorizer,
@@ -95,6 +93,53 @@ impl Authorization {
     /// Waits for the first lists of the watches, for as long as a review may take.
     pub async fn watches_settled(&self) {
         let _ = tokio::time::timeout(self.cluster.timeout(), self.finder.settled()).await;
+    }
+}
+
+/// What of RBAC is watched.
+struct Rbac {
+    /// Whose bindings are known, and what is told of their changes. `None`: nothing of RBAC is watched.
+    known: Option<(Bindings, Changes)>,
+    /// Whether the bindings say where to search.
+    searched: bool,
+    metrics: RbacMetrics,
+}
+
+impl Rbac {
+    /// Begins to watch what the configuration needs.
+    fn watch(
+        authorization: &config::Authorization,
+        client: &kube::Client,
+        metrics: &RbacMetrics,
+    ) -> Self {
+        let searched = authorization.namespaces == NamespaceSearch::Bindings;
+        let watched = authorization.changes == RightsChanges::Watch;
+        let known = (searched || watched).then(|| {
+            let changes = Changes::default();
+            let bindings = Bindings::new(changes.clone(), metrics.clone());
+            let (client, known, counted) = (client.clone(), bindings.clone(), metrics.clone());
+            tokio::spawn(rbac::watch_role_bindings(client, known, counted));
+            (bindings, changes)
+        });
+        if let Some((bindings, _)) = known.as_ref().filter(|_| watched) {
+            let (client, known, counted) = (client.clone(), bindings.clone(), metrics.clone());
+            tokio::spawn(rbac::watch_roles(client, known, counted));
+        }
+        Self {
+            known,
+            searched,
+            metrics: metrics.clone(),
+        }
+    }
+
+    fn finder(&self, namespaces: ClusterNamespaces) -> CandidateFinder {
+        let bindings = self.known.as_ref().filter(|_| self.searched);
+        let bindings = bindings.map(|(bindings, _)| bindings.clone());
+        CandidateFinder::new(namespaces, bindings, self.metrics.clone())
+    }
+
+    fn changes(&self) -> Option<Changes> {
+        self.known.as_ref().map(|(_, changes)| changes.clone())
     }
 }
 

@@ -14,6 +14,7 @@ use crate::cluster::review_cache::{Answer, Known, ReviewCache};
 use crate::cluster::{Cluster, ClusterNamespaces, Priority, ReviewClass, Unavailable};
 use crate::config::ResourceAttributes;
 use crate::namespace::Namespace;
+use crate::rbac::{Changes, Epoch, Place};
 
 /// Reviews of one request under way at the same time.
 pub(super) const CONCURRENT_REVIEWS: usize = 16;
@@ -57,7 +58,16 @@ pub(super) struct AccessReviews {
     namespaces: ClusterNamespaces,
     lifetimes: Lifetimes,
     digester: Digester,
-    cache: ReviewCache<Key, bool>,
+    changes: Option<Changes>,
+    cache: ReviewCache<Key, Reviewed>,
+}
+
+/// What a review said.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reviewed {
+    pub(super) allowed: bool,
+    /// When it began: what changes after that may touch it.
+    began: Epoch,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -83,6 +93,7 @@ impl AccessReviews {
         cluster: Arc<dyn Cluster>,
         namespaces: ClusterNamespaces,
         lifetimes: Lifetimes,
+        changes: Option<Changes>,
         metrics: ReviewMetrics,
     ) -> Self {
         let longest = lifetimes.allowed.max(lifetimes.denied) + lifetimes.stale;
@@ -92,6 +103,7 @@ impl AccessReviews {
             namespaces,
             lifetimes,
             digester: Digester::new(),
+            changes,
             cache,
         }
     }
@@ -121,7 +133,7 @@ impl AccessReviews {
         caller: &Caller,
         access: &Access,
         namespaces: Vec<Namespace>,
-    ) -> Result<Vec<(Namespace, Answer<bool>)>, Unavailable> {
+    ) -> Result<Vec<(Namespace, Answer<Reviewed>)>, Unavailable> {
         let failed = &AtomicBool::new(false);
         stream::iter(namespaces)
             .map(|name| async move {
@@ -129,7 +141,8 @@ impl AccessReviews {
                     .load(Ordering::Relaxed)
                     .then(|| {
                         let key = Key::new(caller, access, Some(&name));
-                        self.cache.without_asking(&key)
+                        let valid = |known: &_| !self.touched(caller, Some(&name), known);
+                        self.cache.without_asking(&key, valid)
                     })
                     .flatten();
                 let answer = match remembered {
@@ -151,17 +164,44 @@ impl AccessReviews {
         caller: &Caller,
         access: &Access,
         namespace: Option<&Namespace>,
-    ) -> Result<Answer<bool>, Unavailable> {
+    ) -> Result<Answer<Reviewed>, Unavailable> {
         let key = Key::new(caller, access, namespace);
-        let ended = match self.cache.known(&key) {
+        let arrived = self.now();
+        let valid = |known: &_| !self.touched(caller, namespace, known);
+        let ended = match self.cache.known(&key, valid) {
             Known::Fresh(answer) => return Ok(answer),
             Known::Ended(answer) => answer,
         };
         if namespace.is_some_and(|namespace| self.namespaces.lacks(namespace)) {
-            return Ok(Answer::new(false, Duration::ZERO, Duration::ZERO));
+            let denied = Reviewed {
+                allowed: false,
+                began: arrived,
+            };
+            return Ok(Answer::new(denied, Duration::ZERO, Duration::ZERO));
         }
+        let answer = self
+            .ask(caller, access, namespace, key.clone(), ended)
+            .await?;
+        // Another request's review may have begun before a change that this request came after. One that begins now
+        // has not.
+        if answer.value.began >= arrived || valid(&answer.value) {
+            return Ok(answer);
+        }
+        self.ask(caller, access, namespace, key, None).await
+    }
+
+    /// The answer of a review, of one that is under way if there is one.
+    async fn ask(
+        &self,
+        caller: &Caller,
+        access: &Access,
+        namespace: Option<&Namespace>,
+        key: Key,
+        ended: Option<Answer<Reviewed>>,
+    ) -> Result<Answer<Reviewed>, Unavailable> {
         let lifetimes = self.lifetimes;
-        let review = |remembered: Option<&bool>| {
+        let review = |remembered: Option<&Reviewed>| {
+            let began = self.now();
             let cluster = self.cluster.clone();
             let spec = spec(caller, &access.attributes, namespace);
             let class = ReviewClass {
@@ -177,10 +217,34 @@ impl AccessReviews {
                 } else {
                     lifetimes.denied
                 };
-                Ok(Answer::new(allowed, fresh_for, fresh_for + lifetimes.stale))
+                let reviewed = Reviewed { allowed, began };
+                Ok(Answer::new(
+                    reviewed,
+                    fresh_for,
+                    fresh_for + lifetimes.stale,
+                ))
             }
         };
         self.cache.ask(key, ended, review).await
+    }
+
+    /// The epoch of what is asked now.
+    pub(super) fn now(&self) -> Epoch {
+        self.changes
+            .as_ref()
+            .map_or_else(Epoch::default, Changes::now)
+    }
+
+    /// Whether a change may touch what was said of `caller`, in a namespace or the whole cluster.
+    fn touched(&self, caller: &Caller, namespace: Option<&Namespace>, known: &Reviewed) -> bool {
+        let place = namespace.map_or(Place::Cluster, Place::Namespace);
+        self.touched_since(caller, place, known.began)
+    }
+
+    /// Whether a change after `since` may touch what was said of `caller` and `place`.
+    pub(super) fn touched_since(&self, caller: &Caller, place: Place<'_>, since: Epoch) -> bool {
+        let changes = self.changes.as_ref();
+        changes.is_some_and(|changes| changes.touched(caller, place, since))
     }
 
     pub(super) fn entries(&self) -> u64 {

@@ -57,7 +57,7 @@ impl Authorizer {
         caller: &Caller,
     ) -> Result<NamespacesPermit, Unavailable> {
         let everything = self.reviews.allowed(caller, &self.access, None).await?;
-        if everything.value {
+        if everything.value.allowed {
             return Ok(NamespacesPermit {
                 scope: Listed::Everything,
                 until: everything.fresh_until,
@@ -87,12 +87,12 @@ impl Authorizer {
         name: &Namespace,
     ) -> Result<NamespacesPermit, Unavailable> {
         let everything = self.reviews.allowed(caller, &self.access, None).await?;
-        let (allowed, until) = if everything.value {
+        let (allowed, until) = if everything.value.allowed {
             (true, everything.fresh_until)
         } else {
             let answer = self.reviews.allowed(caller, &self.access, Some(name));
             let answer = answer.await?;
-            (answer.value, answer.fresh_until)
+            (answer.value.allowed, answer.fresh_until)
         };
         let names = allowed.then(|| NamespaceSet::new([name.clone()])).flatten();
         Ok(NamespacesPermit {

@@ -27,7 +27,7 @@ use crate::config::{MetricAccess, MetricPattern, MetricRule, ResourceAttributes}
 use crate::namespace::{Namespace, NamespaceSet};
 use crate::prometheus::{Endpoint, PrometheusRequest, Reads};
 use crate::promql::{self, Query, Selector};
-use crate::rbac::{CandidateFinder, Candidates};
+use crate::rbac::{CandidateFinder, Candidates, Changes};
 
 #[cfg(test)]
 mod tests;
@@ -67,12 +67,13 @@ enum RuleAccess {
 }
 
 impl Authorizer {
-    /// `finder` has what watches of the cluster fill.
+    /// `finder` and `changes` are what watches of the cluster fill. Without the latter, answers end by their age alone.
     pub fn new(
         policy: Policy,
         lifetimes: Lifetimes,
         cluster: Arc<dyn Cluster>,
         finder: impl Into<CandidateFinder>,
+        changes: Option<Changes>,
         metrics: &ReviewsMetrics,
     ) -> Self {
         let Policy {
@@ -88,6 +89,7 @@ impl Authorizer {
             cluster,
             finder.namespaces().clone(),
             lifetimes,
+            changes,
             metrics.of(Review::Access),
         ));
         let access = reviews.access(attributes);
@@ -142,7 +144,8 @@ impl Authorizer {
             .reviews
             .allowed(caller, &self.access, None)
             .await?
-            .value;
+            .value
+            .allowed;
         grounds
             .decisions
             .push(self.access.decision(None, everything));
@@ -389,7 +392,7 @@ impl Authorizer {
         let reviewed = self.reviews.allowed_in(caller, &self.access, named).await?;
         let reviewed = reviewed
             .into_iter()
-            .map(|(name, answer)| (name, answer.value));
+            .map(|(name, answer)| (name, answer.value.allowed));
         let mut reviewed: Vec<_> = reviewed.collect();
         reviewed.sort_unstable();
         grounds.decisions.extend(
@@ -410,7 +413,8 @@ impl Authorizer {
         let label = self.label_of(selector);
         let named = selector.named(label);
         if let Some((metrics, RuleAccess::Cluster(access))) = self.rule(selector) {
-            let allowed = self.reviews.allowed(caller, access, None).await?.value;
+            let answer = self.reviews.allowed(caller, access, None).await?;
+            let allowed = answer.value.allowed;
             remember(&mut grounds.decisions, access.decision(None, allowed));
             if allowed {
                 return Ok(Grant::Open);

@@ -9,9 +9,9 @@ use super::access::{Access, AccessReviews, Lifetimes};
 use crate::authn::{Caller, Digest};
 use crate::cluster::Unavailable;
 use crate::cluster::metrics::ReviewMetrics;
-use crate::cluster::review_cache::{Answer, ReviewCache};
+use crate::cluster::review_cache::{Answer, Known, ReviewCache};
 use crate::namespace::NamespaceSet;
-use crate::rbac::{CandidateFinder, Searched};
+use crate::rbac::{CandidateFinder, Epoch, Place, Searched};
 
 /// How long a set serves in which a namespace is missing because only a binding in it was seen.
 const UNSEEN: Duration = Duration::from_secs(1);
@@ -32,6 +32,8 @@ pub(super) struct Found {
     /// `None`: nothing.
     pub(super) namespaces: Option<NamespaceSet>,
     pub(super) searched: Searched,
+    /// When the search began.
+    began: Epoch,
 }
 
 impl Readable {
@@ -61,19 +63,38 @@ impl Readable {
     /// # Errors
     /// When it cannot be completed in time: never a smaller set instead.
     pub(super) async fn answer(&self, caller: &Caller) -> Result<Answer<Found>, Unavailable> {
-        self.cache
-            .answer(caller.digest(), |_| {
-                let (caller, access) = (caller.clone(), self.access.clone());
-                let (finder, reviews) = (self.finder.clone(), self.reviews.clone());
-                let (lifetimes, patience) = (self.lifetimes, self.patience);
-                async move {
-                    let computation = compute(&caller, &access, &finder, &reviews, lifetimes);
-                    tokio::time::timeout(patience, computation)
-                        .await
-                        .unwrap_or(Err(Unavailable::OutOfTime))
-                }
-            })
-            .await
+        let arrived = self.reviews.now();
+        let valid = |found: &Found| {
+            let touched = self
+                .reviews
+                .touched_since(caller, Place::Anywhere, found.began);
+            !touched
+        };
+        if let Known::Fresh(answer) = self.cache.known(&caller.digest(), valid) {
+            return Ok(answer);
+        }
+        let answer = self.search(caller).await?;
+        // As for a single review: another request's search may have begun before a change.
+        if answer.value.began >= arrived || valid(&answer.value) {
+            return Ok(answer);
+        }
+        self.search(caller).await
+    }
+
+    /// What a search finds, one that is under way if there is one.
+    async fn search(&self, caller: &Caller) -> Result<Answer<Found>, Unavailable> {
+        let search = |_: Option<&Found>| {
+            let (caller, access) = (caller.clone(), self.access.clone());
+            let (finder, reviews) = (self.finder.clone(), self.reviews.clone());
+            let (lifetimes, patience) = (self.lifetimes, self.patience);
+            async move {
+                let computation = compute(&caller, &access, &finder, &reviews, lifetimes);
+                tokio::time::timeout(patience, computation)
+                    .await
+                    .unwrap_or(Err(Unavailable::OutOfTime))
+            }
+        };
+        self.cache.ask(caller.digest(), None, search).await
     }
 }
 
@@ -84,6 +105,7 @@ async fn compute(
     reviews: &AccessReviews,
     lifetimes: Lifetimes,
 ) -> Result<Answer<Found>, Unavailable> {
+    let began = reviews.now();
     let candidates = finder.candidates(caller).await?;
     let searched = candidates.searched();
     let questions = candidates.into_questions();
@@ -91,7 +113,7 @@ async fn compute(
     let unseen = questions.iter().any(|name| finder.namespaces().lacks(name));
     let reviewed = reviews.allowed_in(caller, access, questions).await?;
     let now = Instant::now();
-    let allowed = || reviewed.iter().filter(|(_, answer)| answer.value);
+    let allowed = || reviewed.iter().filter(|(_, answer)| answer.value.allowed);
     // A permission must not outlive its own answer because it was counted into a set, so the oldest counts. While
     // Kubernetes does not answer the set is made anew of what is remembered of each namespace: an old set would hold
     // what is known to be gone.
@@ -104,6 +126,7 @@ async fn compute(
         value: Found {
             namespaces: NamespaceSet::new(allowed().map(|(name, _)| name.clone())),
             searched,
+            began,
         },
         fresh_until,
         usable_until: fresh_until,

@@ -30,6 +30,8 @@ closed_label! {
         Miss = "miss",
         /// Another request's review was joined.
         Joined = "joined",
+        /// An answer was there, and a change of RBAC may touch it. A review was begun, or joined.
+        Changed = "changed",
         /// Kubernetes did not answer, and the last good answer was served.
         Stale = "stale",
     }
@@ -103,6 +105,7 @@ impl ReviewsMetrics {
             hits: lookup(Lookup::Hit),
             misses: lookup(Lookup::Miss),
             joined: lookup(Lookup::Joined),
+            changed: lookup(Lookup::Changed),
             stale: lookup(Lookup::Stale),
             answered: outcome(Outcome::Answered),
             failed: outcome(Outcome::Failed),
@@ -142,6 +145,7 @@ pub struct ReviewMetrics {
     hits: Counter,
     misses: Counter,
     joined: Counter,
+    changed: Counter,
     stale: Counter,
     answered: (Counter, Histogram),
     failed: (Counter, Histogram),
@@ -161,6 +165,11 @@ impl ReviewMetrics {
     /// A review under way was joined.
     pub fn joined(&self) {
         self.joined.inc();
+    }
+
+    /// What was remembered does not count any longer.
+    pub fn changed(&self) {
+        self.changed.inc();
     }
 
     /// An old answer was served.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderName, header};
 
+use super::caches::{Caches, stale_for};
 use super::fault::wrong;
 use super::format::{HEADER_NAME, PLAIN};
 use super::section::Section;
@@ -25,18 +26,18 @@ pub struct Authentication {
 /// Lifetime of answers of TokenReview.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthenticationCache {
-    /// For an accepted token. Default 60 s.
+    /// For an accepted token. Default 60 s; 10 s with strict caches.
     pub ttl: Duration,
     /// For a rejected token; at most `ttl`. Default 10 s; zero: not remembered.
     pub rejected_ttl: Duration,
-    /// How old an answer may be that serves while Kubernetes does not answer. Default 10 min; zero: none.
+    /// How old an answer may be that serves while Kubernetes does not answer. Default 10 min; none with strict caches. Zero: none.
     pub stale_for: Duration,
     /// Number of tokens remembered, at least 1. Default 10,000.
     pub capacity: u64,
 }
 
 impl Authentication {
-    pub(super) fn read(section: &mut Section) -> Self {
+    pub(super) fn read(section: &mut Section, caches: Caches) -> Self {
         let audiences = section.texts(
             "audiences",
             &[],
@@ -87,14 +88,19 @@ impl Authentication {
             "How long an answer about a token serves",
             |section| {
                 let cache = AuthenticationCache {
-                    ttl: section.duration("ttl", "60s", MILLISECOND..=DAY, "For an accepted token"),
+                    ttl: section.duration(
+                        "ttl",
+                        caches.remembered(),
+                        MILLISECOND..=DAY,
+                        "For an accepted token",
+                    ),
                     rejected_ttl: section.duration(
                         "rejectedTtl",
                         "10s",
                         Duration::ZERO..=DAY,
                         "For a rejected token, at most ttl; 0s: not remembered",
                     ),
-                    stale_for: stale_for(section),
+                    stale_for: stale_for(section, caches),
                     capacity: section.number(
                         "capacity",
                         10_000,
@@ -117,14 +123,4 @@ impl Authentication {
             cache,
         }
     }
-}
-
-/// The key that both caches have.
-pub(super) fn stale_for(section: &mut Section) -> Duration {
-    section.duration(
-        "staleFor",
-        "10m",
-        Duration::ZERO..=DAY,
-        "Age of an answer that serves while Kubernetes is silent; 0s: none",
-    )
 }

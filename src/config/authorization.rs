@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::authentication::stale_for;
+use super::caches::{Caches, stale_for};
 use super::fault::{Wrong, wrong};
 use super::format::{ATTRIBUTE, Format, LABEL, OPTIONAL_ATTRIBUTE, PARAMETER};
 use super::section::Section;
@@ -24,6 +24,8 @@ pub struct Authorization {
     pub namespace_parameters: Vec<String>,
     /// Metrics whose namespace is elsewhere or nowhere, in the document's order. Default none.
     pub metric_rules: Vec<MetricRule>,
+    /// How it is noticed that rights have changed. Default by the age of answers.
+    pub changes: RightsChanges,
     /// How long an answer about access serves.
     pub cache: AuthorizationCache,
 }
@@ -35,6 +37,15 @@ pub enum NamespaceSearch {
     All,
     /// Those with a RoleBinding that may concern the caller are reviewed.
     Bindings,
+}
+
+/// How it is noticed that a caller's rights have changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RightsChanges {
+    /// Answers end by their age alone.
+    Ttl,
+    /// They end when a binding or a role changes that may touch them, too.
+    Watch,
 }
 
 /// What a SubjectAccessReview asks about, beside namespace and caller.
@@ -79,11 +90,11 @@ pub enum MetricAccess {
 /// Lifetime of answers of SubjectAccessReview.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthorizationCache {
-    /// For a granted access. Default 60 s.
+    /// For a granted access. Default 60 s; 10 s with strict caches.
     pub allowed_ttl: Duration,
     /// For a denied access; at most `allowed_ttl`. Default 10 s; zero: not remembered.
     pub denied_ttl: Duration,
-    /// How old an answer may be that serves while Kubernetes does not answer. Default 10 min; zero: none.
+    /// How old an answer may be that serves while Kubernetes does not answer. Default 10 min; none with strict caches. Zero: none.
     pub stale_for: Duration,
     /// Number of answers remembered, at least 1. Default 100,000.
     pub capacity: u64,
@@ -98,7 +109,7 @@ const METRIC: Format<MetricPattern> = Format {
 };
 
 impl Authorization {
-    pub(super) fn read(section: &mut Section) -> Self {
+    pub(super) fn read(section: &mut Section, caches: Caches) -> Self {
         let attributes = section.section(
             "attributes",
             "What a caller must be allowed in a namespace to see its series",
@@ -131,6 +142,11 @@ impl Authorization {
             MetricRule::read,
         );
         refuse_shadowed(section, &metric_rules);
+        let changes = section.choice(
+            "changes",
+            [("ttl", RightsChanges::Ttl), ("watch", RightsChanges::Watch)],
+            "How it is noticed that rights have changed: by the age of answers (ttl), or by watching bindings and roles as well, which needs the right to list and watch rolebindings, clusterrolebindings, roles and clusterroles",
+        );
         let cache = section.section(
             "cache",
             "How long an answer about access serves",
@@ -138,7 +154,7 @@ impl Authorization {
                 let cache = AuthorizationCache {
                     allowed_ttl: section.duration(
                         "allowedTtl",
-                        "60s",
+                        caches.remembered(),
                         MILLISECOND..=DAY,
                         "For a granted access",
                     ),
@@ -148,7 +164,7 @@ impl Authorization {
                         Duration::ZERO..=DAY,
                         "For a denied access, at most allowedTtl; 0s: not remembered",
                     ),
-                    stale_for: stale_for(section),
+                    stale_for: stale_for(section, caches),
                     capacity: section.number(
                         "capacity",
                         100_000,
@@ -171,6 +187,7 @@ impl Authorization {
             namespaces,
             namespace_parameters,
             metric_rules: metric_rules.into_iter().flatten().collect(),
+            changes,
             cache,
         }
     }

@@ -11,6 +11,7 @@
 
 mod authentication;
 mod authorization;
+mod caches;
 mod environment;
 mod fault;
 mod format;
@@ -37,7 +38,7 @@ use serde_json::{Value, json};
 pub use self::authentication::{Authentication, AuthenticationCache};
 pub use self::authorization::{
     Authorization, AuthorizationCache, MetricAccess, MetricPattern, MetricRule, NamespaceSearch,
-    ResourceAttributes,
+    ResourceAttributes, RightsChanges,
 };
 pub use self::fault::{Fault, Faults, LoadError};
 pub use self::limits::Limits;
@@ -48,6 +49,7 @@ pub use self::readiness::{NeededUpstreams, Readiness};
 pub use self::tracing::{Ratio, Tracing};
 pub use self::upstreams::{ClientTls, Scheme, SecretValue, Sharing, Upstream, UpstreamAddress};
 
+use self::caches::Caches;
 use self::environment::Environment;
 use self::format::PATH;
 use self::level::LEVEL;
@@ -186,6 +188,7 @@ impl Config {
     }
 
     fn read(root: &mut Section) -> Self {
+        let caches = Caches::read(root);
         Self {
             listeners: root.section("listeners", "Where the program listens", Listeners::read),
             kubernetes: root.section(
@@ -193,16 +196,12 @@ impl Config {
                 "How the API server is reached",
                 Kubernetes::read,
             ),
-            authentication: root.section(
-                "authentication",
-                "How callers are known",
-                Authentication::read,
-            ),
-            authorization: root.section(
-                "authorization",
-                "What callers may see",
-                Authorization::read,
-            ),
+            authentication: root.section("authentication", "How callers are known", |section| {
+                Authentication::read(section, caches)
+            }),
+            authorization: root.section("authorization", "What callers may see", |section| {
+                Authorization::read(section, caches)
+            }),
             upstreams: upstreams::read(root),
             limits: root.section("limits", "How much callers may ask for", Limits::read),
             readiness: root.section(

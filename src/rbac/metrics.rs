@@ -13,6 +13,9 @@ closed_label! {
     /// Objects of RBAC that are watched.
     Watched {
         RoleBindings = "rolebindings",
+        ClusterRoleBindings = "clusterrolebindings",
+        Roles = "roles",
+        ClusterRoles = "clusterroles",
     }
 }
 
@@ -65,7 +68,7 @@ impl RbacMetrics {
         self.watched.get_or_create(&labels).set(watched.into());
     }
 
-    /// How many role bindings are known.
+    /// How many bindings are known.
     pub(super) fn bindings(&self, count: usize) {
         self.bindings.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
@@ -90,12 +93,12 @@ impl Register for RbacMetrics {
         );
         registry.register(
             "role_bindings",
-            "RoleBindings that are known",
+            "RoleBindings and ClusterRoleBindings that are known",
             self.bindings.clone(),
         );
         registry.register(
             "role_bindings_passed_over",
-            "What of RoleBindings was not read",
+            "What of bindings was not read",
             self.passed_over.clone(),
         );
         registry.register(

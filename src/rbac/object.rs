@@ -1,14 +1,15 @@
-//! RoleBindings as they are listed and watched. One that holds something odd must not end the watch of all others, so
+//! RoleBindings and ClusterRoleBindings as they are listed and watched. One that holds something odd must not end the watch of all others, so
 //! only its metadata is read strictly.
 
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::metrics::PassedOver;
+use super::metrics::{PassedOver, Watched};
 use super::subject::Subject;
 
 /// Subjects that are read of one binding.
@@ -17,13 +18,62 @@ pub(super) const MAX_SUBJECTS: usize = 1_000;
 /// Bytes of a subject's name. No user of an authenticator comes near, and an object has room for a megabyte.
 const MAX_NAME_BYTES: usize = 1_024;
 
-/// A RoleBinding, of which only names and subjects are kept.
+/// A binding, of which only names, role and subjects are kept.
 #[derive(Clone, Debug, Deserialize)]
-pub struct RoleBinding {
+#[serde(bound = "")]
+pub struct Binding<S> {
     #[serde(default)]
     pub(super) metadata: ObjectMeta,
     #[serde(default)]
     subjects: Listed,
+    #[serde(default, rename = "roleRef")]
+    role: Element<Role>,
+    #[serde(skip)]
+    scope: PhantomData<S>,
+}
+
+/// Binds in its namespace.
+pub type RoleBinding = Binding<InNamespace>;
+
+/// Binds in the whole cluster.
+pub type ClusterRoleBinding = Binding<InCluster>;
+
+/// Where a binding binds.
+pub trait Scope: Clone + fmt::Debug + Send + Sync + 'static {
+    /// As kube tells scopes apart.
+    type Scope;
+    const KIND: &'static str;
+    const WATCHED: Watched;
+    const IN_NAMESPACE: bool;
+}
+
+#[derive(Clone, Debug)]
+pub struct InNamespace;
+
+#[derive(Clone, Debug)]
+pub struct InCluster;
+
+impl Scope for InNamespace {
+    type Scope = kube::core::NamespaceResourceScope;
+    const KIND: &'static str = "RoleBinding";
+    const WATCHED: Watched = Watched::RoleBindings;
+    const IN_NAMESPACE: bool = true;
+}
+
+impl Scope for InCluster {
+    type Scope = kube::core::ClusterResourceScope;
+    const KIND: &'static str = "ClusterRoleBinding";
+    const WATCHED: Watched = Watched::ClusterRoleBindings;
+    const IN_NAMESPACE: bool = false;
+}
+
+/// A role as a binding names it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+pub(super) struct Role {
+    #[serde(default)]
+    pub(super) kind: String,
+    #[serde(default)]
+    pub(super) name: String,
 }
 
 /// Subjects as they are written.
@@ -44,20 +94,34 @@ struct Written {
     namespace: Option<String>,
 }
 
-/// A subject, or anything else that stands in its place.
-#[derive(Deserialize)]
+/// What belongs in a place, or anything else that stands there.
+#[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
-enum Element {
-    Subject(Written),
+enum Element<T> {
+    Read(T),
     Other(IgnoredAny),
 }
 
-impl RoleBinding {
-    /// Whom it names, each once and in order, where it is in `namespace`. [`Subject::Anybody`] alone where that cannot
+impl<T> Default for Element<T> {
+    fn default() -> Self {
+        Self::Other(IgnoredAny)
+    }
+}
+
+impl<S: Scope> Binding<S> {
+    /// The role that it gives. `None` where it names none.
+    pub(super) fn role(&self) -> Option<&Role> {
+        match &self.role {
+            Element::Read(role) => Some(role),
+            Element::Other(_) => None,
+        }
+    }
+
+    /// Whom it names, each once and in order, where it is in `namespace`, if in any. [`Subject::Anybody`] alone where that cannot
     /// be told for all of them. `passed_over` is called for each thing that is not read.
     pub(super) fn subjects(
         &self,
-        namespace: &str,
+        namespace: Option<&str>,
         mut passed_over: impl FnMut(PassedOver),
     ) -> Vec<Subject> {
         let Listed { subjects, lacks } = &self.subjects;
@@ -74,12 +138,13 @@ impl RoleBinding {
             match written.kind.as_str() {
                 "User" => read.push(Subject::User(written.name.as_str().into())),
                 "Group" => read.push(Subject::Group(written.name.as_str().into())),
-                // Without a namespace it is the binding's.
                 "ServiceAccount" => {
                     let own = written.namespace.as_deref().filter(|own| !own.is_empty());
-                    let (own, name) = (own.unwrap_or(namespace), &written.name);
-                    let user = format!("system:serviceaccount:{own}:{name}");
-                    read.push(Subject::User(user.into()));
+                    // Without a namespace it is the binding's, and without that, to RBAC, nobody.
+                    if let Some(own) = own.or(namespace) {
+                        let user = format!("system:serviceaccount:{own}:{}", written.name);
+                        read.push(Subject::User(user.into()));
+                    }
                 }
                 // To RBAC it is nobody.
                 _ => passed_over(PassedOver::Kind),
@@ -123,12 +188,12 @@ impl<'de> Visitor<'de> for Lenient {
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Listed, A::Error> {
         let mut listed = Listed::default();
         while listed.lacks.is_none() {
-            match list.next_element()? {
+            match list.next_element::<Element<Written>>()? {
                 None => return Ok(listed),
                 Some(_) if listed.subjects.len() == MAX_SUBJECTS => {
                     listed.lacks = Some(PassedOver::Subjects);
                 }
-                Some(Element::Subject(subject)) => listed.subjects.push(subject),
+                Some(Element::Read(subject)) => listed.subjects.push(subject),
                 Some(Element::Other(_)) => listed.lacks = Some(PassedOver::Unreadable),
             }
         }
@@ -163,12 +228,12 @@ impl<'de> Visitor<'de> for Lenient {
     }
 }
 
-impl kube::Resource for RoleBinding {
+impl<S: Scope> kube::Resource for Binding<S> {
     type DynamicType = ();
-    type Scope = kube::core::NamespaceResourceScope;
+    type Scope = S::Scope;
 
     fn kind((): &()) -> Cow<'_, str> {
-        "RoleBinding".into()
+        S::KIND.into()
     }
 
     fn group((): &()) -> Cow<'_, str> {
@@ -180,7 +245,7 @@ impl kube::Resource for RoleBinding {
     }
 
     fn plural((): &()) -> Cow<'_, str> {
-        "rolebindings".into()
+        S::WATCHED.as_str().into()
     }
 
     fn meta(&self) -> &ObjectMeta {
@@ -203,7 +268,7 @@ mod tests {
         // Of bytes, as from a connection.
         let object: RoleBinding = serde_json::from_str(&object.to_string()).expect("never fails");
         let mut passed_over = Vec::new();
-        let subjects = object.subjects("home", |reason| passed_over.push(reason));
+        let subjects = object.subjects(Some("home"), |reason| passed_over.push(reason));
         (subjects, passed_over)
     }
 

@@ -1,13 +1,19 @@
-//! Watches the role bindings of the cluster.
+//! Watches what of RBAC is needed.
 
+use std::fmt::Debug;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use k8s_openapi::api::rbac::v1::{ClusterRole, Role};
 use kube::api::Api;
+use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::{self, Event};
+use serde::de::DeserializeOwned;
 
 use super::bindings::Bindings;
-use super::object::RoleBinding;
+use super::metrics::{RbacMetrics, Watched};
+use super::object::{Binding, ClusterRoleBinding, RoleBinding, Scope};
+use super::roles::Roles;
 use crate::cluster::Pauses;
 
 /// Objects of one answer to a list. kube's 500 can be large ones, of a megabyte each.
@@ -16,40 +22,121 @@ const PAGE: u32 = 250;
 /// After which a list that was forbidden is tried again: a right does not come by itself.
 const FORBIDDEN_PAUSE: Duration = Duration::from_secs(30);
 
-/// Watches the role bindings of all namespaces, for ever.
-pub async fn watch_role_bindings(client: kube::Client, bindings: Bindings) {
+/// What keeps the objects of a watch.
+pub(super) trait Kept<K> {
+    /// A list begins.
+    fn listing(&mut self);
+    /// An object is there, in a list or as it was written.
+    fn apply(&mut self, object: &K);
+    fn remove(&mut self, object: &K);
+    /// A list is complete.
+    fn listed(&mut self);
+    /// The watch has ended.
+    fn lost(&mut self);
+}
+
+impl<S: Scope> Kept<Binding<S>> for Bindings {
+    fn listing(&mut self) {
+        Bindings::listing::<S>(self);
+    }
+
+    fn apply(&mut self, object: &Binding<S>) {
+        Bindings::apply(self, object);
+    }
+
+    fn remove(&mut self, object: &Binding<S>) {
+        Bindings::remove(self, object);
+    }
+
+    fn listed(&mut self) {
+        Bindings::listed::<S>(self);
+    }
+
+    fn lost(&mut self) {
+        Bindings::lost::<S>(self);
+    }
+}
+
+/// Watches the RoleBindings of all namespaces, for ever.
+pub async fn watch_role_bindings(client: kube::Client, bindings: Bindings, metrics: RbacMetrics) {
     let api = Api::<RoleBinding>::all(client);
+    follow(api, Watched::RoleBindings, bindings, &metrics).await;
+}
+
+/// Watches what else decides about rights, for ever: ClusterRoleBindings, Roles and ClusterRoles.
+pub async fn watch_roles(client: kube::Client, bindings: Bindings, metrics: RbacMetrics) {
+    let cluster = Api::<ClusterRoleBinding>::all(client.clone());
+    let roles = Api::<PartialObjectMeta<Role>>::all(client.clone());
+    let cluster_roles = Api::<PartialObjectMeta<ClusterRole>>::all(client);
+    tokio::join!(
+        follow(
+            cluster,
+            Watched::ClusterRoleBindings,
+            bindings.clone(),
+            &metrics
+        ),
+        follow(
+            roles,
+            Watched::Roles,
+            Roles::new(bindings.clone()),
+            &metrics
+        ),
+        follow(
+            cluster_roles,
+            Watched::ClusterRoles,
+            Roles::new(bindings),
+            &metrics
+        ),
+    );
+}
+
+async fn follow<K>(
+    api: Api<K>,
+    resource: Watched,
+    mut kept: impl Kept<K>,
+    metrics: &RbacMetrics,
+) -> std::convert::Infallible
+where
+    K: kube::Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
     let mut pauses = Pauses::default();
     let mut told = false;
     loop {
-        let error = watch(api.clone(), &bindings, &mut told).await;
-        bindings.lost();
-        let forbidden = error.as_ref().is_some_and(is_forbidden);
-        let pause = if forbidden {
-            Some(FORBIDDEN_PAUSE)
-        } else {
-            pauses.next()
+        metrics.watched(resource, false);
+        let listed = |kept: &mut _| {
+            Kept::<K>::listed(kept);
+            metrics.watched(resource, true);
         };
+        let (error, worked) = watch(api.clone(), &mut kept, listed).await;
+        metrics.watched(resource, false);
+        kept.lost();
+        let forbidden = error.as_ref().is_some_and(is_forbidden);
         // Once: a right that is missing stays so.
-        if !(forbidden && told) {
-            log(error.as_ref(), forbidden);
+        if !forbidden || worked || !told {
+            log(resource, error.as_ref(), forbidden);
         }
         told = forbidden;
+        let pause = match forbidden {
+            true => Some(FORBIDDEN_PAUSE),
+            false => pauses.next(),
+        };
         if let Some(pause) = pause {
             tokio::time::sleep(pause).await;
         }
     }
 }
 
-fn log(error: Option<&watcher::Error>, forbidden: bool) {
+fn log(resource: Watched, error: Option<&watcher::Error>, forbidden: bool) {
     let error: Option<&dyn std::error::Error> = error.map(|error| error as _);
+    let resource = resource.as_str();
     if forbidden {
         tracing::warn!(
+            resource,
             error,
-            "the proxy's ServiceAccount may not list and watch rolebindings: give it that right, or set authorization.namespaces to all"
+            "the proxy's ServiceAccount may not list and watch this resource: give it that right, or set authorization.namespaces to all and authorization.changes to ttl"
         );
     } else {
-        tracing::warn!(error, "the role bindings cannot be watched now");
+        tracing::warn!(resource, error, "this resource cannot be watched now");
     }
 }
 
@@ -62,25 +149,30 @@ fn is_forbidden(error: &watcher::Error) -> bool {
     }
 }
 
-/// Lists and watches until that fails, as for the namespaces. What is known stays meanwhile.
-async fn watch(
-    api: Api<RoleBinding>,
-    bindings: &Bindings,
-    told: &mut bool,
-) -> Option<watcher::Error> {
+/// Lists and watches until that fails, as for the namespaces. What is known stays meanwhile. Also whether a list was
+/// complete.
+async fn watch<K, T: Kept<K>>(
+    api: Api<K>,
+    kept: &mut T,
+    listed: impl Fn(&mut T),
+) -> (Option<watcher::Error>, bool)
+where
+    K: kube::Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
     let config = watcher::Config::default().page_size(PAGE);
     let mut events = std::pin::pin!(watcher::watcher(api, config));
+    let mut worked = false;
     while let Some(event) = events.next().await {
         match event {
-            Ok(Event::Init) => bindings.listing(),
-            Ok(Event::InitApply(object) | Event::Apply(object)) => bindings.apply(&object),
+            Ok(Event::Init) => kept.listing(),
+            Ok(Event::InitApply(object) | Event::Apply(object)) => kept.apply(&object),
             Ok(Event::InitDone) => {
-                bindings.listed();
-                *told = false;
+                listed(kept);
+                worked = true;
             }
-            Ok(Event::Delete(object)) => bindings.remove(&object),
-            Err(error) => return Some(error),
+            Ok(Event::Delete(object)) => kept.remove(&object),
+            Err(error) => return (Some(error), worked),
         }
     }
-    None
+    (None, worked)
 }

@@ -5,6 +5,7 @@ import yaml
 from manifests import identity, is_test_hook
 
 AUTODETECT = "headlamp-prometheus"
+RBAC = ("rolebindings", "clusterrolebindings", "roles", "clusterroles")
 # Every right that the proxy's own account may have anywhere.
 OWN_RIGHTS = {
     ("authentication.k8s.io", "tokenreviews", "create"),
@@ -15,10 +16,9 @@ OWN_RIGHTS = {
     ("discovery.k8s.io", "endpointslices", "watch"),
     ("", "pods", "list"),
     ("", "pods", "watch"),
-    ("rbac.authorization.k8s.io", "rolebindings", "list"),
-    ("rbac.authorization.k8s.io", "rolebindings", "watch"),
+    *(("rbac.authorization.k8s.io", resource, verb) for resource in RBAC for verb in ("list", "watch")),
 }
-CLUSTER_WIDE_RIGHTS = {r for r in OWN_RIGHTS if r[1] in ("tokenreviews", "subjectaccessreviews", "namespaces", "rolebindings")}
+CLUSTER_WIDE_RIGHTS = {r for r in OWN_RIGHTS if r[1] in ("tokenreviews", "subjectaccessreviews", "namespaces", *RBAC)}
 
 
 def all_faults(rendered):
@@ -110,8 +110,9 @@ def watched_rbac(rendered):
     environment = {e["name"]: e.get("value") for c in containers for e in c.get("env", [])}
     for configuration in _configurations(rendered):
         authorization = configuration.get("authorization", {})
+        changes = environment.get("PROM_RBAC_PROXY_AUTHORIZATION__CHANGES", authorization.get("changes", "ttl"))
         namespaces = environment.get("PROM_RBAC_PROXY_AUTHORIZATION__NAMESPACES", authorization.get("namespaces", "all"))
-        return {"rolebindings"} if namespaces == "bindings" else set()
+        return set(RBAC) if changes == "watch" else {"rolebindings"} if namespaces == "bindings" else set()
     return set()
 
 

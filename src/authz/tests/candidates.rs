@@ -4,9 +4,9 @@ use serde_json::json;
 
 use super::*;
 use crate::rbac::metrics::RbacMetrics;
-use crate::rbac::{Bindings, RoleBinding, Searched, Source};
+use crate::rbac::{Bindings, InNamespace, RoleBinding, Searched, Source};
 
-fn binding(namespace: &str, name: &str, kind: &str, subject: &str) -> RoleBinding {
+pub(super) fn binding(namespace: &str, name: &str, kind: &str, subject: &str) -> RoleBinding {
     let object = json!({
         "metadata": {"namespace": namespace, "name": name},
         "subjects": [{"kind": kind, "name": subject}],
@@ -15,17 +15,19 @@ fn binding(namespace: &str, name: &str, kind: &str, subject: &str) -> RoleBindin
 }
 
 /// Alice, and the bindings that are known.
-fn world_with_bindings(
+pub(super) fn world_with_bindings(
     allowed: impl Fn(&str, &str) -> bool + Send + Sync + 'static,
 ) -> (World, Bindings) {
     let mut world = world(allowed);
-    let bindings = Bindings::new(RbacMetrics::default());
+    let changes = Changes::default();
+    let bindings = Bindings::new(changes.clone(), RbacMetrics::default());
     let (namespaces, metrics) = (world.namespaces.clone(), RbacMetrics::default());
     world.authorizer = Authorizer::new(
         policy(),
         LIFETIMES,
         world.cluster.clone(),
         CandidateFinder::new(namespaces, Some(bindings.clone()), metrics),
+        Some(changes),
         &ReviewsMetrics::default(),
     );
     (world, bindings)
@@ -46,11 +48,11 @@ impl World {
 async fn k26_a_binding_is_a_reason_to_ask_and_never_an_answer() {
     // Whatever the bindings say, Kubernetes allows team-a only.
     let (world, bindings) = world_with_bindings(|_, namespace| namespace == "team-a");
-    bindings.listing();
+    bindings.listing::<InNamespace>();
     bindings.apply(&binding("team-a", "one", "User", "alice"));
     bindings.apply(&binding("victim", "one", "User", "alice"));
     bindings.apply(&binding("team-b", "one", "User", "bob"));
-    bindings.listed();
+    bindings.listed::<InNamespace>();
     let query = world.query("up").await.expect("a permit");
     assert_eq!(query, r#"up{namespace="team-a"}"#);
     assert_eq!(world.asked(), ["", "team-a", "victim"]);
@@ -64,8 +66,8 @@ async fn k26_a_binding_is_a_reason_to_ask_and_never_an_answer() {
 #[tokio::test(start_paused = true)]
 async fn k26_a_namespace_that_a_query_names_is_asked_about_without_a_binding() {
     let (world, bindings) = world_with_bindings(|_, namespace| namespace == "team-a");
-    bindings.listing();
-    bindings.listed();
+    bindings.listing::<InNamespace>();
+    bindings.listed::<InNamespace>();
     let query = r#"up{namespace="team-a"}"#;
     assert_eq!(world.query(query).await.expect("a permit"), query);
     assert!(matches!(
@@ -77,8 +79,8 @@ async fn k26_a_namespace_that_a_query_names_is_asked_about_without_a_binding() {
 #[tokio::test(start_paused = true)]
 async fn who_may_read_the_whole_cluster_needs_no_binding_in_a_namespace() {
     let (world, bindings) = world_with_bindings(|_, _| true);
-    bindings.listing();
-    bindings.listed();
+    bindings.listing::<InNamespace>();
+    bindings.listed::<InNamespace>();
     assert_eq!(world.query("up").await.expect("a permit"), "up");
     assert_eq!(world.asked(), [""]);
 }
@@ -95,7 +97,7 @@ async fn k26_until_the_bindings_are_listed_all_namespaces_are_asked_about() {
     assert_eq!(world.searched().await, Some(fallback));
     assert!(begun.elapsed() > Duration::from_secs(2) && begun.elapsed() < Duration::from_secs(5));
     // Nor where it has failed.
-    bindings.lost();
+    bindings.lost::<InNamespace>();
     let begun = tokio::time::Instant::now();
     tokio::time::advance(LIFETIMES.allowed).await;
     assert_eq!(world.searched().await, Some(fallback));
@@ -105,10 +107,10 @@ async fn k26_until_the_bindings_are_listed_all_namespaces_are_asked_about() {
 #[tokio::test(start_paused = true)]
 async fn a_namespace_that_is_seen_after_its_binding_is_missing_for_a_second() {
     let (world, bindings) = world_with_bindings(|_, namespace| !namespace.is_empty());
-    bindings.listing();
+    bindings.listing::<InNamespace>();
     bindings.apply(&binding("team-a", "one", "Group", "system:authenticated"));
     bindings.apply(&binding("new", "one", "User", "alice"));
-    bindings.listed();
+    bindings.listed::<InNamespace>();
     let query = world.query("up").await.expect("a permit");
     assert_eq!(query, r#"up{namespace="team-a"}"#);
     let names = ["new", "team-a"].map(namespace);

@@ -7,6 +7,7 @@ use crate::prometheus::{RequestLimits, Target};
 use crate::upstream::request::restrict;
 
 mod candidates;
+mod changes;
 mod reviews;
 
 const LIMITS: RequestLimits = RequestLimits {
@@ -79,6 +80,7 @@ fn world_of(cluster: MockCluster, names: impl IntoIterator<Item = String>) -> Wo
         LIFETIMES,
         cluster.clone(),
         namespaces.clone(),
+        None,
         &ReviewsMetrics::default(),
     );
     World {

@@ -61,6 +61,7 @@ async fn k08_without_a_list_of_namespaces_nothing_is_guessed() {
         LIFETIMES,
         cluster.clone(),
         namespaces.clone(),
+        None,
         &ReviewsMetrics::default(),
     );
     let world = World {

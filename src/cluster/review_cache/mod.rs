@@ -117,15 +117,21 @@ where
     where
         F: Future<Output = Result<Answer<V>, Unavailable>> + Send + 'static,
     {
-        match self.known(&key) {
+        match self.known(&key, |_| true) {
             Known::Fresh(answer) => Ok(answer),
             Known::Ended(answer) => self.ask(key, answer, review).await,
         }
     }
 
-    /// What is known of `key`.
-    pub fn known(&self, key: &K) -> Known<V> {
-        match self.shared.answers.get(key) {
+    /// What is known of `key`. An answer that is no longer `valid` is as none: it does not serve while Kubernetes is away
+    /// either, since something is known to have changed.
+    pub fn known(&self, key: &K, valid: impl FnOnce(&V) -> bool) -> Known<V> {
+        let answer = self.shared.answers.get(key);
+        match answer {
+            Some(answer) if !valid(&answer.value) => {
+                self.shared.metrics.changed();
+                Known::Ended(None)
+            }
             Some(answer) if Instant::now() < answer.fresh_until => {
                 self.shared.metrics.hit();
                 Known::Fresh(answer)
@@ -162,9 +168,9 @@ where
         Ok(answer)
     }
 
-    /// What is known of `key` and may serve while Kubernetes does not answer, without another attempt.
-    pub fn without_asking(&self, key: &K) -> Option<Answer<V>> {
-        match self.known(key) {
+    /// What is known of `key`, is `valid`, and may serve while Kubernetes does not answer, without another attempt.
+    pub fn without_asking(&self, key: &K, valid: impl FnOnce(&V) -> bool) -> Option<Answer<V>> {
+        match self.known(key, valid) {
             Known::Fresh(answer) => Some(answer),
             Known::Ended(answer) => {
                 let answer = answer.and_then(Answer::into_stale)?;

@@ -86,6 +86,7 @@ fn defaults() -> Config {
             namespaces: NamespaceSearch::All,
             namespace_parameters: vec![],
             metric_rules: vec![],
+            changes: RightsChanges::Ttl,
             cache: AuthorizationCache {
                 allowed_ttl: 60 * SECOND,
                 denied_ttl: 10 * SECOND,

@@ -52,7 +52,7 @@ fn unknown_keys_are_refused_with_the_nearest_known_one() {
         ),
         (
             "\"a\\nb\": 1",
-            "\"a\\nb\": is not a known key; the keys here are listeners, kubernetes, \
+            "\"a\\nb\": is not a known key; the keys here are caches, listeners, kubernetes, \
              authentication, authorization, upstreams, limits, readiness, logging, tracing",
         ),
     ]);

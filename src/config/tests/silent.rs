@@ -54,3 +54,20 @@ fn a_selector_that_kubernetes_would_refuse_is_refused() {
     );
     parse(&pods("app.kubernetes.io/name=prometheus,tier in (a, b)"));
 }
+
+#[test]
+fn strict_caches_are_other_defaults_and_what_is_written_still_counts() {
+    let lifetimes = |text: &str| {
+        let config = parse_more(text);
+        let (tokens, access) = (config.authentication.cache, config.authorization.cache);
+        let tokens = [tokens.ttl, tokens.rejected_ttl, tokens.stale_for];
+        let access = [access.allowed_ttl, access.denied_ttl, access.stale_for];
+        [tokens, access].map(|cache| cache.map(|lifetime| lifetime.as_secs()))
+    };
+    assert_eq!(lifetimes("caches: standard"), [[60, 10, 600]; 2]);
+    assert_eq!(lifetimes(""), [[60, 10, 600]; 2]);
+    assert_eq!(lifetimes("caches: strict"), [[10, 10, 0]; 2]);
+    let own = "caches: strict\nauthorization: {cache: {allowedTtl: 30s, staleFor: 1m}}";
+    assert_eq!(lifetimes(own), [[10, 10, 0], [30, 10, 60]]);
+    assert!(faults_of("caches: lax")[0].starts_with("caches: \"lax\" is not a choice"));
+}

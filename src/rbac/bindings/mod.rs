@@ -1,6 +1,6 @@
-//! The role bindings of the cluster, by whom they name.
+//! The role bindings of the cluster, by whom they name: those of namespaces, and those for the whole cluster.
 //!
-//! One watch writes, and any number of callers read without waiting: the subjects are spread over shards, of which a
+//! One watch of each kind writes, and any number of callers read without waiting: the subjects are spread over shards, of which a
 //! change copies the few that it touches. A new list is compared with what is known, object by object, so that neither
 //! a list nor a change makes everything anew.
 
@@ -12,8 +12,9 @@ use arc_swap::ArcSwap;
 use hashbrown::HashMap;
 use tokio::sync::Notify;
 
-use super::metrics::{PassedOver, RbacMetrics, Watched};
-use super::object::RoleBinding;
+use super::changes::Changes;
+use super::metrics::{PassedOver, RbacMetrics};
+use super::object::{self, Role, Scope};
 use super::subject::{Subject, SubjectRef, subjects_of};
 use crate::namespace::Namespace;
 
@@ -35,8 +36,9 @@ struct Shared {
     state: AtomicU8,
     /// Told when the first list is complete, or has failed.
     settled: Notify,
-    /// For the watch alone.
+    /// For the watches alone.
     known: Mutex<Known>,
+    changes: Changes,
     metrics: RbacMetrics,
 }
 
@@ -52,12 +54,21 @@ struct Place {
 
 #[derive(Debug, Default)]
 struct Known {
-    /// Sorted by name.
-    namespaces: HashMap<Namespace, Vec<Binding>, RandomState>,
+    /// Sorted by name. `None`: those for the whole cluster.
+    places: HashMap<Option<Namespace>, Vec<Binding>, RandomState>,
     bindings: usize,
     subjects: usize,
-    /// The number of the list that is being read, or was read last.
-    list: u32,
+    namespaced: Lists,
+    cluster: Lists,
+}
+
+/// How far the lists of one kind are.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lists {
+    /// The number of the one that is being read, or was read last.
+    number: u32,
+    /// Whether one was ever complete.
+    complete: bool,
 }
 
 #[derive(Debug)]
@@ -65,6 +76,8 @@ struct Binding {
     name: Box<str>,
     /// Sorted.
     subjects: Box<[Subject]>,
+    /// A hash of the role that it gives.
+    role: u64,
     /// The list that last held it.
     list: u32,
 }
@@ -88,9 +101,8 @@ enum Change {
 }
 
 impl Bindings {
-    /// Knows nothing yet.
-    pub fn new(metrics: RbacMetrics) -> Self {
-        metrics.watched(Watched::RoleBindings, false);
+    /// Knows nothing yet. Tells `changes` of whatever changes once it knows something.
+    pub fn new(changes: Changes, metrics: RbacMetrics) -> Self {
         let hasher = RandomState::new();
         let shard = || ArcSwap::from_pointee(Shard::with_hasher(hasher.clone()));
         Self(Arc::new(Shared {
@@ -99,6 +111,7 @@ impl Bindings {
             settled: Notify::new(),
             known: Mutex::default(),
             hasher,
+            changes,
             metrics,
         }))
     }
@@ -128,53 +141,60 @@ impl Bindings {
     }
 
     /// A list begins: what it does not hold, [`Self::listed`] forgets.
-    pub fn listing(&self) {
-        let mut known = self.known();
-        known.list = known.list.wrapping_add(1);
+    pub fn listing<S: Scope>(&self) {
+        let known = &mut *self.known();
+        let lists = known.lists::<S>();
+        lists.number = lists.number.wrapping_add(1);
     }
 
     /// The list is complete.
-    pub fn listed(&self) {
-        let mut known = self.known();
-        let list = known.list;
+    pub fn listed<S: Scope>(&self) {
+        let known = &mut *self.known();
+        let lists = known.lists::<S>();
+        let first = !std::mem::replace(&mut lists.complete, true);
+        let number = lists.number;
         let mut gone = Vec::new();
-        for (namespace, bindings) in &mut known.namespaces {
-            for binding in bindings.extract_if(.., |binding| binding.list != list) {
-                gone.push((namespace.clone(), binding));
+        for (place, bindings) in &mut known.places {
+            if place.is_some() == S::IN_NAMESPACE {
+                let old = bindings.extract_if(.., |binding| binding.list != number);
+                gone.extend(old.map(|binding| (place.clone(), binding)));
             }
         }
-        known.bindings -= gone.len();
-        for (namespace, binding) in gone {
-            known.subjects -= binding.subjects.len();
-            let changes = binding.subjects.iter();
-            self.change(&namespace, changes.map(|one| (one, Change::Unbound)));
+        known.places.retain(|_, bindings| !bindings.is_empty());
+        for (place, binding) in gone {
+            known.bindings -= 1;
+            self.unbind(known, place.as_ref(), &binding);
         }
-        known.namespaces.retain(|_, bindings| !bindings.is_empty());
         self.0.metrics.bindings(known.bindings);
-        self.0.metrics.watched(Watched::RoleBindings, true);
-        self.settle(State::Known);
+        if first {
+            // What was answered before may have changed before the list was made.
+            self.0.changes.touch_everybody(None);
+        }
+        if S::IN_NAMESPACE {
+            self.settle(State::Known);
+        }
     }
 
     /// The watch has ended. What is known stays.
-    pub fn lost(&self) {
-        self.0.metrics.watched(Watched::RoleBindings, false);
-        if !self.is_known() {
+    pub fn lost<S: Scope>(&self) {
+        if S::IN_NAMESPACE && !self.is_known() {
             self.settle(State::Failed);
         }
     }
 
     /// A binding is there, new or changed.
-    pub fn apply(&self, object: &RoleBinding) {
-        let Some((namespace, name)) = self.place(object) else {
+    pub fn apply<S: Scope>(&self, object: &object::Binding<S>) {
+        let Some((place, name)) = self.place(object) else {
             return;
         };
         let passed_over = |reason| self.0.metrics.passed_over(reason);
-        let mut subjects = object.subjects(namespace.as_str(), passed_over);
+        let mut subjects = object.subjects(place.as_ref().map(Namespace::as_str), passed_over);
+        let role = object.role().map_or(0, |role| self.0.hasher.hash_one(role));
         let known = &mut *self.known();
-        let list = known.list;
-        let entry = known.namespaces.entry(namespace);
+        let Lists { number, complete } = *known.lists::<S>();
+        let entry = known.places.entry(place);
         // In the memory that it already has.
-        let namespace = entry.key().clone();
+        let place = entry.key().clone();
         let bindings = entry.or_default();
         let at = bindings.binary_search_by(|binding| (*binding.name).cmp(name));
         let before = at.map_or(0, |at| bindings[at].subjects.len());
@@ -184,40 +204,52 @@ impl Bindings {
         }
         let subjects: Box<[_]> = subjects.iter().map(|one| self.interned(one)).collect();
         known.subjects = known.subjects - before + subjects.len();
+        let binding = Binding {
+            name: name.into(),
+            subjects: subjects.clone(),
+            role,
+            list: number,
+        };
         let old = match at {
-            Ok(at) => {
-                bindings[at].list = list;
-                std::mem::replace(&mut bindings[at].subjects, subjects.clone())
-            }
+            Ok(at) => Some(std::mem::replace(&mut bindings[at], binding)),
             Err(at) => {
-                let binding = Binding {
-                    name: name.into(),
-                    subjects: subjects.clone(),
-                    list,
-                };
                 bindings.insert(at, binding);
                 known.bindings += 1;
-                Box::default()
+                None
             }
         };
+        let other_role = old.as_ref().is_some_and(|old| old.role != role);
+        let old = old.map_or_else(Box::default, |old| old.subjects);
         let gone = old
             .iter()
             .filter(|one| subjects.binary_search(one).is_err());
         let new = subjects
             .iter()
             .filter(|one| old.binary_search(one).is_err());
-        let gone = gone.map(|one| (one, Change::Unbound));
-        self.change(&namespace, gone.chain(new.map(|one| (one, Change::Bound))));
+        if let Some(namespace) = &place {
+            let gone = gone.clone().map(|one| (one, Change::Unbound));
+            let changes = gone.chain(new.clone().map(|one| (one, Change::Bound)));
+            self.change(namespace, changes);
+        }
         self.0.metrics.bindings(known.bindings);
+        // Of a first list nothing is new.
+        if !complete {
+        } else if other_role {
+            self.0
+                .changes
+                .touch(old.iter().chain(&subjects), place.as_ref());
+        } else {
+            self.0.changes.touch(gone.chain(new), place.as_ref());
+        }
     }
 
     /// A binding is gone.
-    pub fn remove(&self, object: &RoleBinding) {
-        let Some((namespace, name)) = self.place(object) else {
+    pub fn remove<S: Scope>(&self, object: &object::Binding<S>) {
+        let Some((place, name)) = self.place(object) else {
             return;
         };
         let known = &mut *self.known();
-        let Some(bindings) = known.namespaces.get_mut(&namespace) else {
+        let Some(bindings) = known.places.get_mut(&place) else {
             return;
         };
         let Ok(at) = bindings.binary_search_by(|binding| (*binding.name).cmp(name)) else {
@@ -225,13 +257,51 @@ impl Bindings {
         };
         let binding = bindings.remove(at);
         if bindings.is_empty() {
-            known.namespaces.remove(&namespace);
+            known.places.remove(&place);
         }
         known.bindings -= 1;
-        known.subjects -= binding.subjects.len();
-        let changes = binding.subjects.iter();
-        self.change(&namespace, changes.map(|one| (one, Change::Unbound)));
+        self.unbind(known, place.as_ref(), &binding);
         self.0.metrics.bindings(known.bindings);
+    }
+
+    /// A role has changed, or has come or gone: a Role of a namespace, or a ClusterRole.
+    pub(super) fn role_changed(&self, namespace: Option<&Namespace>, name: &str) {
+        let known = &mut *self.known();
+        if !(known.namespaced.complete && known.cluster.complete) {
+            return self.0.changes.touch_everybody(namespace.cloned());
+        }
+        let kind = if namespace.is_some() {
+            "Role"
+        } else {
+            "ClusterRole"
+        };
+        let role = Role {
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+        };
+        let role = self.0.hasher.hash_one(role);
+        let places = known.places.iter();
+        let places = places.filter(|(place, _)| namespace.is_none() || place.as_ref() == namespace);
+        let touched = places.flat_map(|(place, bindings)| {
+            let bindings = bindings.iter().filter(|binding| binding.role == role);
+            let subjects = bindings.flat_map(|binding| &binding.subjects);
+            subjects.map(|subject| (subject, place.as_ref()))
+        });
+        self.0.changes.touch_all(touched);
+    }
+
+    /// Whoever the changes are told to.
+    pub(crate) fn changes(&self) -> &Changes {
+        &self.0.changes
+    }
+
+    fn unbind(&self, known: &mut Known, place: Option<&Namespace>, binding: &Binding) {
+        known.subjects -= binding.subjects.len();
+        if let Some(namespace) = place {
+            let changes = binding.subjects.iter();
+            self.change(namespace, changes.map(|one| (one, Change::Unbound)));
+        }
+        self.0.changes.touch(binding.subjects.iter(), place);
     }
 
     fn is_known(&self) -> bool {
@@ -243,11 +313,20 @@ impl Bindings {
         self.0.settled.notify_waiters();
     }
 
-    /// Namespace and name of an object.
-    fn place<'o>(&self, object: &'o RoleBinding) -> Option<(Namespace, &'o str)> {
+    /// Where an object binds, and its name.
+    fn place<'o, S: Scope>(
+        &self,
+        object: &'o object::Binding<S>,
+    ) -> Option<(Option<Namespace>, &'o str)> {
         let metadata = &object.metadata;
-        let namespace = metadata.namespace.as_deref().and_then(Namespace::parse);
-        let place = namespace.zip(metadata.name.as_deref().filter(|name| !name.is_empty()));
+        let place = if S::IN_NAMESPACE {
+            let namespace = metadata.namespace.as_deref().and_then(Namespace::parse);
+            namespace.map(Some)
+        } else {
+            Some(None)
+        };
+        let name = metadata.name.as_deref().filter(|name| !name.is_empty());
+        let place = place.zip(name);
         if place.is_none() {
             self.0.metrics.passed_over(PassedOver::Name);
         }
@@ -255,7 +334,7 @@ impl Bindings {
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        // Held by the watch alone, and what a panic could leave half done is made good by the next list.
+        // Held by the watches alone, and what a panic could leave half done is made good by the next list.
         let known = self.0.known.lock();
         known.unwrap_or_else(PoisonError::into_inner)
     }
@@ -293,6 +372,16 @@ impl Bindings {
                 count(&mut changed, subject, namespace, *change);
             }
             shard.store(Arc::new(changed));
+        }
+    }
+}
+
+impl Known {
+    fn lists<S: Scope>(&mut self) -> &mut Lists {
+        if S::IN_NAMESPACE {
+            &mut self.namespaced
+        } else {
+            &mut self.cluster
         }
     }
 }

@@ -4,6 +4,8 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::rbac::object::{InCluster, InNamespace};
+use crate::rbac::{ClusterRoleBinding, Epoch, Place, RoleBinding};
 
 fn binding(namespace: &str, name: &str, users: &[&str]) -> RoleBinding {
     let subject = |name| json!({"kind": "User", "name": name});
@@ -17,15 +19,15 @@ fn read(object: &serde_json::Value) -> RoleBinding {
 
 /// Listed, with these.
 fn bindings(objects: &[RoleBinding]) -> Bindings {
-    let bindings = Bindings::new(RbacMetrics::default());
+    let bindings = Bindings::new(Changes::default(), RbacMetrics::default());
     list(&bindings, objects);
     bindings
 }
 
 fn list(bindings: &Bindings, objects: &[RoleBinding]) {
-    bindings.listing();
+    bindings.listing::<InNamespace>();
     objects.iter().for_each(|object| bindings.apply(object));
-    bindings.listed();
+    bindings.listed::<InNamespace>();
 }
 
 fn of(bindings: &Bindings, user: &str, groups: &[&str]) -> Vec<String> {
@@ -57,12 +59,12 @@ fn k26_a_caller_has_the_namespaces_of_the_name_and_of_each_group() {
 
 #[test]
 fn k26_nothing_is_known_before_a_list_is_complete() {
-    let bindings = Bindings::new(RbacMetrics::default());
+    let bindings = Bindings::new(Changes::default(), RbacMetrics::default());
     assert_eq!(bindings.namespaces_of("alice", &[]), None);
-    bindings.listing();
+    bindings.listing::<InNamespace>();
     bindings.apply(&binding("a", "one", &["alice"]));
     assert_eq!(bindings.namespaces_of("alice", &[]), None, "a part");
-    bindings.lost();
+    bindings.lost::<InNamespace>();
     assert_eq!(bindings.namespaces_of("alice", &[]), None, "it failed");
     list(&bindings, &[binding("b", "one", &["alice"])]);
     assert_eq!(of(&bindings, "alice", &[]), ["b"], "no longer in a");
@@ -71,11 +73,11 @@ fn k26_nothing_is_known_before_a_list_is_complete() {
 #[test]
 fn k26_what_is_known_stays_while_the_watch_is_away() {
     let bindings = bindings(&[binding("a", "one", &["alice"])]);
-    bindings.lost();
+    bindings.lost::<InNamespace>();
     assert_eq!(of(&bindings, "alice", &[]), ["a"]);
     // A list that breaks off takes nothing away.
-    bindings.listing();
-    bindings.lost();
+    bindings.listing::<InNamespace>();
+    bindings.lost::<InNamespace>();
     assert_eq!(of(&bindings, "alice", &[]), ["a"]);
     list(&bindings, &[]);
     assert_eq!(of(&bindings, "alice", &[]), [""; 0]);
@@ -121,15 +123,18 @@ fn k26_a_binding_that_is_not_read_whole_makes_its_namespace_everybodys_candidate
 
 #[tokio::test(start_paused = true)]
 async fn who_waits_for_the_first_list_is_told_when_it_comes_and_when_it_fails() {
-    for end in [Bindings::listed, Bindings::lost] {
-        let bindings = Bindings::new(RbacMetrics::default());
+    for end in [
+        Bindings::listed::<InNamespace>,
+        Bindings::lost::<InNamespace>,
+    ] {
+        let bindings = Bindings::new(Changes::default(), RbacMetrics::default());
         let waiting = tokio::spawn({
             let bindings = bindings.clone();
             async move { bindings.settled().await }
         });
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
-        bindings.listing();
+        bindings.listing::<InNamespace>();
         end(&bindings);
         waiting.await.expect("no panic");
         bindings.settled().await;
@@ -171,7 +176,7 @@ proptest! {
             match (unseen, seen) {
                 (true, _) => {
                     let all: Vec<_> = truth.iter().map(|(place, users)| object(*place, users)).collect();
-                    bindings.lost();
+                    bindings.lost::<InNamespace>();
                     list(&bindings, &all);
                 }
                 (false, (true, object)) => bindings.apply(&object),
@@ -190,5 +195,93 @@ proptest! {
         let known = bindings.known();
         prop_assert_eq!(known.bindings, truth.len());
         prop_assert_eq!(known.subjects, truth.values().map(BTreeSet::len).sum::<usize>());
+    }
+}
+
+fn role_binding(namespace: &str, role: (&str, &str), user: &str) -> RoleBinding {
+    read(&json!({
+        "metadata": {"namespace": namespace, "name": format!("{user}-{}", role.1)},
+        "roleRef": {"kind": role.0, "name": role.1},
+        "subjects": [{"kind": "User", "name": user}],
+    }))
+}
+
+fn touched(bindings: &Bindings, user: &str, place: Place<'_>, since: Epoch) -> bool {
+    let caller = crate::authn::Caller::assumed(user, &[]);
+    bindings.changes().touched(&caller, place, since)
+}
+
+#[test]
+fn k27_a_role_that_changes_touches_those_whom_it_is_bound_to() {
+    let [a, b] = ["a", "b"].map(|name| Namespace::parse(name).expect(name));
+    let bindings = bindings(&[
+        role_binding("a", ("Role", "reader"), "alice"),
+        role_binding("b", ("Role", "reader"), "bob"),
+        role_binding("b", ("ClusterRole", "reader"), "carol"),
+    ]);
+    bindings.listing::<InCluster>();
+    let everywhere: ClusterRoleBinding = serde_json::from_value(json!({
+        "metadata": {"name": "one"},
+        "roleRef": {"kind": "ClusterRole", "name": "reader"},
+        "subjects": [{"kind": "User", "name": "vera"}],
+    }))
+    .expect("an object");
+    bindings.apply(&everywhere);
+    bindings.listed::<InCluster>();
+    let whom = |since| {
+        let places = [Place::Namespace(&a), Place::Namespace(&b), Place::Cluster];
+        let mut touched_ones = Vec::new();
+        for user in ["alice", "bob", "carol", "vera"] {
+            for (place, name) in places.iter().zip(["a", "b", "cluster"]) {
+                if touched(&bindings, user, *place, since) {
+                    touched_ones.push(format!("{user} {name}"));
+                }
+            }
+        }
+        touched_ones
+    };
+    let since = || bindings.changes().now();
+    let start = since();
+    bindings.role_changed(Some(&a), "reader");
+    assert_eq!(whom(start), ["alice a"]);
+    let start = since();
+    bindings.role_changed(Some(&b), "another");
+    bindings.role_changed(None, "view");
+    assert_eq!(whom(start), [""; 0]);
+    let start = since();
+    bindings.role_changed(None, "reader");
+    assert_eq!(whom(start), ["carol b", "vera a", "vera b", "vera cluster"]);
+    let start = since();
+    bindings.remove(&everywhere);
+    assert_eq!(whom(start), ["vera a", "vera b", "vera cluster"]);
+}
+
+#[test]
+fn k27_a_binding_that_was_made_anew_with_another_role_touches_whom_it_names() {
+    let bindings = bindings(&[role_binding("a", ("ClusterRole", "view"), "alice")]);
+    let start = bindings.changes().now();
+    let same = role_binding("a", ("ClusterRole", "view"), "alice");
+    list(&bindings, std::slice::from_ref(&same));
+    assert!(!touched(&bindings, "alice", Place::Anywhere, start));
+    // Unseen, between two lists.
+    let mut other = json!({"kind": "ClusterRole", "name": "nothing"});
+    let mut object = json!({
+        "metadata": {"namespace": "a", "name": "alice-view"},
+        "subjects": [{"kind": "User", "name": "alice"}],
+    });
+    object["roleRef"] = other.take();
+    list(&bindings, &[read(&object)]);
+    assert!(touched(&bindings, "alice", Place::Anywhere, start));
+    assert!(!touched(&bindings, "bob", Place::Anywhere, start));
+}
+
+#[test]
+fn k27_what_goes_unseen_between_two_lists_is_told_of() {
+    let bindings = bindings(&[binding("a", "one", &["alice"])]);
+    let start = bindings.changes().now();
+    bindings.lost::<InNamespace>();
+    list(&bindings, &[binding("a", "two", &["bob"])]);
+    for user in ["alice", "bob"] {
+        assert!(touched(&bindings, user, Place::Anywhere, start), "{user}");
     }
 }

@@ -16,10 +16,13 @@
 
 mod model;
 
+#[path = "../../../src/rbac/epochs.rs"]
+mod epochs;
 #[path = "../../../src/telemetry/lines.rs"]
 mod lines;
 #[path = "../../../src/server/write_gate.rs"]
 mod write_gate;
 
+mod changed_answers;
 mod gated_body;
 mod log;

@@ -18,24 +18,26 @@ const BINDINGS: (&str, &str) = ("AUTHORIZATION__NAMESPACES", "bindings");
 /// An API server with 300 more namespaces, and the right to see its bindings.
 async fn many_namespaces() -> (ApiServer, std::path::PathBuf) {
     let (api, kubeconfig) = api_server().await;
-    api.create_cluster_role(
-        "watcher",
-        &[],
-        json!([{
-            "apiGroups": ["rbac.authorization.k8s.io"],
-            "resources": ["rolebindings"],
-            "verbs": ["list", "watch"],
-        }]),
-    );
-    let account = Subject::ServiceAccount("monitoring", "prom-rbac-proxy");
-    api.bind_cluster_role("watcher", "watcher", account);
+    may_watch(&api, &["rolebindings"]);
     for index in 0..300 {
         api.create_namespace(&format!("tenant-{index}"), &[]);
     }
     (api, kubeconfig)
 }
 
-async fn start(kubeconfig: &Path, environment: &[(&str, &str)]) -> Proxy {
+/// Gives the proxy the right to watch these.
+pub(super) fn may_watch(api: &ApiServer, resources: &[&str]) {
+    let rule = json!({
+        "apiGroups": ["rbac.authorization.k8s.io"],
+        "resources": resources,
+        "verbs": ["list", "watch"],
+    });
+    api.create_cluster_role("watcher", &[], json!([rule]));
+    let account = Subject::ServiceAccount("monitoring", "prom-rbac-proxy");
+    api.bind_cluster_role("watcher", "watcher", account);
+}
+
+pub(super) async fn start(kubeconfig: &Path, environment: &[(&str, &str)]) -> Proxy {
     let upstream = prometheus::everything().await.url();
     Proxy::start(&configuration(kubeconfig, &upstream), environment)
 }
@@ -48,7 +50,7 @@ async fn ask(proxy: &Proxy, token: &str, expression: &str) -> Answer {
 }
 
 /// The namespaces whose series somebody gets.
-async fn seen(proxy: &Proxy, token: &str) -> Vec<String> {
+pub(super) async fn seen(proxy: &Proxy, token: &str) -> Vec<String> {
     let answer = ask(proxy, token, "secret").await;
     if answer.status != StatusCode::OK {
         return vec![format!("{} {}", answer.status, answer.message())];
@@ -64,7 +66,7 @@ async fn seen(proxy: &Proxy, token: &str) -> Vec<String> {
 }
 
 /// Asks until somebody sees just these namespaces. Fails after ten seconds.
-async fn until_seen(proxy: &Proxy, token: &str, wanted: &[&str]) -> Duration {
+pub(super) async fn until_seen(proxy: &Proxy, token: &str, wanted: &[&str]) -> Duration {
     let begun = Instant::now();
     loop {
         let seen = seen(proxy, token).await;
@@ -108,7 +110,7 @@ fn k26_without_the_right_to_list_bindings_all_namespaces_are_asked_about() {
         assert!(api.count("subjectaccessreviews") > 4);
         let source = r#"prom_rbac_proxy_candidate_searches_total{source="fallback"}"#;
         assert_eq!(proxy.metric(source).await, 1.0);
-        let told = "may not list and watch rolebindings";
+        let told = "may not list and watch this resource";
         assert_eq!(proxy.log().matches(told).count(), 1, "{}", proxy.log());
     });
 }
