@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -31,8 +32,9 @@ OWNER = "example"
 PUBLISHER = {"ARTIFACTHUB_ID": "3f0c1c1e-0000-4000-8000-000000000000", "MAINTAINER_NAME": "Example", "MAINTAINER_EMAIL": "security@example.com",
              "SIGN_KEY_FINGERPRINT": "C874011F0AB405110D02105534365D9472D7468F", "SIGN_KEY_URL": "https://example.com/key.asc"}
 SENTENCE = "Shows Headlamp's and Grafana's users the Prometheus series of the namespaces they may read, and nothing else"
-# What needs the identity that the workflow has.
-ELSEWHERE = {"login", "sign", "verify"}
+# The registry of this machine lets everybody in.
+ELSEWHERE = {"login"}
+LONG = {"sbom", "sign", "verify"}
 counts = {"passed": 0, "failed": 0, "skipped": 0}
 steps_run = set()
 
@@ -108,6 +110,51 @@ def release():
     step("notes")
     step("checksums")
     step("push")
+    if not SHORT:
+        sign()
+
+
+def sign():
+    """With a key, and without the log that all can read: the workflow's own way needs its identity, and Sigstore."""
+    folder = OUT.parent / "release-check-keys"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    cosign = Path(os.environ["COSIGN"])
+    os.environ.update(COSIGN_PASSWORD="", PATH=f"{cosign.parent}:{os.environ['PATH']}")
+    run(cosign, "generate-key-pair", cwd=folder)
+    nothing, nobody = folder / "no-services.json", folder / "no-authorities.json"
+    run(cosign, "signing-config", "create", "--out", nothing)
+    run(cosign, "trusted-root", "create", "--out", nobody)
+    os.environ["COSIGN_OPTIONS"] = shlex.join(["--yes", "--key", f"{folder}/cosign.key", "--signing-config", str(nothing), "--trusted-root", str(nobody)])
+    os.environ["COSIGN_IDENTITY"] = shlex.join(["--key", f"{folder}/cosign.pub", "--insecure-ignore-tlog", "--trusted-root", str(nobody)])
+    step("sign")
+    step("verify")
+
+
+def forged(address):
+    """`verify` says no to another key, to what nobody signed, and to a list of files that is not the signed one."""
+    def refusal(**environment):
+        done = subprocess.run([ROOT / "scripts/release", "verify"], cwd=ROOT, capture_output=True, text=True, timeout=600, env={**os.environ, **environment})
+        return done.stdout + done.stderr if done.returncode else ""
+
+    if told := refusal():
+        yield f"the release itself: {told}"
+    keys = OUT.parent / "release-check-keys"
+    run(os.environ["COSIGN"], "generate-key-pair", "--output-key-prefix", "other", cwd=keys)
+    if not refusal(COSIGN_IDENTITY=os.environ["COSIGN_IDENTITY"].replace("/cosign.pub", "/other.pub")):
+        yield "another key is taken"
+    charts = f"{address}/{OWNER}/charts/prom-rbac-proxy"
+    unsigned = run("skopeo", "inspect", "--tls-verify=false", "--format", "{{.Digest}}", f"docker://{charts}:artifacthub.io").strip()
+    published = (OUT / "published.json").read_text()
+    (OUT / "published.json").write_text(json.dumps({**json.loads(published), "chart": f"{charts}@{unsigned}"}))
+    if not refusal():
+        yield "what nobody signed is taken"
+    (OUT / "published.json").write_text(published)
+    sums = (OUT / "SHA256SUMS").read_text()
+    (OUT / "SHA256SUMS").write_text("".join(sums.splitlines(keepends=True)[1:]))
+    if "SHA256SUMS" not in refusal():
+        yield "another list of files is taken"
+    (OUT / "SHA256SUMS").write_text(sums)
 
 
 def checksums():
@@ -324,7 +371,7 @@ def workflow():
             if not (ROOT / directory.lstrip("/")).is_dir():
                 yield f"dependabot looks into {directory}, which is not there"
     in_workflow = set(re.findall(r"scripts/release (\w+)", commands))
-    here = steps_run | ELSEWHERE | ({"sbom"} if SHORT else set())
+    here = steps_run | ELSEWHERE | (LONG if SHORT else set())
     if in_workflow != here:
         yield f"only in the workflow: {sorted(in_workflow - here)}; only here: {sorted(here - in_workflow)}"
     for tool in ("docker ", "cargo build", "helm ", "skopeo copy", "cosign "):
@@ -402,6 +449,7 @@ def main():
                 check("there is one place for the publisher", lambda: one_publisher(place("publisher")))
                 check("another version anywhere is found", lambda: disagreement(place("versions")))
                 if not SHORT:
+                    check("signatures of others are refused", lambda: forged(address))
                     check("the SBOM lists what Cargo.lock has", sbom)
                     check("Headlamp's own tool packs the plugin alike", lambda: as_headlamps_own_tool_packs_it(place("npm")))
                     check("the same commit gives the same binary elsewhere", lambda: same_binary_elsewhere(place("elsewhere")))
