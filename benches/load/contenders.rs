@@ -275,6 +275,7 @@ impl Running {
             url: &self.url(case.size.time()),
             header,
             value,
+            encoding: None,
             connections: case.connections,
             first: self.seen,
             callers: (!case.cold).then_some(case.callers),

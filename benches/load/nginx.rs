@@ -21,6 +21,9 @@ pub(crate) const PASSED_PATH: &str = "/api/v1/namespaces/team-a/pods";
 /// The value of `time` for which the upstream answers what it was asked.
 pub(crate) const ECHO: u32 = 4;
 
+/// The value of `time` for which it answers what [`leave`] has left there.
+pub(crate) const LEFT: u32 = 5;
+
 /// A free port, as far as one can know.
 ///
 /// # Errors
@@ -174,6 +177,7 @@ pub(crate) fn upstream(
         fs::write(answers.join(size.name()), answer(size.bytes()))?;
         writeln!(sizes, "    {} {};", size.time(), size.name())?;
     }
+    writeln!(sizes, "    {LEFT} left;")?;
     let root = answers.display();
     let fixed = format!(
         r#"if ($arg_time = {ECHO}) {{ return 200 '{{"status":"success","data":"$arg_query"}}'; }}
@@ -185,6 +189,7 @@ pub(crate) fn upstream(
     default none;
 {sizes}  }}
   open_file_cache max=10;
+  open_file_cache_valid 1s;
   server {{
     listen {plain} backlog=4096;
     location = /api/v1/query {{ {fixed} }}
@@ -202,6 +207,17 @@ pub(crate) fn upstream(
     }}
   }}"
     ))
+}
+
+/// Has the upstream in `folder` answer with so many bytes to [`LEFT`].
+///
+/// # Errors
+/// If they cannot be written.
+pub(crate) fn leave(folder: &Path, bytes: usize) -> io::Result<()> {
+    // Under another name first: the upstream keeps files open.
+    let answers = folder.join("answers");
+    fs::write(answers.join("new"), answer(bytes))?;
+    fs::rename(answers.join("new"), answers.join("left"))
 }
 
 /// How a reverse proxy differs from the plainest.

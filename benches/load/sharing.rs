@@ -20,7 +20,7 @@ use support::proxy::Proxy;
 use crate::Result;
 use crate::cases::Size;
 use crate::launch::launch_shared;
-use crate::nginx::{self, Differences, Nginx, free_address};
+use crate::nginx::{self, Differences, LEFT, free_address};
 use crate::spread::Spread;
 use crate::stage::{QUERY, Stage};
 use crate::usage::Processes;
@@ -68,7 +68,9 @@ pub(crate) fn measure(stage: &Stage, length: Length, cache: &Path) -> Result<Val
             format!("{with} queries with sharing, {without} without: little was shared").into(),
         );
     }
-    let kept = kept(stage, &prometheus, length)?;
+    // As browsers ask, and as programs may.
+    let compressed = kept(stage, &prometheus, length, Some("gzip"))?;
+    let plain = kept(stage, &prometheus, length, None)?;
     let lone = lone(stage, length)?;
     Ok(json!({
         "viewers": length.viewers,
@@ -82,7 +84,10 @@ pub(crate) fn measure(stage: &Stage, length: Length, cache: &Path) -> Result<Val
         "prometheus_cpu_ratio": without.prometheus_ms / with.prometheus_ms.max(1.0),
         "queries_per_chart_refresh": with.queries / (length.charts as f64 * f64::from(length.refreshes)),
         "queries_per_chart_refresh_without": without.queries / (length.charts as f64 * f64::from(length.refreshes)),
-        "kept_cpu_ratio_to_nginx": kept,
+        "kept_cpu_ratio_to_nginx": compressed.cpu_ratio,
+        "kept_answer_bytes": compressed.bytes,
+        "kept_uncompressed_cpu_ratio_to_nginx": plain.cpu_ratio,
+        "kept_uncompressed_answer_bytes": plain.bytes,
         "lone_cpu_ratio": lone,
         "peak_rss_bytes": with.peak_rss_bytes,
         "peak_rss_bytes_without": without.peak_rss_bytes,
@@ -196,39 +201,41 @@ async fn queries(prometheus: &Prometheus) -> Result<f64> {
 }
 
 /// Processor time of a kept answer, to that of nginx for passing on one of its length.
-fn kept(stage: &Stage, prometheus: &Prometheus, length: Length) -> Result<f64> {
+fn kept(
+    stage: &Stage,
+    prometheus: &Prometheus,
+    length: Length,
+    encoding: Option<&'static str>,
+) -> Result<Kept> {
     let ours = launch_shared(stage, prometheus.address(), ON)?;
-    let address = ours.service();
     let nginx_address = free_address()?;
     let http = nginx::reverse_proxy(nginx_address, stage.plain, &Differences::default());
     let nginx = nginx::start("kept-nginx", &stage.folder, &http)?;
     let cookie = cookie_header("main", "scope-0-viewer-%08d");
-    let mut ratios = Vec::new();
+    let load = |url| Load {
+        encoding,
+        ..of_one_caller(url, "Cookie", &cookie, 16)
+    };
+    let (mut ratios, mut bytes) = (Vec::new(), 0);
     for _ in 0..length.rounds {
-        let url = format!("http://{address}{}", path(0));
-        let own = per_request(
-            stage,
-            &process(&ours)?,
-            &url,
-            ("Cookie", &cookie),
-            16,
-            length,
-        )?;
-        let url = format!(
-            "http://{nginx_address}/api/v1/query?query={QUERY}&time={}",
-            Size::Medium.time()
-        );
-        let other = per_request(
-            stage,
-            &of_nginx(&nginx)?,
-            &url,
-            ("Cookie", &cookie),
-            16,
-            length,
-        )?;
-        ratios.push(own / other);
+        let url = format!("http://{}{}", ours.service(), path(0));
+        let own = per_request(stage, &process(&ours)?, &load(&url), length)?;
+        bytes = own.bytes;
+        nginx::leave(&stage.folder, usize::try_from(bytes)?)?;
+        let url = format!("http://{nginx_address}/api/v1/query?query={QUERY}&time={LEFT}");
+        let other = per_request(stage, &Processes::of(&[nginx.id()])?, &load(&url), length)?;
+        ratios.push(own.cpu_us / other.cpu_us);
     }
-    Ok(Spread::of(&ratios).median)
+    Ok(Kept {
+        cpu_ratio: Spread::of(&ratios).median,
+        bytes,
+    })
+}
+
+struct Kept {
+    cpu_ratio: f64,
+    /// With its head.
+    bytes: u64,
 }
 
 /// Processor time of a request that nobody shares, with sharing to without.
@@ -243,15 +250,8 @@ fn lone(stage: &Stage, length: Length) -> Result<f64> {
                 proxy.service(),
                 Size::Medium.time()
             );
-            let bearer = "Bearer scope-1-viewer-%08d";
-            per_request(
-                stage,
-                &process(proxy)?,
-                &url,
-                ("Authorization", bearer),
-                1,
-                length,
-            )
+            let load = of_one_caller(&url, "Authorization", "Bearer scope-1-viewer-%08d", 1);
+            per_request(stage, &process(proxy)?, &load, length).map(|cost| cost.cpu_us)
         };
         ratios.push(one(&with)? / one(&without)?);
     }
@@ -262,35 +262,47 @@ fn process(proxy: &Proxy) -> Result<Processes> {
     Ok(Processes::of(&[proxy.id()])?)
 }
 
-fn of_nginx(nginx: &Nginx) -> Result<Processes> {
-    Ok(Processes::of(&[nginx.id()])?)
+/// What a request has cost, and how long its answer was.
+struct Cost {
+    cpu_us: f64,
+    bytes: u64,
 }
 
-/// Microseconds of processor time for each request of one caller.
-fn per_request(
-    stage: &Stage,
-    processes: &Processes,
-    url: &str,
-    (header, value): (&'static str, &str),
+fn of_one_caller<'u>(
+    url: &'u str,
+    header: &'static str,
+    value: &str,
     connections: u32,
-    length: Length,
-) -> Result<f64> {
-    let load = Load {
+) -> Load<'u> {
+    Load {
         url,
         header,
         value: value.to_owned(),
+        encoding: None,
         connections,
         first: 1,
         callers: Some(1),
         skipped: 0,
-    };
+    }
+}
+
+/// Processor time for each request of a load.
+fn per_request(
+    stage: &Stage,
+    processes: &Processes,
+    load: &Load<'_>,
+    length: Length,
+) -> Result<Cost> {
     let before = processes.cpu_us()?;
-    let outcome = wrk::run(&load, length.run, &stage.folder)?;
+    let outcome = wrk::run(load, length.run, &stage.folder)?;
     let used = processes.cpu_us()? - before;
     if outcome.errors > 0 || outcome.requests == 0 {
-        return Err(format!("{url}: {outcome:?}").into());
+        return Err(format!("{}: {outcome:?}", load.url).into());
     }
-    Ok(used as f64 / outcome.requests as f64)
+    Ok(Cost {
+        cpu_us: used as f64 / outcome.requests as f64,
+        bytes: outcome.bytes / outcome.requests,
+    })
 }
 
 /// The number of the scope in a token or a user's name.

@@ -20,6 +20,8 @@ pub(crate) struct Load<'a> {
     pub(crate) header: &'static str,
     /// Its value, with `%08d` where the caller's number stands.
     pub(crate) value: String,
+    /// What it accepts beside answers that are not compressed.
+    pub(crate) encoding: Option<&'static str>,
     pub(crate) connections: u32,
     /// The number of the first caller.
     pub(crate) first: u64,
@@ -46,7 +48,7 @@ pub(crate) struct Outcome {
 
 const SCRIPT: &str = r#"
 local function headers(number)
-  return { ["Accept"] = "application/json", ["User-Agent"] = "load", [HEADER] = string.format(VALUE, number) }
+  return { ["Accept"] = "application/json", ["Accept-Encoding"] = ENCODING, ["User-Agent"] = "load", [HEADER] = string.format(VALUE, number) }
 end
 
 if CALLERS == 1 then
@@ -88,9 +90,11 @@ pub(crate) fn run(load: &Load<'_>, duration: Duration, folder: &Path) -> Result<
     let seconds = duration.as_secs().max(1);
     let script = folder.join("load.lua");
     let variables = format!(
-        "local HEADER, VALUE, FIRST, CALLERS, SKIPPED = {:?}, {:?}, {}, {}, {}\n",
+        "local HEADER, VALUE, ENCODING, FIRST, CALLERS, SKIPPED = {:?}, {:?}, {}, {}, {}, {}\n",
         load.header,
         load.value,
+        load.encoding
+            .map_or("nil".to_owned(), |encoding| format!("{encoding:?}")),
         load.first,
         load.callers.unwrap_or(0),
         load.skipped
