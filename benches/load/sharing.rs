@@ -212,18 +212,21 @@ fn kept(
     let http = nginx::reverse_proxy(nginx_address, stage.plain, &Differences::default());
     let nginx = nginx::start("kept-nginx", &stage.folder, &http)?;
     let cookie = cookie_header("main", "scope-0-viewer-%08d");
-    let load = |url| Load {
-        encoding,
-        ..of_one_caller(url, "Cookie", &cookie, 16)
+    let cost = |processes: &Processes, url: &str| {
+        let load = Load {
+            encoding,
+            ..of_one_caller(url, "Cookie", &cookie, 16)
+        };
+        per_request(stage, processes, &load, length)
     };
     let (mut ratios, mut bytes) = (Vec::new(), 0);
     for _ in 0..length.rounds {
         let url = format!("http://{}{}", ours.service(), path(0));
-        let own = per_request(stage, &process(&ours)?, &load(&url), length)?;
+        let own = cost(&process(&ours)?, &url)?;
         bytes = own.bytes;
         nginx::leave(&stage.folder, usize::try_from(bytes)?)?;
         let url = format!("http://{nginx_address}/api/v1/query?query={QUERY}&time={LEFT}");
-        let other = per_request(stage, &Processes::of(&[nginx.id()])?, &load(&url), length)?;
+        let other = cost(&Processes::of(&[nginx.id()])?, &url)?;
         ratios.push(own.cpu_us / other.cpu_us);
     }
     Ok(Kept {

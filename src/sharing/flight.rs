@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::broadcast::{Broadcast, Reader};
-use super::key::Key;
+use super::key::{Hashing, Key};
 use super::memory::Memory;
 use crate::upstream::body::Incoming;
 use crate::upstream::http1::Head;
@@ -38,7 +38,7 @@ pub(super) type Own<T> = Arc<Arc<T>>;
 #[derive(Debug)]
 pub(super) struct Table {
     shards: Box<[Shard]>,
-    hasher: std::hash::RandomState,
+    hasher: Hashing,
     memory: Arc<Memory>,
 }
 
@@ -94,7 +94,7 @@ impl Table {
     pub(super) fn new(memory: Arc<Memory>) -> Arc<Self> {
         Arc::new(Self {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
-            hasher: std::hash::RandomState::new(),
+            hasher: Hashing::default(),
             memory,
         })
     }

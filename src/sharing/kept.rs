@@ -3,7 +3,7 @@
 //! A kept answer is what its caller would have got by asking that little earlier. It is looked for only where the same
 //! was asked before, and kept only for charts that are asked for twice in a while, so that a lone viewer pays for neither.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{BuildHasher, Hasher};
 use std::io::Read;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use tokio::time::Instant;
 
-use super::key::Key;
+use super::key::{Hashing, Key};
 use super::memory::{Memory, Reserved};
 use crate::prometheus::Live;
 use crate::upstream::UpstreamAnswer;
@@ -41,9 +41,9 @@ const ENTRY: usize = 512;
 /// The answers that are kept of one upstream.
 #[derive(Debug)]
 pub(super) struct Kept {
-    answers: moka::sync::Cache<Key, Arc<Answer>>,
+    answers: moka::sync::Cache<Key, Arc<Answer>, Hashing>,
     charts: Box<[AtomicU64]>,
-    hasher: RandomState,
+    hasher: Hashing,
     /// For answers that come while they are to be kept.
     memory: Arc<Memory>,
 }
@@ -74,11 +74,11 @@ impl Kept {
                 u32::try_from(bytes).unwrap_or(u32::MAX)
             })
             .time_to_live(std::time::Duration::from_secs(LATELY.into()))
-            .build();
+            .build_with_hasher(Hashing::default());
         Self {
             answers,
             charts: (0..CHARTS).map(|_| AtomicU64::new(0)).collect(),
-            hasher: RandomState::new(),
+            hasher: Hashing::default(),
             memory,
         }
     }
