@@ -1,9 +1,11 @@
 use std::collections::VecDeque;
 use std::task::Context;
 
+use http_body::Frame;
 use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 
+use super::grace::GRACE;
 use super::*;
 use crate::sharing::memory::PIECE;
 

@@ -2,7 +2,10 @@
 //!
 //! It is read no further than [`AHEAD`] past whoever takes it fastest, so that Prometheus is slowed down as by that
 //! one. What slower ones have not taken is held, up to a bound. Past that reading waits for them: for [`STALL`] if they
-//! take nothing, and for no more than [`GRACE`] in all. Then the slowest get no more.
+//! take nothing, and for no more than [`GRACE`](grace::GRACE) in all. Then the slowest get no more.
+
+mod grace;
+mod reader;
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -13,10 +16,12 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 use slab::Slab;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
+use self::grace::Grace;
+pub(super) use self::reader::Reader;
 use super::memory::{Memory, Reserved};
 use crate::upstream::body::{BodyError, Incoming};
 use crate::upstream::http1;
@@ -29,9 +34,6 @@ const MAX_HELD: usize = 4 * 1024 * 1024;
 
 /// How long a reader who holds up others may take nothing.
 const STALL: Duration = Duration::from_secs(1);
-
-/// How long an answer waits for slow readers, in all.
-const GRACE: Duration = Duration::from_secs(10);
 
 /// For how long others may join: what Prometheus has found out is of the moment at which it did.
 const JOINED_WITHIN: Duration = Duration::from_secs(1);
@@ -165,17 +167,15 @@ impl Broadcast {
     }
 
     fn reader(self: &Arc<Self>, state: &mut State) -> Option<Reader> {
-        state.whole.then(|| Reader {
-            broadcast: self.clone(),
-            place: state.readers.insert(Place {
-                next: 0,
-                since: Instant::now(),
-                waker: None,
-                lost: false,
-            }),
-            taken: 0,
-            ended: false,
-        })
+        let place = || Place {
+            next: 0,
+            since: Instant::now(),
+            waker: None,
+            lost: false,
+        };
+        state
+            .whole
+            .then(|| Reader::new(self.clone(), state.readers.insert(place())))
     }
 
     /// Reads `body` behind what of it has come, until its end or until nobody is left.
@@ -273,56 +273,6 @@ enum Room {
     Abandoned,
 }
 
-/// The time for which slow readers are waited for.
-#[derive(Default)]
-struct Grace {
-    used: Duration,
-    waiting: Option<Wait>,
-}
-
-struct Wait {
-    since: Instant,
-    until: Instant,
-    sleep: Pin<Box<Sleep>>,
-}
-
-impl Grace {
-    fn is_over(&self) -> bool {
-        self.used >= GRACE
-    }
-
-    /// Waits until then, or for what is left of it.
-    fn poll(&mut self, context: &mut Context<'_>, until: Instant) -> Poll<()> {
-        let now = Instant::now();
-        if self
-            .waiting
-            .as_ref()
-            .is_some_and(|wait| wait.until != until)
-        {
-            self.pause();
-        }
-        if self.is_over() || until <= now {
-            self.pause();
-            return Poll::Ready(());
-        }
-        let left = GRACE.saturating_sub(self.used);
-        let wait = self.waiting.get_or_insert_with(|| Wait {
-            since: now,
-            until,
-            sleep: Box::pin(tokio::time::sleep_until(until.min(now + left))),
-        });
-        ready!(wait.sleep.as_mut().poll(context));
-        self.pause();
-        Poll::Ready(())
-    }
-
-    fn pause(&mut self) {
-        if let Some(wait) = self.waiting.take() {
-            self.used += wait.since.elapsed();
-        }
-    }
-}
-
 impl State {
     fn is_crowded(&self) -> bool {
         self.held > self.reserved.bytes().min(MAX_HELD)
@@ -412,86 +362,5 @@ impl State {
     }
 }
 
-/// One caller's way through an answer.
-#[derive(Debug)]
-pub(super) struct Reader {
-    broadcast: Arc<Broadcast>,
-    place: usize,
-    /// Bytes.
-    taken: u64,
-    ended: bool,
-}
-
-impl Body for Reader {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = self.get_mut();
-        if this.ended {
-            return Poll::Ready(None);
-        }
-        let mut state = this.broadcast.lock();
-        let gone = state.gone;
-        let place = &mut state.readers[this.place];
-        if place.lost {
-            this.ended = true;
-            return Poll::Ready(Some(Err(BodyError::Behind)));
-        }
-        let next = place.next;
-        if let Some(chunk) = state.chunks.get(next - gone).cloned() {
-            let place = &mut state.readers[this.place];
-            place.next = next + 1;
-            place.since = Instant::now();
-            if state.furthest == next {
-                state.furthest = next + 1;
-                state.unread -= chunk.len();
-                state.look();
-            }
-            state.trim();
-            this.taken += chunk.len() as u64;
-            this.ended = state.end == Some(Ok(())) && state.gone + state.chunks.len() == next + 1;
-            return Poll::Ready(Some(Ok(Frame::data(chunk))));
-        }
-        match state.end {
-            Some(end) => {
-                this.ended = true;
-                Poll::Ready(end.err().map(|cut| Err(cut.into())))
-            }
-            None => {
-                state.readers[this.place].waker = Some(context.waker().clone());
-                Poll::Pending
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.ended
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let rest = self
-            .broadcast
-            .length
-            .and_then(|length| length.checked_sub(self.taken));
-        rest.map_or_else(SizeHint::default, SizeHint::with_exact)
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        let mut state = self.broadcast.lock();
-        state.readers.remove(self.place);
-        state.trim();
-        if state.is_abandoned() {
-            state.look();
-        }
-    }
-}
-
 #[cfg(test)]
-#[path = "tests/broadcast.rs"]
 mod tests;
