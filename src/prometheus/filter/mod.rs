@@ -31,6 +31,7 @@ mod names;
 mod rule;
 mod rules;
 mod scanner;
+mod set;
 #[cfg(test)]
 mod tests;
 mod texts;
