@@ -54,6 +54,10 @@ lint: ## Formatting, clippy and documentation, warnings denied; scripts, workflo
 unit: ## All Rust tests: units, properties, suites over the binary
 	cargo test --workspace --locked -- --show-output
 
+.PHONY: scale
+scale: ## Reviews of 10,000 viewers in 5,000 namespaces: a simulation, in one line
+	@cargo test --release --locked --test scale ten_thousand -- --nocapture | grep '^scale: '
+
 .PHONY: soup
 soup: ## 200,000 texts without grammar through the parsers of seven releases of Prometheus (needs Go)
 	PROMQL_SOUP=200000 cargo test --locked --test promql_differential soup -- --nocapture

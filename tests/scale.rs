@@ -1,5 +1,9 @@
-//! How many reviews viewers with open dashboards cost: the figures of docs/scale.md, found by letting them ask for five
-//! minutes of a paused clock.
+//! How many reviews viewers with open dashboards cost: the figures of docs/scale.md, found by letting them ask for minutes
+//! of a paused clock.
+
+/// Thousands of namespaces, with candidates from bindings, and changes that are watched.
+#[path = "scale/bindings.rs"]
+mod bindings;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +29,8 @@ const VIEWERS: u32 = 200;
 const REFRESH: Duration = Duration::from_secs(10);
 
 const NAMESPACES: u32 = 50;
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 const WATCHED: Duration = Duration::from_secs(300);
 
@@ -70,56 +76,67 @@ impl Cluster for Counting {
     }
 }
 
-/// Reviews a second for each viewer: of tokens, and of access.
-async fn reviews(prefix: &str, query: &str) -> (f64, f64) {
-    let metrics = ReviewsMetrics::default();
-    let cluster = Arc::new(Counting::default());
+/// The defaults of the configuration, here and below.
+fn authenticator(cluster: Arc<dyn Cluster>, metrics: &ReviewsMetrics) -> Arc<Authenticator> {
     let slots = Slots::new(Bounds {
         concurrent: 32,
         queued: 64,
         patience: Duration::from_secs(10),
     });
-    // The defaults of the configuration.
-    let (minute, tenth) = (Duration::from_secs(60), Duration::from_secs(10));
-    let authenticator = Authenticator::new(
+    Authenticator::new(
         Sources {
             headers: vec![http::header::AUTHORIZATION],
             headlamp_cookie: true,
         },
         Vec::new(),
         authn::Lifetimes {
-            known: minute,
-            rejected: tenth,
-            stale: minute * 10,
+            known: MINUTE,
+            rejected: MINUTE / 6,
+            stale: MINUTE * 10,
             capacity: 10_000,
         },
-        cluster.clone(),
+        cluster,
         metrics.of(Review::Token),
         slots,
-    );
+    )
+}
+
+fn policy() -> Policy {
+    Policy {
+        attributes: ResourceAttributes {
+            verb: "get".to_owned(),
+            group: "metrics.k8s.io".to_owned(),
+            resource: "pods".to_owned(),
+            subresource: String::new(),
+        },
+        namespace_label: "namespace".to_owned(),
+        metric_rules: Vec::new(),
+        query_limits: promql::Limits::default(),
+        max_namespaces: 500,
+        patience: Duration::from_secs(10),
+    }
+}
+
+fn lifetimes() -> authz::Lifetimes {
+    authz::Lifetimes {
+        allowed: MINUTE,
+        denied: MINUTE / 6,
+        stale: MINUTE * 10,
+        capacity: 100_000,
+    }
+}
+
+/// Reviews a second for each viewer: of tokens, and of access.
+async fn reviews(prefix: &str, query: &str) -> (f64, f64) {
+    let metrics = ReviewsMetrics::default();
+    let cluster = Arc::new(Counting::default());
+    let authenticator = authenticator(cluster.clone(), &metrics);
     let namespaces = ClusterNamespaces::default();
     let names = (0..NAMESPACES).filter_map(|number| Namespace::parse(&format!("ns-{number}")));
     namespaces.publish(names.collect());
     let authorizer = Authorizer::new(
-        Policy {
-            attributes: ResourceAttributes {
-                verb: "get".to_owned(),
-                group: "metrics.k8s.io".to_owned(),
-                resource: "pods".to_owned(),
-                subresource: String::new(),
-            },
-            namespace_label: "namespace".to_owned(),
-            metric_rules: Vec::new(),
-            query_limits: promql::Limits::default(),
-            max_namespaces: 500,
-            patience: Duration::from_secs(10),
-        },
-        authz::Lifetimes {
-            allowed: minute,
-            denied: tenth,
-            stale: minute * 10,
-            capacity: 100_000,
-        },
+        policy(),
+        lifetimes(),
         cluster.clone(),
         namespaces,
         None,

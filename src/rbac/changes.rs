@@ -28,7 +28,7 @@ const REVIEWS_PER_SECOND: u64 = 1_000;
 
 /// A change counts a second time this long after it was seen. The API server watches its own objects too, and each of
 /// several for itself: one that is behind would answer a review in the old way.
-const SETTLED: Duration = Duration::from_secs(1);
+const SETTLED: Duration = Duration::from_millis(500);
 
 /// Changes that wait for their second time, and subjects of one change. Past either everybody is touched.
 const MAX_WAITING: usize = 10_000;
