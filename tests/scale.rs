@@ -173,6 +173,8 @@ fn request(query: &str) -> PrometheusRequest {
     let limits = RequestLimits {
         max_query_bytes: 32_768,
         max_selectors: 256,
+        max_parameters: 1_100,
+        max_parameter_bytes: 1_024,
         max_range: None,
         max_points: None,
         namespace_parameters: Vec::new(),

@@ -47,6 +47,8 @@ const TARGET: &str = "/api/v1/query_range?query=sum(rate(container_cpu_usage_sec
 const LIMITS: RequestLimits = RequestLimits {
     max_query_bytes: 32_768,
     max_selectors: 256,
+    max_parameters: 1_100,
+    max_parameter_bytes: 1_024,
     max_range: None,
     max_points: Some(11_000),
     namespace_parameters: Vec::new(),

@@ -29,6 +29,8 @@ fuzz_target!(|input: &[u8]| {
         max_range: Some(std::time::Duration::from_secs(3600)),
         max_points: Some(100),
         max_selectors: 32,
+        max_parameters: 1_100,
+        max_parameter_bytes: 1_024,
         namespace_parameters: Vec::new(),
     };
     let path = PATHS[usize::from(path) % PATHS.len()];

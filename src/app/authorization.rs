@@ -144,8 +144,13 @@ impl Rbac {
 }
 
 fn query_limits(config: &Config) -> promql::Limits {
+    let limits = &config.limits;
     promql::Limits {
-        max_bytes: config.limits.max_query_bytes,
+        max_bytes: limits.max_query_bytes,
+        max_depth: limits.query.max_depth,
+        max_operators: limits.query.max_operators,
+        max_selectors: limits.query.max_selectors,
+        max_pattern_size: limits.query.max_pattern_size,
         ..promql::Limits::default()
     }
 }

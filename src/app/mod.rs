@@ -292,6 +292,8 @@ pub fn request_limits(config: &Config) -> RequestLimits {
     RequestLimits {
         max_query_bytes: limits.max_query_bytes,
         max_selectors: limits.max_selectors,
+        max_parameters: limits.max_parameters,
+        max_parameter_bytes: limits.max_parameter_bytes,
         max_range: limits.max_range,
         max_points: limits.max_points,
         namespace_parameters: config.authorization.namespace_parameters.clone(),

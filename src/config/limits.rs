@@ -9,10 +9,16 @@ use super::{DAY, HOUR, MILLISECOND};
 /// Bounds of requests and connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Longest PromQL text in bytes. Default 32,768.
+    /// Longest PromQL text in bytes. Default 131,072.
     pub max_query_bytes: usize,
+    /// Bounds of what a PromQL text holds.
+    pub query: QueryLimits,
     /// Most `match[]` in one request, at least 1. Default 256.
     pub max_selectors: usize,
+    /// Most parameters of one request, in URL and form together; at least 1. Default 1,100.
+    pub max_parameters: usize,
+    /// Longest value of a parameter that is neither a query nor a selector, in bytes; at least 1. Default 1,024.
+    pub max_parameter_bytes: usize,
     /// Longest request body in bytes; at least `max_query_bytes`. Default 1,048,576.
     pub max_body_bytes: usize,
     /// Most namespaces that one request may name, at least 1. Each is reviewed. Default 500.
@@ -41,20 +47,78 @@ pub struct Limits {
     pub drain_timeout: Duration,
 }
 
+/// Bounds of one PromQL text, beside its length. Prometheus has none of these; its parser takes time quadratic in the
+/// first two and cannot be stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueryLimits {
+    /// Deepest nesting of parentheses, brackets and signs, at least 1. Default 200.
+    pub max_depth: usize,
+    /// Most binary operators, signs and ranges, at least 1. Default 1,000.
+    pub max_operators: usize,
+    /// Most vector selectors, at least 1. Default 500.
+    pub max_selectors: usize,
+    /// Size of all regular expressions in characters, with what is repeated written out; at least 1. Default 131,072.
+    pub max_pattern_size: usize,
+}
+
+impl QueryLimits {
+    fn read(section: &mut Section) -> Self {
+        Self {
+            max_depth: section.number(
+                "maxQueryDepth",
+                200,
+                1..=10_000,
+                "Deepest nesting of one PromQL text: parentheses, brackets, signs",
+            ),
+            max_operators: section.number(
+                "maxQueryOperators",
+                1_000,
+                1..=100_000,
+                "Most operators, signs and ranges in one PromQL text",
+            ),
+            max_selectors: section.number(
+                "maxQuerySelectors",
+                500,
+                1..=10_000,
+                "Most vector selectors in one PromQL text",
+            ),
+            max_pattern_size: section.number(
+                "maxPatternSize",
+                131_072,
+                1..=10_000_000,
+                "Size of all regular expressions in one PromQL text, in characters, with repetitions written out",
+            ),
+        }
+    }
+}
+
 impl Limits {
     pub(super) fn read(section: &mut Section) -> Self {
         const MOST: u32 = 1_000_000;
         let max_query_bytes = section.number(
             "maxQueryBytes",
-            32_768,
+            131_072,
             1..=1_048_576,
             "Longest PromQL text, in bytes",
         );
+        let query = QueryLimits::read(section);
         let max_selectors = section.number(
             "maxSelectors",
             256,
             1..=1_000,
             "Most match[] in one request",
+        );
+        let max_parameters = section.number(
+            "maxParameters",
+            1_100,
+            1..=100_000,
+            "Most parameters in one request",
+        );
+        let max_parameter_bytes = section.number(
+            "maxParameterBytes",
+            1_024,
+            1..=1_048_576,
+            "Longest parameter that is neither a query nor a selector, in bytes",
         );
         let max_body_bytes = section.number(
             "maxBodyBytes",
@@ -82,7 +146,10 @@ impl Limits {
         );
         let limits = Self {
             max_query_bytes,
+            query,
             max_selectors,
+            max_parameters,
+            max_parameter_bytes,
             max_body_bytes,
             max_namespaces,
             max_range: (!max_range.is_zero()).then_some(max_range),

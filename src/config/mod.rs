@@ -41,7 +41,7 @@ pub use self::authorization::{
     ResourceAttributes, RightsChanges,
 };
 pub use self::fault::{Fault, Faults, LoadError};
-pub use self::limits::Limits;
+pub use self::limits::{Limits, QueryLimits};
 pub use self::listeners::{
     AdminListener, AnsweredTarget, Gateway, Listener, Listeners, ProxyKind, ServiceReference,
 };

@@ -3,9 +3,6 @@
 
 use std::borrow::Cow;
 
-/// Pairs in URL and body together. Nobody's dashboard comes near it.
-pub(super) const MAX_PAIRS: usize = 1100;
-
 /// Why a form cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FormError {
@@ -19,8 +16,6 @@ pub enum FormError {
     Encoding,
     #[error("the parameters hold a NUL byte")]
     Nul,
-    #[error("there are more than {MAX_PAIRS} parameters")]
-    TooMany,
 }
 
 /// The pairs of a form, decoded, in order.

@@ -7,7 +7,7 @@ use super::{QueryError, literal, pattern};
 /// Bounds of a query. A text past one of them is refused, before or while it is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of the query's text. Default 32768.
+    /// Bytes of the query's text. Default 131072.
     pub max_bytes: usize,
     /// Open parentheses and brackets, together with the signs that wait for their operand (`-(-(-x))` is five deep).
     /// Default 200.
@@ -18,8 +18,8 @@ pub struct Limits {
     /// Vector selectors of the whole query. Default 500.
     pub max_selectors: usize,
     /// Size of all regular expressions of the query, in characters, counting what is repeated (`[a-z]{9}`) as often as
-    /// it is. Prometheus compiles them while it parses: 30 KB of the worst take 20 s. Default 50000, which is no limit
-    /// without repetitions.
+    /// it is. Prometheus compiles them while it parses: unlimited, 30 KB of the worst take 20 s. Default 131072, which
+    /// is no limit without repetitions, and which the worst reach in 2 s.
     pub max_pattern_size: usize,
     /// Bytes of the restricted text. The default, 3 MiB, is below the 10 MiB at which Prometheus ignores a form, even
     /// if each byte is encoded as three.
@@ -29,11 +29,11 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            max_bytes: 32 * 1024,
+            max_bytes: 128 * 1024,
             max_depth: 200,
             max_operators: 1000,
             max_selectors: 500,
-            max_pattern_size: 50_000,
+            max_pattern_size: 128 * 1024,
             max_output_bytes: 3 * 1024 * 1024,
         }
     }

@@ -264,9 +264,11 @@ fn confined<'t>(
     }
     let limits = Limits {
         max_bytes: MAX_RESTRICTED_BYTES,
+        max_depth: usize::MAX,
+        max_operators: usize::MAX,
+        max_selectors: usize::MAX,
         max_pattern_size: usize::MAX,
         max_output_bytes: MAX_RESTRICTED_BYTES,
-        ..Limits::default()
     };
     let query = if request.expression().is_some() {
         Query::parse(&text, &limits)

@@ -13,6 +13,8 @@ mod reviews;
 const LIMITS: RequestLimits = RequestLimits {
     max_query_bytes: 4096,
     max_selectors: 256,
+    max_parameters: 1_100,
+    max_parameter_bytes: 1_024,
     max_range: None,
     max_points: None,
     namespace_parameters: Vec::new(),

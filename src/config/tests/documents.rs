@@ -32,7 +32,7 @@ upstreams:
   - name: default
     pathPrefix: /                             # the plugin's "subpath" selects an upstream
     url: http://prometheus.monitoring:9090    # or service: {namespace, name, port}, or pods: {namespace, selector, port}
-limits: { maxQueryBytes: 32768, maxBodyBytes: 1048576, maxRange: 0s, maxPoints: 11000, concurrentPerCaller: 32 }
+limits: { maxQueryBytes: 131072, maxBodyBytes: 1048576, maxRange: 0s, maxPoints: 11000, concurrentPerCaller: 32 }
 "#;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -115,8 +115,16 @@ fn defaults() -> Config {
             },
         }],
         limits: Limits {
-            max_query_bytes: 32_768,
+            max_query_bytes: 131_072,
+            query: QueryLimits {
+                max_depth: 200,
+                max_operators: 1_000,
+                max_selectors: 500,
+                max_pattern_size: 131_072,
+            },
             max_selectors: 256,
+            max_parameters: 1_100,
+            max_parameter_bytes: 1_024,
             max_body_bytes: 1_048_576,
             max_namespaces: 500,
             max_range: None,

@@ -102,6 +102,8 @@ mod tests {
         let limits = RequestLimits {
             max_query_bytes: 1000,
             max_selectors: 32,
+            max_parameters: 1_100,
+            max_parameter_bytes: 1_024,
             max_range: None,
             max_points: None,
             namespace_parameters: Vec::new(),

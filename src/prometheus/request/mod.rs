@@ -16,9 +16,6 @@ use super::path::{LabelName, PathError};
 use super::time;
 use crate::namespace::{Namespace, NamespaceSet};
 
-/// Longest value of a parameter that is neither a query nor a selector, in bytes.
-const MAX_TEXT_BYTES: usize = 1024;
-
 /// What a request may ask for.
 #[derive(Clone, Debug)]
 pub struct RequestLimits {
@@ -26,6 +23,10 @@ pub struct RequestLimits {
     pub max_query_bytes: usize,
     /// Most selectors. Prometheus answers them one after the other.
     pub max_selectors: usize,
+    /// Most parameters.
+    pub max_parameters: usize,
+    /// Longest value of a parameter that is neither a query nor a selector, in bytes.
+    pub max_parameter_bytes: usize,
     /// Longest range from `start` to `end`. `None`: no limit.
     pub max_range: Option<Duration>,
     /// Most points of one series, as Prometheus counts them. `None`: no limit.
@@ -74,16 +75,31 @@ pub enum RequestError {
     #[error("the parameter query is missing: send a PromQL expression")]
     NoQuery,
     /// A query or selector is too long.
-    #[error("the query has {bytes} bytes; {limit} are accepted")]
+    #[error(
+        "the query has {bytes} bytes; {limit} are accepted, the limit is limits.maxQueryBytes"
+    )]
     QueryTooLong {
         bytes: usize,
         /// The longest that is accepted.
         limit: usize,
     },
     /// Another parameter is too long.
-    #[error("the parameter {name} is longer than {MAX_TEXT_BYTES} bytes")]
-    TooLong { name: Cow<'static, str> },
-    #[error("there are more than {limit} match[] parameters: ask in several requests")]
+    #[error(
+        "the parameter {name} is longer than {limit} bytes, the limit is limits.maxParameterBytes"
+    )]
+    TooLong {
+        name: Cow<'static, str>,
+        /// The longest that is accepted.
+        limit: usize,
+    },
+    #[error("there are more than {limit} parameters, the limit is limits.maxParameters")]
+    TooManyParameters {
+        /// The most there may be.
+        limit: usize,
+    },
+    #[error(
+        "there are more than {limit} match[] parameters, the limit is limits.maxSelectors: ask in several requests"
+    )]
     TooManySelectors {
         /// The most there may be.
         limit: usize,
@@ -172,6 +188,7 @@ impl RequestError {
             | Self::BodyMalformed
             | Self::QueryTooLong { .. }
             | Self::TooLong { .. }
+            | Self::TooManyParameters { .. }
             | Self::TooManySelectors { .. }
             | Self::NotATime { .. }
             | Self::NotADuration { .. }
@@ -240,8 +257,9 @@ impl Target {
             .chain(form::pairs(body))
             .enumerate()
         {
-            if count == form::MAX_PAIRS {
-                return Err(FormError::TooMany.into());
+            if count == limits.max_parameters {
+                let limit = limits.max_parameters;
+                return Err(RequestError::TooManyParameters { limit });
             }
             let (name, value) = pair?;
             if limits.namespace_parameters.iter().any(|one| *one == name) {
@@ -311,7 +329,7 @@ impl PrometheusRequest {
         };
         let limit = match kind {
             Kind::Expression | Kind::Selector => limits.max_query_bytes,
-            _ => MAX_TEXT_BYTES,
+            _ => limits.max_parameter_bytes,
         };
         if value.len() > limit {
             return Err(match kind {
@@ -319,7 +337,7 @@ impl PrometheusRequest {
                     bytes: value.len(),
                     limit,
                 },
-                _ => RequestError::TooLong { name },
+                _ => RequestError::TooLong { name, limit },
             });
         }
         match kind {

@@ -3,6 +3,8 @@ use super::*;
 const LIMITS: RequestLimits = RequestLimits {
     max_query_bytes: 100,
     max_selectors: 32,
+    max_parameters: 1_100,
+    max_parameter_bytes: 1_024,
     max_range: Some(Duration::from_secs(86_400)),
     max_points: Some(11_000),
     namespace_parameters: Vec::new(),
@@ -154,10 +156,10 @@ fn e03_selectors_of_url_and_form_are_all_kept() {
 
 #[test]
 fn d04_numbers_of_parameters_and_selectors_are_bounded() {
-    let many = "a=b&".repeat(form::MAX_PAIRS + 1);
+    let many = "a=b&".repeat(LIMITS.max_parameters + 1);
     assert_eq!(
         read("/api/v1/labels", &many, "").unwrap_err(),
-        FormError::TooMany.into()
+        RequestError::TooManyParameters { limit: 1_100 }
     );
     let selectors = "match[]=up&".repeat(33);
     assert_eq!(
@@ -184,7 +186,8 @@ fn a_query_is_needed_and_bounded() {
     assert_eq!(
         read("/api/v1/query", &long, "").unwrap_err(),
         RequestError::TooLong {
-            name: "stats".into()
+            name: "stats".into(),
+            limit: 1_024
         }
     );
 }

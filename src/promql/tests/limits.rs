@@ -6,6 +6,7 @@ use crate::promql::measure;
 fn limited(text: &str) -> [Result<(), QueryError>; 2] {
     let limits = Limits {
         max_bytes: 10 << 20,
+        max_pattern_size: 50_000,
         ..Limits::default()
     };
     [
@@ -152,14 +153,14 @@ fn measuring_lets_pass_what_is_no_query() {
 
 #[test]
 fn long_texts_are_refused_before_they_are_read() {
-    let text = "x".repeat(32 * 1024 + 1);
+    let text = "x".repeat(128 * 1024 + 1);
     let expected = QueryError::TooLong {
-        bytes: 32 * 1024 + 1,
-        limit: 32 * 1024,
+        bytes: 128 * 1024 + 1,
+        limit: 128 * 1024,
     };
     assert_eq!(refused(&text), expected);
     assert_eq!(measure(&text, &Limits::default()), Err(expected));
-    parse(&"x".repeat(32 * 1024));
+    parse(&"x".repeat(128 * 1024));
 }
 
 #[test]

@@ -380,3 +380,65 @@ fn a_parameter_that_is_configured_narrows_the_answer_for_everybody() {
         assert!(values(&all).len() > 2, "{}", all.text());
     });
 }
+
+/// The two requests of the field that the defaults of before refused.
+#[test]
+fn what_real_files_ask_for_is_within_the_defaults() {
+    run(async {
+        let cluster = Cluster::start().await;
+        // A federation of 211 selectors.
+        let names: Vec<_> = (0..210).map(|at| format!("job_{at}:rate5m")).collect();
+        let names = names.iter().map(String::as_str).chain(["secret"]);
+        let pairs: Vec<_> = names.map(|name| ("match[]", name)).collect();
+        let answer = Call::get(url(&cluster, "/federate", &pairs)).bearer(TEAM_A);
+        let answer = answer.send().await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+        assert!(answer.text().contains("secret{"), "{}", answer.text());
+        assert_no_leak(&answer, "211 selectors");
+        // 55 KB of pods.
+        let pods: Vec<_> = (0..1_800)
+            .map(|at| format!("checkout-{at:04}-7d4b9c6f5d-x{at:04}"))
+            .collect();
+        let query = format!("secret{{pod!~\"{}\"}}", pods.join("|"));
+        assert!(query.len() > 55_000, "{}", query.len());
+        // The same with what makes each part a pattern.
+        let patterns = format!("secret{{pod!~\"{}\"}}", pods.join(".*|"));
+        for query in [query, patterns] {
+            for token in [TEAM_A, VIEWER] {
+                let form = encoded(&[("query", &query)]);
+                let call = Call::form(cluster.proxy.url("/api/v1/query"), form);
+                let answer = call.bearer(token).send().await;
+                assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+            }
+        }
+    });
+}
+
+#[test]
+fn each_limit_of_a_query_is_a_key() {
+    const KEYS: [(&str, &str, &str); 7] = [
+        ("LIMITS__MAX_QUERY_BYTES", "20", "secret + secret + secret"),
+        ("LIMITS__MAX_QUERY_DEPTH", "2", "(((secret)))"),
+        ("LIMITS__MAX_QUERY_OPERATORS", "1", "secret + secret + secret"),
+        ("LIMITS__MAX_QUERY_SELECTORS", "1", "secret + secret"),
+        ("LIMITS__MAX_PATTERN_SIZE", "9", r#"secret{pod!~"x{10}"}"#),
+        ("LIMITS__MAX_PARAMETERS", "1", "secret"),
+        ("LIMITS__MAX_PARAMETER_BYTES", "5", "secret"),
+    ];
+    run(async {
+        for (key, value, query) in KEYS {
+            let pairs = [("query", query), ("time", "1700000000")];
+            let cluster = Cluster::with(&[(key, value)]).await;
+            let ask = |cluster: &Cluster| {
+                let target = url(cluster, "/api/v1/query", &pairs);
+                Call::get(target).bearer(TEAM_A).send()
+            };
+            let refused = ask(&cluster).await;
+            assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{key}");
+            assert_eq!(cluster.forwarded().len(), 0, "{key}");
+            let cluster = Cluster::start().await;
+            let answer = ask(&cluster).await;
+            assert_eq!(answer.status, StatusCode::OK, "{key}: {}", answer.text());
+        }
+    });
+}
