@@ -19,7 +19,7 @@ use prom_rbac_proxy::cluster::metrics::{Review, ReviewsMetrics};
 use prom_rbac_proxy::cluster::{Cluster, ClusterNamespaces, ReviewClass, Unavailable};
 use prom_rbac_proxy::config::ResourceAttributes;
 use prom_rbac_proxy::namespace::Namespace;
-use prom_rbac_proxy::prometheus::{PrometheusRequest, RequestLimits, Target};
+use prom_rbac_proxy::prometheus::{Accepted, PrometheusRequest, RequestLimits, Target};
 use prom_rbac_proxy::promql;
 use prom_rbac_proxy::slots::{Bounds, Slots};
 
@@ -179,7 +179,9 @@ fn request(query: &str) -> PrometheusRequest {
         max_points: None,
         namespace_parameters: Vec::new(),
     };
-    target.read(&encoded, &[], &[], &limits).expect("a request")
+    target
+        .read(&encoded, &[], Accepted::default(), &limits)
+        .expect("a request")
 }
 
 #[tokio::test(start_paused = true)]

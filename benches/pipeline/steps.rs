@@ -19,7 +19,7 @@ use prom_rbac_proxy::cluster::metrics::{Review, ReviewsMetrics};
 use prom_rbac_proxy::cluster::{Cluster, ClusterNamespaces, ReviewClass, Unavailable};
 use prom_rbac_proxy::config::{AuditQuery, Config, ResourceAttributes};
 use prom_rbac_proxy::namespace::Namespace;
-use prom_rbac_proxy::prometheus::{Path, PrometheusRequest, RequestLimits, Target};
+use prom_rbac_proxy::prometheus::{Accepted, Path, PrometheusRequest, RequestLimits, Target};
 use prom_rbac_proxy::promql;
 use prom_rbac_proxy::request::form::FormLayer;
 use prom_rbac_proxy::request::metrics::RequestMetrics;
@@ -359,7 +359,7 @@ fn read(limits: &RequestLimits) -> PrometheusRequest {
     let path = Path::parse(black_box(PATH)).expect("a path");
     let target = Target::find(path.rest, &Method::GET).expect("an endpoint");
     target
-        .read(black_box(QUERY), &[], &[], limits)
+        .read(black_box(QUERY), &[], Accepted::default(), limits)
         .expect("a request")
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::cluster::Unavailable;
 use crate::config::{MetricPattern, ResourceAttributes};
 use crate::namespace::Namespace;
+use crate::prometheus::PrometheusRequest;
 use crate::promql::QueryError;
 use crate::rbac::Searched;
 
@@ -75,10 +76,12 @@ pub enum AuthorizationError {
         endpoint: &'static str,
     },
     /// The query cannot be restricted, or passes a limit.
-    #[error("{error}{}", .pointer.as_ref().map_or(String::new(), |pointer| format!("\n{pointer}")))]
+    #[error("{}{}", told(error, *metricsql), .pointer.as_ref().map_or(String::new(), |pointer| format!("\n{pointer}")))]
     Query {
         /// Why.
         error: QueryError,
+        /// Whether the upstream speaks MetricsQL, and the caller may mean that.
+        metricsql: bool,
         /// Where, in two lines.
         pointer: Option<String>,
     },
@@ -88,9 +91,29 @@ pub enum AuthorizationError {
 }
 
 impl AuthorizationError {
-    pub(crate) fn query(error: QueryError, text: &str) -> Self {
+    /// That an expression or selector of `request`, here as `text`, cannot be restricted.
+    pub(crate) fn query(error: QueryError, text: &str, request: &PrometheusRequest) -> Self {
         let pointer = error.pointer(text);
-        Self::Query { error, pointer }
+        let metricsql = request.speaks_metricsql();
+        Self::Query {
+            error,
+            metricsql,
+            pointer,
+        }
+    }
+}
+
+/// What is wrong with a query, in words that fit what its caller thinks to speak.
+fn told(error: &QueryError, metricsql: bool) -> String {
+    match error {
+        QueryError::UnknownFunction { name, position } if metricsql => format!(
+            "the function {name:?} at byte {position} is none of PromQL: whoever does not see everything can use of \
+             MetricsQL what PromQL has, too; names are in lower case"
+        ),
+        QueryError::Syntax { .. } if metricsql => format!(
+            "{error}; of MetricsQL, whoever does not see everything can use what PromQL has, too"
+        ),
+        _ => error.to_string(),
     }
 }
 

@@ -222,14 +222,15 @@ impl Authorizer {
         let mut named = Vec::new();
         if let Some(expression) = request.expression() {
             let query = Query::parse(expression, &self.limits);
-            let query = query.map_err(|error| AuthorizationError::query(error, expression))?;
+            let query =
+                query.map_err(|error| AuthorizationError::query(error, expression, request))?;
             self.name(&query, &mut named)?;
             return Ok((vec![Some(query)], named));
         }
         let mut queries = Vec::new();
         for text in request.selectors() {
             let query = Query::parse_selector(text, &self.limits);
-            let query = query.map_err(|error| AuthorizationError::query(error, text))?;
+            let query = query.map_err(|error| AuthorizationError::query(error, text, request))?;
             self.name(&query, &mut named)?;
             queries.push(Some(query));
         }
@@ -273,7 +274,7 @@ impl Authorizer {
             .chain(request.selectors().iter().map(String::as_str));
         for text in texts {
             promql::measure(text, &self.limits)
-                .map_err(|error| AuthorizationError::query(error, text))?;
+                .map_err(|error| AuthorizationError::query(error, text, request))?;
         }
         Ok(())
     }

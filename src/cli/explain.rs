@@ -12,7 +12,7 @@ use crate::cli::args::Explain;
 use crate::cluster::metrics::ReviewsMetrics;
 use crate::config::{Config, Upstream};
 use crate::door::Door;
-use crate::prometheus::{RequestError, Target};
+use crate::prometheus::{Accepted, RequestError, Target};
 use crate::rbac::metrics::RbacMetrics;
 use crate::rbac::{Searched, Source};
 use crate::upstream::request::{UpstreamRequest, restrict};
@@ -63,7 +63,7 @@ pub async fn explain(config: &Config, arguments: &Explain) -> Result<Explanation
     let query = form_urlencoded::Serializer::new(String::new())
         .append_pair("query", &arguments.query)
         .finish();
-    let request = target.read(&query, b"", &[], &request_limits(config))?;
+    let request = target.read(&query, b"", Accepted::default(), &request_limits(config))?;
     authorization.watches_settled().await;
     match authorization.authorizer.permit(&caller, &request).await {
         Ok(permit) => {

@@ -47,7 +47,9 @@ pub use self::listeners::{
 };
 pub use self::readiness::{NeededUpstreams, Readiness};
 pub use self::tracing::{Ratio, Tracing};
-pub use self::upstreams::{ClientTls, Scheme, SecretValue, Sharing, Upstream, UpstreamAddress};
+pub use self::upstreams::{
+    ClientTls, Scheme, SecretValue, Sharing, Upstream, UpstreamAddress, UpstreamKind,
+};
 
 use self::caches::Caches;
 use self::environment::Environment;

@@ -13,4 +13,4 @@ mod time;
 pub use self::endpoint::{Endpoint, Kind, Methods, Reads};
 pub use self::form::FormError;
 pub use self::path::{Form, LabelName, Path, PathError};
-pub use self::request::{Live, PrometheusRequest, RequestError, RequestLimits, Target};
+pub use self::request::{Accepted, Live, PrometheusRequest, RequestError, RequestLimits, Target};

@@ -1,6 +1,6 @@
 //! Times and durations as Prometheus' HTTP API takes them.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 const MILLISECOND: u64 = 1;
 const SECOND: u64 = 1000;
@@ -33,12 +33,30 @@ pub(super) fn time(text: &str) -> Option<f64> {
     Some(timestamp.as_nanosecond() as f64 / 1e9)
 }
 
+/// Reads a time as MetricsQL has it beside Prometheus' own: `now`, or a duration before that, as `now-1h30m`, `-5m` and
+/// `5m`, of which the last two are the same. Returns the time that is meant, in seconds since 1970. `None` for anything else.
+pub(super) fn relative_to(now: SystemTime, text: &str) -> Option<String> {
+    let before = match text.strip_prefix("now") {
+        Some("") => Duration::ZERO,
+        Some(rest) => units(rest.strip_prefix('-')?)?,
+        None => units(text.strip_prefix('-').unwrap_or(text))?,
+    };
+    let now = now.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    // In whole seconds, as the plain times of charts, so that equal requests of one second are equal.
+    Some(now.saturating_sub(before).as_secs().to_string())
+}
+
 /// Reads a duration: a number of seconds, or Prometheus' notation, such as `5m` or `1h30m`. `None` for
 /// anything else, and for what is negative.
 pub(super) fn duration(text: &str) -> Option<Duration> {
     if let Some(seconds) = number(text) {
         return Duration::try_from_secs_f64(seconds).ok();
     }
+    units(text)
+}
+
+/// Whole numbers, each with its unit.
+fn units(text: &str) -> Option<Duration> {
     let mut milliseconds: u64 = 0;
     let mut rest = text;
     while !rest.is_empty() {
@@ -112,6 +130,42 @@ mod tests {
     }
 
     #[test]
+    fn times_relative_to_now_are_those_of_victoriametrics() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_900);
+        for (text, seconds) in [
+            ("now", 1_700_000_000),
+            ("now-5m", 1_699_999_700),
+            ("-1h", 1_699_996_400),
+            ("-1h30m", 1_699_994_600),
+            ("now-1d", 1_699_913_600),
+            ("5m", 1_699_999_700),
+            ("now-300y", 0),
+        ] {
+            let read = relative_to(now, text);
+            assert_eq!(read, Some(seconds.to_string()), "{text}");
+        }
+        for text in [
+            "",
+            "-",
+            "now-",
+            "now+5m",
+            "+5m",
+            "now 5m",
+            "now--5m",
+            "--5m",
+            "-5",
+            "5",
+            "-1.5h",
+            "Now",
+            "now-5M",
+            "1700000000",
+            "2020-01-01T00:00:00Z",
+        ] {
+            assert_eq!(relative_to(now, text), None, "{text:?}");
+        }
+    }
+
+    #[test]
     fn durations_are_seconds_or_with_units() {
         for (text, milliseconds) in [
             ("15", 15_000),
@@ -146,7 +200,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_text_is_read_without_a_panic(text in "[0-9a-zA-Z.:+-]{0,30}") {
-            let _ = (time(&text), duration(&text));
+            let _ = (time(&text), duration(&text), relative_to(SystemTime::UNIX_EPOCH, &text));
         }
     }
 }

@@ -61,8 +61,8 @@ impl Pipeline {
             route: Route { upstream, target },
         } = received;
         let query = head.uri.query().unwrap_or_default();
-        let parameters = upstream.upstream().parameters();
-        let mut request = target.read(query, &form, parameters, &self.0.limits)?;
+        let accepted = upstream.upstream().accepts();
+        let mut request = target.read(query, &form, accepted, &self.0.limits)?;
         let shares = upstream.shares(&mut request, record.came_by());
         record.request(&request);
         let permit = pin!(self.0.authorizer.permit(&caller, &request));

@@ -2,7 +2,7 @@
 //! bounded in time.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
@@ -18,6 +18,7 @@ use super::connect::Connector;
 use super::discovery;
 use crate::client_tls::{self, TlsError};
 use crate::config;
+use crate::prometheus::Accepted;
 use crate::reload::{FileError, Reloaded};
 use crate::upstream::http1::Request;
 use crate::upstream::metrics::UpstreamsMetrics;
@@ -66,6 +67,7 @@ pub struct Upstream {
     token: Option<Reloaded<HeaderValue>>,
     tls: Reloaded<Arc<rustls::ClientConfig>>,
     server_name: Option<ServerName<'static>>,
+    metricsql: bool,
     parameters: Vec<String>,
     matchers: Vec<(String, String)>,
     connect_timeout: Duration,
@@ -118,6 +120,7 @@ impl Upstream {
             token: token.transpose()?,
             tls: client_tls::client_config(&upstream.tls, runtime).map_err(no_tls)?,
             server_name: server_name(upstream).map_err(no_tls)?,
+            metricsql: upstream.kind == config::UpstreamKind::VictoriaMetrics,
             parameters: upstream.parameters.clone(),
             matchers: upstream.matchers.clone(),
             connect_timeout: upstream.connect_timeout,
@@ -146,9 +149,12 @@ impl Upstream {
         self.prefix.len()
     }
 
-    /// Parameters of callers that pass beside Prometheus' own.
-    pub fn parameters(&self) -> &[String] {
-        &self.parameters
+    /// What it takes of callers beside what Prometheus does.
+    pub fn accepts(&self) -> Accepted<'_> {
+        Accepted {
+            parameters: &self.parameters,
+            metricsql: self.metricsql.then(SystemTime::now),
+        }
     }
 
     /// Labels and the value that each must have in whatever a caller is told of.

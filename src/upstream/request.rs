@@ -14,7 +14,7 @@ use crate::authz::{AuthorizationError, Grant, Permit, Scope, Selection};
 use crate::namespace::NamespaceSet;
 use crate::prometheus::filter::List;
 use crate::prometheus::{Endpoint, LabelName, Methods, PrometheusRequest, Reads, form};
-use crate::promql::{Constraint, Limits, Query, QueryError};
+use crate::promql::{self, Constraint, Limits, Query, QueryError};
 
 /// Longest target that is sent with GET, where POST is possible: proxies in front of a Prometheus commonly end
 /// at 8 KiB.
@@ -165,7 +165,7 @@ pub fn restrict(
             let all = written(request)
                 .next()
                 .is_none()
-                .then(|| Ok(all_of(matchers)));
+                .then(|| Ok(everything(matchers)));
             parameters.texts(request, texts.chain(all))?;
             parameters.others(request, |_| true);
         }
@@ -278,12 +278,12 @@ fn confined<'t>(
     let confined = query.and_then(|query| query.restrict(|_, _| Constraint::Values(matchers)));
     match confined {
         Ok(confined) => Ok(Cow::Owned(confined)),
-        Err(error) => Err(AuthorizationError::query(error, &text)),
+        Err(error) => Err(AuthorizationError::query(error, &text, request)),
     }
 }
 
 /// A selector of all that the upstream's matchers leave.
-fn all_of(matchers: &[(String, String)]) -> Cow<'static, str> {
+fn everything(matchers: &[(String, String)]) -> Cow<'static, str> {
     let query = Query::parse_selector(ALL, &Limits::default()).expect("a selector");
     let text = query.restrict(|_, _| Constraint::Values(matchers));
     Cow::Owned(text.expect("short"))
@@ -310,7 +310,7 @@ fn restricted(
     selection: &Selection<'_>,
 ) -> Result<String, AuthorizationError> {
     match selection {
-        Selection::All { label, namespaces } => Ok(selector(label, namespaces)),
+        Selection::All { label, namespaces } => Ok(promql::all_of(label, namespaces)),
         Selection::Written { query, grants } => {
             // One grant for each selector: `authz` makes both in one place.
             let restricted = query.restrict(|index, _| match &grants[index] {
@@ -321,24 +321,18 @@ fn restricted(
                 },
             });
             restricted.map_err(|error| {
-                AuthorizationError::query(error, request.expression().unwrap_or_default())
+                let text = request.expression().unwrap_or_default();
+                AuthorizationError::query(error, text, request)
             })
         }
     }
-}
-
-/// A selector of all series of some namespaces.
-fn selector(label: &str, set: &NamespaceSet) -> String {
-    let names: Vec<_> = set.iter().map(|name| name.as_str()).collect();
-    let operator = if names.len() == 1 { "=" } else { "=~" };
-    format!("{{{label}{operator}\"{}\"}}", names.join("|"))
 }
 
 /// The request for the names of all metrics that some namespaces have.
 fn metric_names(label: &str, namespaces: &NamespaceSet) -> UpstreamRequest {
     let name = LabelName::metric_name();
     let mut parameters = Parameters::new(Endpoint::LabelValues, Some(&name));
-    parameters.push("match[]", &selector(label, namespaces));
+    parameters.push("match[]", &promql::all_of(label, namespaces));
     parameters.request(Endpoint::LabelValues, &Method::GET, Treatment::None)
 }
 
@@ -359,7 +353,7 @@ fn metadata(
     let number = |name| -> Option<usize> { request.other(name)?.parse().ok() };
     let metric = request.other("metric");
     let mut parameters = Parameters::new(Endpoint::TargetsMetadata, None);
-    parameters.push("match_target", &selector(&label, &namespaces));
+    parameters.push("match_target", &promql::all_of(&label, &namespaces));
     if let Some(metric) = metric {
         parameters.push("metric", metric);
     }
@@ -428,7 +422,7 @@ impl Parameters {
             if bytes > MAX_RESTRICTED_BYTES {
                 let limit = MAX_RESTRICTED_BYTES;
                 let error = QueryError::OutputTooLong { limit };
-                return Err(AuthorizationError::query(error, ""));
+                return Err(AuthorizationError::query(error, "", request));
             }
             self.push(name, &text);
         }

@@ -98,6 +98,7 @@ fn defaults() -> Config {
             name: "default".into(),
             path_prefix: "/".into(),
             address: UpstreamAddress::Url("http://prometheus.monitoring:9090".parse().expect("")),
+            kind: UpstreamKind::Prometheus,
             tls: ClientTls::default(),
             bearer_token_file: None,
             headers: vec![],
@@ -213,7 +214,7 @@ authentication: { audiences: [prom], headlampCookie: false, tokenHeaders: [X-Aut
 authorization:
   attributes: { verb: list, group: "", resource: pods, subresource: log }
   namespaceLabel: kubernetes_namespace
-  metricRules: [{ metrics: [up, "a:b*"], cluster: {} }]
+  metricRules: [{ metrics: [up, "a:b*"], cluster: {} }, { metrics: [http.server.*], label: k8s.namespace.name }]
 upstreams:
   - name: a
     pathPrefix: /a/b/
@@ -228,6 +229,7 @@ upstreams:
     idleTimeout: 1d
   - name: b
     pathPrefix: /b
+    kind: victoriametrics
     pods: { namespace: ns, selector: "app=prometheus,role in (a, b)", port: 9090 }
   - name: c
     pathPrefix: /c
@@ -262,17 +264,25 @@ tracing: { endpoint: "https://collector.observability/otlp/", sampleRatio: 0.05,
     assert_eq!(config.authorization.attributes.group, "");
     assert_eq!(
         config.authorization.metric_rules,
-        [MetricRule {
-            metrics: vec![
-                MetricPattern::Exact("up".into()),
-                MetricPattern::Prefix("a:b".into())
-            ],
-            rule: MetricAccess::Cluster(attributes("nodes")),
-        }]
+        [
+            MetricRule {
+                metrics: vec![
+                    MetricPattern::Exact("up".into()),
+                    MetricPattern::Prefix("a:b".into())
+                ],
+                rule: MetricAccess::Cluster(attributes("nodes")),
+            },
+            MetricRule {
+                metrics: vec![MetricPattern::Prefix("http.server.".into())],
+                rule: MetricAccess::Label("k8s.namespace.name".into()),
+            }
+        ]
     );
     let [a, b, c] = &config.upstreams[..] else {
         panic!("three upstreams")
     };
+    assert_eq!(a.kind, UpstreamKind::Prometheus);
+    assert_eq!(b.kind, UpstreamKind::VictoriaMetrics);
     assert_eq!(a.path_prefix, "/a/b");
     assert_eq!(
         a.address,
@@ -349,4 +359,23 @@ fn plain_http_outside_of_loopback_is_allowed_with_a_warning() {
         ]
     );
     assert!(all[3].contains("Headlamp gives up after 120 s"), "{all:?}");
+}
+
+#[test]
+fn labels_that_old_releases_do_not_read_are_told_of() {
+    let told = |text: &str| {
+        let warnings = parse_more(text).warnings();
+        let told = warnings.iter().filter(|text| text.contains("in quotes"));
+        told.count()
+    };
+    assert_eq!(told(""), 0);
+    assert_eq!(
+        told("authorization: {namespaceLabel: k8s.namespace.name}"),
+        1
+    );
+    let rule = "{metrics: [http.server.*], label: k8s.namespace.name}";
+    assert_eq!(
+        told(&format!("authorization: {{metricRules: [{rule}]}}")),
+        1
+    );
 }

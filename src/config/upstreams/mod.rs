@@ -23,6 +23,8 @@ pub struct Upstream {
     /// Requests under this path go here: `/`, or segments without a slash at the end. Unique. Default `/`.
     pub path_prefix: String,
     pub address: UpstreamAddress,
+    /// What it is. Default [`UpstreamKind::Prometheus`].
+    pub kind: UpstreamKind,
     /// How HTTPS to it is set up. Nothing in it is set where the address is plain HTTP.
     pub tls: ClientTls,
     /// File with a bearer token sent to it, read again when it changes. Default `None`: no token.
@@ -43,6 +45,15 @@ pub struct Upstream {
     pub idle_timeout: Duration,
     /// Which answers several callers get.
     pub sharing: Sharing,
+}
+
+/// What an upstream is, where that makes a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamKind {
+    /// Prometheus, or a store that takes the same requests, as Thanos and Mimir do.
+    Prometheus,
+    /// Takes times relative to now, and MetricsQL.
+    VictoriaMetrics,
 }
 
 /// Where an upstream is.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderName, header};
 
-use super::{ClientTls, Scheme, SecretValue, Sharing, Upstream, UpstreamAddress};
+use super::{ClientTls, Scheme, SecretValue, Sharing, Upstream, UpstreamAddress, UpstreamKind};
 use crate::config::fault::{named, quoted, wrong};
 use crate::config::format::{
     BASE_PATH, HEADER_NAME, LABEL, NAMESPACE, OBJECT_NAME, PARAMETER, PATH, PATH_PREFIX, PLAIN,
@@ -103,6 +103,14 @@ impl Upstream {
             section.fault("pathPrefix", wrong(problem, "start with another word"));
         }
         let address = address(section);
+        let kind = section.choice(
+            "kind",
+            [
+                ("prometheus", UpstreamKind::Prometheus),
+                ("victoriametrics", UpstreamKind::VictoriaMetrics),
+            ],
+            "What it is; victoriametrics: times relative to now are taken too",
+        );
         let tls = section.section("tls", "How HTTPS to it is set up", tls);
         let is_http = address
             .as_ref()
@@ -146,6 +154,7 @@ impl Upstream {
             name,
             path_prefix,
             address: address?,
+            kind,
             tls,
             bearer_token_file,
             headers,

@@ -94,7 +94,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::prometheus::{RequestLimits, Target};
+    use crate::prometheus::{Accepted, RequestLimits, Target};
 
     const NOW: u64 = 1_700_000_003;
 
@@ -109,8 +109,12 @@ mod tests {
             namespace_parameters: Vec::new(),
         };
         let target = Target::find(path, &Method::GET).expect("a target");
-        let extra = ["dedup".to_owned()];
-        target.read(query, b"", &extra, &limits).expect("a request")
+        let accepted = Accepted {
+            parameters: &["dedup".to_owned()],
+            metricsql: None,
+        };
+        let request = target.read(query, b"", accepted, &limits);
+        request.expect("a request")
     }
 
     fn range(parameters: &str) -> PrometheusRequest {

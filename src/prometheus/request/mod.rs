@@ -5,7 +5,7 @@
 mod live;
 
 use std::borrow::Cow;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{Method, StatusCode};
 
@@ -35,7 +35,17 @@ pub struct RequestLimits {
     pub namespace_parameters: Vec<String>,
 }
 
-/// What is asked of Prometheus, as the caller wrote it, every part of it read and bounded.
+/// What an upstream takes beside what Prometheus does. Default: nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Accepted<'a> {
+    /// Names of further parameters that pass.
+    pub parameters: &'a [String],
+    /// That it speaks MetricsQL, whose times may be relative to this one.
+    pub metricsql: Option<SystemTime>,
+}
+
+/// What is asked of Prometheus, as the caller wrote it, every part of it read and bounded. A time that was relative to
+/// now is the one that it meant.
 #[derive(Clone, Debug)]
 pub struct PrometheusRequest {
     endpoint: Endpoint,
@@ -44,6 +54,7 @@ pub struct PrometheusRequest {
     selectors: Vec<String>,
     others: Vec<(Cow<'static, str>, String)>,
     narrowed: Option<NamespaceSet>,
+    metricsql: bool,
 }
 
 /// A request that is not one to Prometheus as this program serves it.
@@ -75,9 +86,7 @@ pub enum RequestError {
     #[error("the parameter query is missing: send a PromQL expression")]
     NoQuery,
     /// A query or selector is too long.
-    #[error(
-        "the query has {bytes} bytes; {limit} are accepted, the limit is limits.maxQueryBytes"
-    )]
+    #[error("the query has {bytes} bytes; {limit} are accepted, the limit is limits.maxQueryBytes")]
     QueryTooLong {
         bytes: usize,
         /// The longest that is accepted.
@@ -231,8 +240,8 @@ impl Target {
         self.endpoint
     }
 
-    /// Reads the parameters of URL and body together. What the endpoint does not know is dropped, unless
-    /// `extra` names it.
+    /// Reads the parameters of URL and body together. What neither the endpoint knows nor the upstream accepts is
+    /// dropped.
     ///
     /// # Errors
     /// When a parameter is malformed, there twice, or past a limit.
@@ -240,7 +249,7 @@ impl Target {
         self,
         query: &str,
         body: &[u8],
-        extra: &[String],
+        accepted: Accepted<'_>,
         limits: &RequestLimits,
     ) -> Result<PrometheusRequest, RequestError> {
         let Self { endpoint, label } = self;
@@ -251,6 +260,7 @@ impl Target {
             selectors: Vec::new(),
             others: Vec::new(),
             narrowed: None,
+            metricsql: accepted.metricsql.is_some(),
         };
         let mut narrowed = Vec::new();
         for (count, pair) in form::pairs(query.as_bytes())
@@ -266,7 +276,7 @@ impl Target {
                 narrowed.push(namespace(endpoint, &name, &value)?);
                 continue;
             }
-            request.take(&name, value, extra, limits)?;
+            request.take(&name, value, accepted, limits)?;
         }
         request.narrowed = NamespaceSet::new(narrowed);
         if endpoint.parameter("query").is_some() && request.expression.is_none() {
@@ -297,6 +307,11 @@ impl PrometheusRequest {
         &self.selectors
     }
 
+    /// Whether it is for an upstream that speaks MetricsQL.
+    pub fn speaks_metricsql(&self) -> bool {
+        self.metricsql
+    }
+
     /// The namespaces that the answer is to be narrowed to, whoever the caller is.
     pub fn narrowed(&self) -> Option<&NamespaceSet> {
         self.narrowed.as_ref()
@@ -312,12 +327,12 @@ impl PrometheusRequest {
         &mut self,
         name: &str,
         value: Cow<'_, str>,
-        extra: &[String],
+        accepted: Accepted<'_>,
         limits: &RequestLimits,
     ) -> Result<(), RequestError> {
         let (name, kind) = match self.endpoint.parameter(name) {
             Some((name, kind)) => (Cow::Borrowed(name), kind),
-            None if extra.iter().any(|other| other == name) => {
+            None if accepted.parameters.iter().any(|other| other == name) => {
                 let kind = if name.ends_with("[]") {
                     Kind::Texts
                 } else {
@@ -353,6 +368,12 @@ impl PrometheusRequest {
             Kind::Selector => self.selectors.push(value.into_owned()),
             _ if !kind.repeats() && self.others.iter().any(|(other, _)| *other == name) => {
                 return Err(RequestError::Duplicate { name });
+            }
+            Kind::Time => {
+                let relative = accepted.metricsql;
+                let absolute = relative.and_then(|now| time::relative_to(now, &value));
+                let value = absolute.unwrap_or_else(|| value.into_owned());
+                self.others.push((name, value));
             }
             _ => self.others.push((name, value.into_owned())),
         }

@@ -10,9 +10,21 @@ const LIMITS: RequestLimits = RequestLimits {
     namespace_parameters: Vec::new(),
 };
 
+fn accepting(parameters: &[String]) -> Accepted<'_> {
+    Accepted {
+        parameters,
+        metricsql: None,
+    }
+}
+
 fn read(path: &str, query: &str, body: &str) -> Result<PrometheusRequest, RequestError> {
     let target = Target::find(path, &Method::GET)?;
-    target.read(query, body.as_bytes(), &["dedup".to_owned()], &LIMITS)
+    target.read(
+        query,
+        body.as_bytes(),
+        accepting(&["dedup".to_owned()]),
+        &LIMITS,
+    )
 }
 
 fn others(request: &PrometheusRequest) -> Vec<(&str, &str)> {
@@ -76,7 +88,7 @@ fn configured_parameters_whose_names_say_so_may_repeat() {
     let read = |query: &str| {
         let target = Target::find("/api/v1/query", &Method::GET)?;
         let extra = ["storeMatch[]".to_owned(), "dedup".to_owned()];
-        target.read(query, b"", &extra, &LIMITS)
+        target.read(query, b"", accepting(&extra), &LIMITS)
     };
     let request = read("query=up&storeMatch[]=a&storeMatch%5B%5D=b").expect("a request");
     assert_eq!(
@@ -94,7 +106,7 @@ fn parameters_that_are_configured_narrow_the_answer() {
     };
     let narrowing = |path: &str, query: &str, form: &str| {
         let target = Target::find(path, &Method::GET)?;
-        target.read(query, form.as_bytes(), &[], &limits)
+        target.read(query, form.as_bytes(), Accepted::default(), &limits)
     };
     let names = |request: &PrometheusRequest| {
         let set = request.narrowed()?;
@@ -144,7 +156,7 @@ fn the_boundaries_of_time_that_clients_send_are_times() {
         ..LIMITS
     };
     let target = Target::find("/api/v1/series", &Method::GET).expect("an endpoint");
-    assert!(target.read(all, b"", &[], &limits).is_ok());
+    assert!(target.read(all, b"", Accepted::default(), &limits).is_ok());
 }
 
 #[test]
@@ -222,7 +234,7 @@ fn more_points_than_prometheus_answers_say_which_step_fits() {
     };
     let read = |query: &str| {
         let target = Target::find("/api/v1/query_range", &Method::GET)?;
-        target.read(query, b"", &[], &limits)
+        target.read(query, b"", Accepted::default(), &limits)
     };
     // Headlamp: 14 days at 10 s.
     let error = read("query=up&start=0&end=1209600&step=10").unwrap_err();

@@ -2,7 +2,7 @@ use http::{HeaderValue, Method};
 use http_body_util::Full;
 
 use super::*;
-use crate::prometheus::{RequestLimits, Target};
+use crate::prometheus::{Accepted, RequestLimits, Target};
 use crate::upstream::http1;
 use crate::upstream::request::UpstreamRequest;
 
@@ -26,7 +26,9 @@ fn live(end: u64) -> Live {
     };
     let target = Target::find("/api/v1/query_range", &Method::GET).expect("a target");
     let query = format!("query=up&start=0&end={end}&step=30");
-    let request = target.read(&query, b"", &[], &limits).expect("a request");
+    let request = target
+        .read(&query, b"", Accepted::default(), &limits)
+        .expect("a request");
     request.live(end).expect("live")
 }
 

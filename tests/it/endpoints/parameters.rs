@@ -419,7 +419,11 @@ fn each_limit_of_a_query_is_a_key() {
     const KEYS: [(&str, &str, &str); 7] = [
         ("LIMITS__MAX_QUERY_BYTES", "20", "secret + secret + secret"),
         ("LIMITS__MAX_QUERY_DEPTH", "2", "(((secret)))"),
-        ("LIMITS__MAX_QUERY_OPERATORS", "1", "secret + secret + secret"),
+        (
+            "LIMITS__MAX_QUERY_OPERATORS",
+            "1",
+            "secret + secret + secret",
+        ),
         ("LIMITS__MAX_QUERY_SELECTORS", "1", "secret + secret"),
         ("LIMITS__MAX_PATTERN_SIZE", "9", r#"secret{pod!~"x{10}"}"#),
         ("LIMITS__MAX_PARAMETERS", "1", "secret"),
@@ -440,5 +444,77 @@ fn each_limit_of_a_query_is_a_key() {
             let answer = ask(&cluster).await;
             assert_eq!(answer.status, StatusCode::OK, "{key}: {}", answer.text());
         }
+    });
+}
+
+#[test]
+fn times_relative_to_now_are_taken_where_the_upstream_takes_them() {
+    const TIMES: [&str; 5] = ["now", "now-5m", "-1h", "-1h30m", "5m"];
+    run(async {
+        let plain = Cluster::start().await;
+        let kind = ("UPSTREAMS__0__KIND", "victoriametrics");
+        let relative = Cluster::with(&[kind]).await;
+        for time in TIMES {
+            let pairs = [("query", "secret"), ("time", time)];
+            for token in [TEAM_A, VIEWER] {
+                let target = url(&plain, "/api/v1/query", &pairs);
+                let refused = Call::get(target).bearer(token).send().await;
+                assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{time}");
+                let target = url(&relative, "/api/v1/query", &pairs);
+                let answer = Call::get(target).bearer(token).send().await;
+                assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+            }
+        }
+        assert_eq!(plain.forwarded().len(), 0);
+        // What is sent is the time that was meant, so that limits of ranges hold.
+        for pairs in sent(&relative) {
+            let time = pairs.iter().find(|(name, _)| name == "time");
+            let (_, time) = time.expect("a time");
+            assert!(time.parse::<u64>().is_ok_and(|time| time > 1_700_000_000));
+        }
+        let range = [
+            ("query", "secret"),
+            ("start", "-7d"),
+            ("end", "now"),
+            ("step", "1s"),
+        ];
+        let target = url(&relative, "/api/v1/query_range", &range);
+        let refused = Call::get(target).bearer(TEAM_A).send().await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+        assert!(refused.text().contains("points"), "{}", refused.text());
+        for time in ["now+5m", "now - 5m", "yesterday", "-5"] {
+            let pairs = [("match[]", "secret"), ("start", time)];
+            let target = url(&relative, "/api/v1/series", &pairs);
+            let answer = Call::get(target).bearer(TEAM_A).send().await;
+            let expected = if time == "-5" {
+                StatusCode::OK
+            } else {
+                StatusCode::BAD_REQUEST
+            };
+            assert_eq!(answer.status, expected, "{time}");
+        }
+    });
+}
+
+#[test]
+fn metricsql_is_refused_in_words_that_fit() {
+    const TEXTS: [&str; 5] = [
+        "rollup(secret[5m])",
+        "WITH (x = secret) x",
+        r#"secret{pod="a" or pod="b"}"#,
+        "secret default 0",
+        "secret if up",
+    ];
+    run(async {
+        let kind = ("UPSTREAMS__0__KIND", "victoriametrics");
+        let cluster = Cluster::with(&[kind]).await;
+        for text in TEXTS {
+            let target = url(&cluster, "/api/v1/query", &[("query", text)]);
+            let answer = Call::get(target).bearer(TEAM_A).send().await;
+            assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{text}");
+            assert!(answer.text().contains("MetricsQL"), "{}", answer.text());
+            assert!(!answer.text().contains("Prometheus"), "{}", answer.text());
+        }
+        assert_eq!(cluster.forwarded().len(), 0);
     });
 }
