@@ -69,14 +69,20 @@ fn q45_q46_all_releases_read_what_goes_out_alike() {
     let (seed, count) = generated();
     let mut queries = corpus::headlamp();
     queries.extend(corpus::grammar());
-    println!("corpus: {}", releases::compare(&releases, &queries));
+    for label in [releases::PLAIN, releases::QUOTED] {
+        let tally = releases::compare(&releases, &queries, label);
+        println!("corpus, {label}: {tally}");
+    }
 
     let mut generator = Generator::new(seed, vocabulary(), Dialect::Everything);
     let mut queries: Vec<_> = (0..count).map(|_| generator.expression()).collect();
     let mut mutation = Mutation(seed | 1);
     let mutated: Vec<_> = queries.iter().map(|query| mutation.apply(query)).collect();
     queries.extend(mutated);
-    println!("generated: {}", releases::compare(&releases, &queries));
+    for label in [releases::PLAIN, releases::QUOTED] {
+        let tally = releases::compare(&releases, &queries, label);
+        println!("generated, {label}: {tally}");
+    }
 }
 
 /// The texts of the leak, which all go through the restriction in `src/promql/tests/numbers.rs`: who reads a selector in
@@ -97,7 +103,7 @@ fn q45_releases_before_2_54_end_a_hexadecimal_number_before_a_sign() {
             assert_eq!(reading.default.is_ok(), is_old, "{release}: {reading:?}");
             let leaks = reading
                 .default
-                .is_ok_and(|tree| !releases::is_confined(&tree));
+                .is_ok_and(|tree| !releases::is_confined(&tree, releases::PLAIN));
             assert_eq!(leaks, is_old, "{release}");
         }
     }
@@ -113,7 +119,7 @@ fn q46_a_soup_of_tokens_is_read_alike_by_all_releases() {
     while left > 0 {
         let part = left.min(20_000);
         let texts: Vec<_> = (0..part).map(|_| soup.text()).collect();
-        tally += releases::compare(&releases, &texts);
+        tally += releases::compare(&releases, &texts, releases::PLAIN);
         left -= part;
     }
     println!("soup: {tally}");
@@ -311,7 +317,10 @@ fn compare(name: &str, oracle: &Oracle, queries: &[String]) -> usize {
 /// Why a query that Prometheus accepts may be refused here.
 fn exception(error: &QueryError) -> Option<&'static str> {
     match error {
-        QueryError::InfoFunction { .. } => Some("info() reads series beyond its arguments"),
+        QueryError::InfoFunction { .. } => {
+            Some("info() without labels reads series beyond its arguments")
+        }
+        QueryError::InfoLabels { .. } => Some("a matcher would add a label to what info() answers"),
         QueryError::Syntax { reason, .. } if reason.contains("offset without parentheses") => {
             Some("Prometheus 3.4 to 3.12 answers `offset -(5m)` with a stack trace in its log")
         }

@@ -136,11 +136,12 @@ fn check(text: &str) -> bool {
         assert_eq!(query.selectors().len(), 1, "{text:?}");
     }
     let set = names(&["team-a", "team-b"]);
-    let (output, selectors) = match Query::parse(text, &limits) {
-        Ok(query) => {
-            let output = query.restrict(|_, _| constraint(&set)).expect(text);
-            (output, query.selectors().len())
-        }
+    let query = Query::parse(text, &limits).and_then(|query| {
+        let output = query.restrict(|_, _| constraint(&set))?;
+        Ok((output, query.selectors().len()))
+    });
+    let (output, selectors) = match query {
+        Ok(read) => read,
         Err(error) => {
             assert!(error.to_string().len() < 1024);
             assert!(error.position().is_none_or(|at| at <= text.len()));

@@ -20,7 +20,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use prom_rbac_proxy::namespace::{Namespace, NamespaceSet};
-use prom_rbac_proxy::promql::{Constraint, Limits, Query};
+use prom_rbac_proxy::promql::{Constraint, Limits, Query, QueryError};
 use serde_json::Value;
 use standins::prometheus::{Data, Options, Prometheus};
 
@@ -70,6 +70,51 @@ async fn metrics_with_the_namespace_in_another_label_are_restricted_by_it() {
         let tally = compare(&full, &own, &set(&["team-a"]), &queries, label).await;
         println!("{}: KEDA: {tally}", binary.display());
         assert!(tally.with_data > 0, "{tally}");
+    }
+}
+
+/// Texts of `info()` that are served: its second argument has a matcher on the namespace that refuses the empty string.
+const INFOS: [&str; 12] = [
+    r#"info(up, {namespace!=""})"#,
+    r#"info(up, {namespace=~".+"})"#,
+    r#"info(up, {namespace="team-a"})"#,
+    r#"info(up, {__name__="target_info", namespace="team-a", k8s_region=~".+"})"#,
+    r#"info(up, {__name__="target_info", namespace=~"team-a|victim", k8s_region=~".*"})"#,
+    // What is joined has no namespace of its own, and so gets that of the series it is joined with.
+    r#"info(sum by (job, instance) (up), {namespace!="", k8s_region=~".+"})"#,
+    r#"info(sum by (job, instance) (up), {namespace!="victim", namespace!=""})"#,
+    // Two metrics of the same job and instance, in two namespaces: a conflict where both can be seen.
+    r#"info(up{job="postgres"}, {__name__=~".+_info", namespace!=""})"#,
+    r#"info(up{job="postgres"}, {__name__!="target_info", namespace!="", version=~".+"})"#,
+    // What matches the second argument is not joined.
+    r#"info({job="postgres"}, {__name__=~"build_info|target_info", namespace!=""})"#,
+    r#"count(info(rate(up[10m]), {namespace!="", nothing=~".*"}) or info(up offset 1h, {namespace!=""}))"#,
+    r#"info(info(up, {namespace!=""}), {__name__="build_info", namespace!="", version=~".+"})"#,
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn q07_info_takes_labels_from_series_of_the_callers_own_alone() {
+    for binary in binaries() {
+        let options = |data: Data| {
+            let mut options = Options::new(data.without_rules(), cache());
+            options.prometheus.clone_from(&binary);
+            options.arguments = vec!["--enable-feature=promql-experimental-functions".to_owned()];
+            options
+        };
+        let full = start_with(options(Data::everything())).await;
+        let build = full.prometheus.get("/api/v1/status/buildinfo").await;
+        if build.expect("an answer").1.contains(r#""version":"2."#) {
+            println!("{}: has no info()", binary.display());
+            continue;
+        }
+        let queries = INFOS.map(str::to_owned);
+        for names in SETS {
+            let own = start_with(options(Data::only(names.iter().copied()))).await;
+            let tally = compare(&full, &own, &set(names), &queries, |_| "namespace").await;
+            println!("{}: info() for {names:?}: {tally}", binary.display());
+            assert!(tally.with_data > 3, "{tally}");
+            assert_eq!(tally.unreadable, 0, "{tally}");
+        }
     }
 }
 
@@ -133,7 +178,13 @@ async fn compare(
             let (label, set) = &grants[index];
             Constraint::Namespaces { label, set }
         });
-        let restricted = restricted.expect("short enough");
+        let restricted = match restricted {
+            Err(QueryError::InfoLabels { .. }) => {
+                tally.unreadable += 1;
+                continue;
+            }
+            restricted => restricted.expect("short enough"),
+        };
         let (mut expected, answer) = tokio::join!(own.query(original), full.query(&restricted));
         if expected.is_unreadable() && !answer.is_unreadable() {
             // An older release reads numbers such as `1_000` only as they are written anew.
@@ -211,8 +262,16 @@ struct Server {
 }
 
 async fn start(binary: &Path, data: Data) -> Server {
-    let mut options = Options::new(data, Path::new(env!("CARGO_TARGET_TMPDIR")));
+    let mut options = Options::new(data, cache());
     options.prometheus = binary.to_owned();
+    start_with(options).await
+}
+
+fn cache() -> &'static Path {
+    Path::new(env!("CARGO_TARGET_TMPDIR"))
+}
+
+async fn start_with(options: Options) -> Server {
     let prometheus = Prometheus::start(options).await.expect("Prometheus starts");
     let hour = Duration::from_secs(3600);
     let now = SystemTime::UNIX_EPOCH

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::caches::{Caches, stale_for};
 use super::fault::{Wrong, wrong};
-use super::format::{ATTRIBUTE, Format, LABEL, OPTIONAL_ATTRIBUTE, PARAMETER};
+use super::format::{ATTRIBUTE, Format, LABEL, OPTIONAL_ATTRIBUTE, PARAMETER, is_in_name};
 use super::section::Section;
 use super::upstreams::refuse_reserved;
 use super::{DAY, MILLISECOND};
@@ -102,7 +102,7 @@ pub struct AuthorizationCache {
 
 /// A metric's name, or the start of one and a `*`.
 const METRIC: Format<MetricPattern> = Format {
-    schema: || serde_json::json!({"type": "string", "pattern": "^[a-zA-Z_:][a-zA-Z0-9_:]*\\*?$"}),
+    schema: || serde_json::json!({"type": "string", "pattern": "^([a-zA-Z_:]|[^\\x00-\\x7F])([a-zA-Z0-9_.:/-]|[^\\x00-\\x7F])*\\*?$"}),
     numbers: false,
     quotable: |_| true,
     read: metric,
@@ -304,10 +304,9 @@ fn metric(text: &str) -> Result<MetricPattern, Wrong> {
         let hint = "set authorization.namespaceLabel or authorization.attributes for that";
         return Err(wrong("means every metric", hint));
     }
-    let rest = |byte: u8| byte.is_ascii_alphanumeric() || b"_:".contains(&byte);
-    let start = |c: char| c.is_ascii_alphabetic() || "_:".contains(c);
-    if !name.starts_with(start) || !name.bytes().all(rest) {
-        let hint = "use letters, digits, _ and :";
+    let start = |c: char| c.is_ascii_alphabetic() || "_:".contains(c) || !c.is_ascii();
+    if !name.starts_with(start) || !name.chars().all(is_in_name) {
+        let hint = "write it as in keda_scaler_active or http.server.*";
         return Err(wrong("is not the name of a metric", hint));
     }
     Ok(if name.len() < text.len() {

@@ -174,20 +174,31 @@ pub(super) const OPTIONAL_ATTRIBUTE: Format<String> = Format {
 
 /// A label of a series that may hold a namespace.
 pub(super) const LABEL: Format<String> = Format {
-    schema: || json!({"type": "string", "pattern": "^([a-zA-Z]|_[a-zA-Z0-9]|_$)[a-zA-Z0-9_]*$"}),
+    schema: || {
+        json!({
+            "type": "string",
+            "pattern": "^([a-zA-Z]|[^\\x00-\\x7F]|_([a-zA-Z0-9.:/-]|[^\\x00-\\x7F])|_$)\
+                ([a-zA-Z0-9_.:/-]|[^\\x00-\\x7F])*$"
+        })
+    },
     ..Format::text(|text| {
-        let rest = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-        let valid = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-            && text.bytes().all(rest)
-            && !text.starts_with("__");
+        let start = |c: char| c.is_ascii_alphabetic() || c == '_' || !c.is_ascii();
+        let valid =
+            text.starts_with(start) && text.chars().all(is_in_name) && !text.starts_with("__");
         owned(
             text,
             valid,
             "is not the name of a label",
-            "use letters, digits and _, not starting with a digit or __",
+            "write it as in namespace or k8s.namespace.name, not starting with a digit or __",
         )
     })
 };
+
+/// Whether it can be in the name of a label or metric here. Prometheus 3 allows more, which is nobody's name, but the
+/// mark of a mistake: blanks, quotes, operators.
+pub(super) fn is_in_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "_.:/-".contains(c) || !c.is_ascii()
+}
 
 pub(super) const SERVER_NAME: Format<String> = Format::text(|text| {
     owned(

@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{AuditQuery, Config, NamespaceSearch, Scheme, Upstream, UpstreamAddress};
+use super::{
+    AuditQuery, Config, MetricAccess, NamespaceSearch, Scheme, Upstream, UpstreamAddress,
+};
 
 /// Ten seconds before Headlamp gives up, for reviews and for a place of the caller's.
 const LONGEST_FOR_HEADLAMP: Duration = Duration::from_secs(110);
@@ -26,6 +28,25 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
             "listeners.gateway: plain HTTP, so all of Headlamp's tokens can be read on the way; set tls"
                 .to_owned(),
         );
+    }
+    let authorization = &config.authorization;
+    let rules = authorization.metric_rules.iter();
+    let labels = rules.filter_map(|rule| match &rule.rule {
+        MetricAccess::Label(label) => Some(label),
+        MetricAccess::Cluster(_) => None,
+    });
+    let matchers = config
+        .upstreams
+        .iter()
+        .flat_map(|upstream| &upstream.matchers);
+    let labels = labels.chain(matchers.map(|(label, _)| label));
+    for label in [&authorization.namespace_label].into_iter().chain(labels) {
+        if label.contains(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
+            warnings.push(format!(
+                "the label {label} is written in quotes, which Prometheus before 3.0 does not read: callers of \
+                 some namespaces get its 400 there"
+            ));
+        }
     }
     for (index, upstream) in config.upstreams.iter().enumerate() {
         let secret = upstream.bearer_token_file.is_some() || !upstream.headers.is_empty();

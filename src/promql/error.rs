@@ -76,13 +76,26 @@ pub enum QueryError {
         /// Where the name starts.
         position: usize,
     },
-    /// `info()` reads series that no selector names.
+    /// `info()` without a second argument reads series that no selector names.
     #[error(
-        "info() at byte {position} reads series of all namespaces and needs cluster-wide access: join with an info \
-         metric instead, as in `up * on (instance, job) group_left (version) build_info`"
+        "info() at byte {position} without a second argument reads series of all namespaces and needs cluster-wide \
+         access: choose the labels, as in `info(up, {{namespace=\"team-a\", version=~\".+\"}})`, or join with an info \
+         metric, as in `up * on (instance, job) group_left (version) build_info`"
     )]
     InfoFunction {
         /// Where the name starts.
+        position: usize,
+    },
+    /// The second argument of `info()` cannot be confined without adding labels to the result.
+    #[error(
+        "info() takes labels from the series that the braces at byte {position} select, of any namespace: add a matcher \
+         on the label {label} there, such as `{label}!=\"\"` (in quotes if it is no plain name), which also makes it one of \
+         the labels that are added"
+    )]
+    InfoLabels {
+        /// The label, cut to 64 bytes.
+        label: String,
+        /// Where the braces start.
         position: usize,
     },
     /// A selector that selects everything. Prometheus refuses it, and it would no more once a matcher is added.
@@ -137,6 +150,13 @@ impl QueryError {
         }
     }
 
+    pub(super) fn info_labels(label: &str, position: usize) -> Self {
+        Self::InfoLabels {
+            label: label[..label.floor_char_boundary(MAX_QUOTED_BYTES)].to_owned(),
+            position,
+        }
+    }
+
     /// Where in the text the fault is, as a byte offset. `None` for a fault of the whole text.
     pub fn position(&self) -> Option<usize> {
         match *self {
@@ -147,6 +167,7 @@ impl QueryError {
             | Self::PatternsTooLarge { position, .. }
             | Self::UnknownFunction { position, .. }
             | Self::InfoFunction { position }
+            | Self::InfoLabels { position, .. }
             | Self::EmptySelector { position }
             | Self::NotASelector { position }
             | Self::Syntax { position, .. } => Some(position),

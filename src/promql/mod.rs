@@ -36,5 +36,5 @@ mod tests;
 pub use error::QueryError;
 pub use limits::{Limits, measure};
 pub use query::Query;
-pub use restriction::Constraint;
+pub use restriction::{Constraint, all_of};
 pub use selector::{MatchOperator, Matcher, Selector};

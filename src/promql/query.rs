@@ -19,7 +19,7 @@ impl<'t> Query<'t> {
     ///
     /// # Errors
     ///
-    /// Any [`QueryError`] but [`QueryError::OutputTooLong`] and [`QueryError::NotASelector`].
+    /// Any [`QueryError`] but [`QueryError::OutputTooLong`], [`QueryError::InfoLabels`] and [`QueryError::NotASelector`].
     pub fn parse(text: &'t str, limits: &Limits) -> Result<Self, QueryError> {
         read(text, limits, Parser::expression)
     }

@@ -34,7 +34,7 @@ impl<'t> Query<'t> {
     ///
     /// # Errors
     ///
-    /// [`QueryError::OutputTooLong`].
+    /// [`QueryError::OutputTooLong`], or [`QueryError::InfoLabels`] where a matcher would change what `info()` adds.
     pub fn restrict<'a>(
         &self,
         mut constrain: impl FnMut(usize, &Selector<'t>) -> Constraint<'a>,
@@ -54,6 +54,7 @@ impl<'t> Query<'t> {
             };
             match constrain(index, selector) {
                 Constraint::Namespaces { label, set } if !selector.is_within(label, set) => {
+                    take(selector, label)?;
                     writer.matcher(selector, label, set)?;
                 }
                 Constraint::Values(values) => {
@@ -61,6 +62,9 @@ impl<'t> Query<'t> {
                         !selector.names_value(label, value.as_bytes())
                     };
                     let missing: Vec<_> = values.iter().filter(missing).collect();
+                    for (label, _) in &missing {
+                        take(selector, label)?;
+                    }
                     if !missing.is_empty() {
                         writer.values(selector, &missing)?;
                     }
@@ -70,6 +74,13 @@ impl<'t> Query<'t> {
         }
         Ok(writer.out)
     }
+}
+
+fn take(selector: &Selector<'_>, label: &str) -> Result<(), QueryError> {
+    if selector.takes_matcher_on(label) {
+        return Ok(());
+    }
+    Err(QueryError::info_labels(label, selector.position))
 }
 
 struct Writer {
@@ -102,22 +113,14 @@ impl Writer {
         label: &str,
         set: &NamespaceSet,
     ) -> Result<(), QueryError> {
-        let names = || set.iter().map(|name| name.as_str());
         // Before the set is written, as it may be large and this one of many selectors.
-        let length = names().map(|name| name.len() + 1).sum::<usize>();
+        let names = set.iter().map(|name| name.as_str());
+        let length = names.map(|name| name.len() + 1).sum::<usize>();
         self.check(label.len() + length)?;
 
         self.open(selector);
         self.label(label);
-        let is_pattern = selector.copied || set.len() > 1;
-        self.out.push_str(if is_pattern { "=~\"" } else { "=\"" });
-        for (index, name) in names().enumerate() {
-            if index > 0 {
-                self.out.push('|');
-            }
-            self.out.push_str(name);
-        }
-        self.out.push('"');
+        self.set(set, selector.copied || set.len() > 1);
         self.close(selector);
         self.check(0)
     }
@@ -143,6 +146,18 @@ impl Writer {
         }
         self.close(selector);
         self.check(0)
+    }
+
+    /// Behind a label: that it is one of these.
+    fn set(&mut self, set: &NamespaceSet, is_pattern: bool) {
+        self.out.push_str(if is_pattern { "=~\"" } else { "=\"" });
+        for (index, name) in set.iter().enumerate() {
+            if index > 0 {
+                self.out.push('|');
+            }
+            self.out.push_str(name.as_str());
+        }
+        self.out.push('"');
     }
 
     /// What stands between the selector and a matcher that is added.
@@ -183,7 +198,20 @@ impl Writer {
     }
 }
 
-/// Whether the label needs no quotes in braces, for any version of Prometheus.
+/// A selector of all series of some namespaces.
+pub fn all_of(label: &str, set: &NamespaceSet) -> String {
+    let mut writer = Writer {
+        out: String::from("{"),
+        before: None,
+        limit: usize::MAX,
+    };
+    writer.label(label);
+    writer.set(set, set.len() > 1);
+    writer.out.push('}');
+    writer.out
+}
+
+/// Whether the label needs no quotes in braces, for any version of Prometheus. Before 3.0 none has them.
 fn is_plain(label: &str) -> bool {
     label.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
         && label

@@ -70,12 +70,25 @@ impl Matcher<'_> {
 /// A vector selector of a query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selector<'t> {
+    pub(super) shape: Shape,
     pub(super) metric: Option<Cow<'t, str>>,
     pub(super) matchers: Vec<Matcher<'t>>,
     pub(super) position: usize,
     pub(super) insertion: Insertion,
     /// Whether `=` matchers become labels of the result, and others take such labels away.
     pub(super) copied: bool,
+}
+
+/// What stands before the braces, or what they stand in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// The name of a metric, with braces or without.
+    Named,
+    /// Nothing.
+    Braces,
+    /// They are the second argument of `info()`. Each label that a matcher is on is one that the result gets, and
+    /// where one of them refuses the empty string, what has no such series is left out.
+    InfoLabels,
 }
 
 /// Where a matcher is added: behind which token, and what it needs around it.
@@ -164,6 +177,16 @@ impl<'t> Selector<'t> {
     /// Whether the caller's own matchers on `label` leave nothing outside of the set.
     pub(super) fn is_within(&self, label: &str, set: &NamespaceSet) -> bool {
         self.on(label).any(|matcher| matcher.is_within(set))
+    }
+
+    /// Whether a further matcher on `label`, one that refuses the empty string, changes what is selected and nothing
+    /// else. Among the labels of `info()` it would add that label to the result, and leave out what has no series to
+    /// take labels from, unless the caller's own matchers do both already.
+    pub(super) fn takes_matcher_on(&self, label: &str) -> bool {
+        self.shape != Shape::InfoLabels
+            || self
+                .on(label)
+                .any(|matcher| matcher.matches_empty() == Some(false))
     }
 
     /// Whether one of the caller's own matchers is `label="value"`.

@@ -3,7 +3,7 @@ use http::Method;
 use super::*;
 use crate::cluster::mock::MockCluster;
 use crate::cluster::{ClusterNamespaces, Unavailable};
-use crate::prometheus::{RequestLimits, Target};
+use crate::prometheus::{Accepted, RequestLimits, Target};
 use crate::upstream::request::restrict;
 
 mod candidates;
@@ -48,6 +48,10 @@ fn policy() -> Policy {
             MetricRule {
                 metrics: vec![MetricPattern::Prefix("keda_".to_owned())],
                 rule: MetricAccess::Label("exported_namespace".to_owned()),
+            },
+            MetricRule {
+                metrics: vec![MetricPattern::Prefix("http.server.".to_owned())],
+                rule: MetricAccess::Label("k8s.namespace.name".to_owned()),
             },
             MetricRule {
                 metrics: vec![MetricPattern::Exact("karpenter_nodes".to_owned())],
@@ -110,7 +114,9 @@ fn request(path: &str, pairs: &[(&str, &str)]) -> PrometheusRequest {
         namespace_parameters: vec!["namespace".to_owned()],
         ..LIMITS
     };
-    target.read(&query, b"", &[], &limits).expect("a request")
+    target
+        .read(&query, b"", Accepted::default(), &limits)
+        .expect("a request")
 }
 
 impl World {
@@ -257,6 +263,27 @@ async fn rules_by_metric_choose_the_label_or_open_the_metric() {
     let keda = alice_in_team_a();
     let sent = keda.query("keda_scaler_active").await.expect("a permit");
     assert_eq!(sent, r#"keda_scaler_active{exported_namespace="team-a"}"#);
+    for (query, expected) in [
+        (
+            r#"{"http.server.duration"}"#,
+            r#"{"http.server.duration", "k8s.namespace.name"="team-a"}"#,
+        ),
+        (
+            "http.server.duration",
+            r#"http.server.duration{"k8s.namespace.name"="team-a"}"#,
+        ),
+        (
+            r#"{__name__="http.server.duration", "k8s.namespace.name"=~"team-a|victim"}"#,
+            r#"{__name__="http.server.duration", "k8s.namespace.name"=~"team-a|victim", "k8s.namespace.name"="team-a"}"#,
+        ),
+    ] {
+        assert_eq!(keda.query(query).await.expect("a permit"), expected);
+    }
+    let named = keda.query(r#"{"http.server.duration", "k8s.namespace.name"="victim"}"#);
+    assert!(matches!(
+        named.await,
+        Err(AuthorizationError::Namespaces { .. })
+    ));
     let chosen = keda
         .query(r#"{__name__=~"keda_scaler_active"}"#)
         .await

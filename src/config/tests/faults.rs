@@ -228,8 +228,17 @@ fn metric_rules_are_exact_names_or_prefixes_with_one_access() {
              set authorization.namespaceLabel or authorization.attributes for that",
         ),
         (
-            "{metrics: [up-time], label: x}",
-            ".metrics[0]: \"up-time\" is not the name of a metric; use letters, digits, _ and :",
+            "{metrics: [up time], label: x}",
+            ".metrics[0]: \"up time\" is not the name of a metric; write it as in keda_scaler_active or http.server.*",
+        ),
+        (
+            "{metrics: ['http.{*'], label: x}",
+            ".metrics[0]: \"http.{*\" is not the name of a metric; write it as in keda_scaler_active or http.server.*",
+        ),
+        (
+            "{metrics: [up], label: 'namespace=x'}",
+            ".label: \"namespace=x\" is not the name of a label; \
+             write it as in namespace or k8s.namespace.name, not starting with a digit or __",
         ),
         ("{label: x}", ".metrics: is missing; write it like [keda_*]"),
         (
@@ -247,7 +256,7 @@ fn metric_rules_are_exact_names_or_prefixes_with_one_access() {
         (
             "{metrics: [up], label: __name__}",
             ".label: \"__name__\" is not the name of a label; \
-             use letters, digits and _, not starting with a digit or __",
+             write it as in namespace or k8s.namespace.name, not starting with a digit or __",
         ),
         (
             "{metrics: [up], cluster: {verb: '*'}}",

@@ -3,15 +3,18 @@
 use std::borrow::Cow;
 
 use super::{Kind, Parser, QueryError, Selector};
-use crate::promql::selector::{Form, Insertion};
+use crate::promql::selector::{Form, Insertion, Shape};
 use crate::promql::{MatchOperator, Matcher, literal};
 
 /// The label that holds a metric's name.
 const METRIC_NAME: &[u8] = b"__name__";
 
+/// Where `info()` takes labels from if its second argument names no metric.
+const TARGET_INFO: &str = "target_info";
+
 impl<'t> Parser<'t, '_> {
-    /// Reads a vector selector, which starts with the name of a metric if it is `named`.
-    pub(super) fn selector(&mut self, named: bool) -> Result<(), QueryError> {
+    /// Reads a vector selector.
+    pub(super) fn selector(&mut self, shape: Shape) -> Result<(), QueryError> {
         let position = self.position();
         if self.selectors.len() == self.limits.max_selectors {
             return Err(QueryError::TooManySelectors {
@@ -25,7 +28,7 @@ impl<'t> Parser<'t, '_> {
             token: self.at,
             form: Form::Bare,
         };
-        if named {
+        if shape == Shape::Named {
             metric = Some(Cow::Borrowed(self.word()));
             self.retype(Kind::Name);
         }
@@ -33,14 +36,20 @@ impl<'t> Parser<'t, '_> {
         if self.accept(Kind::LeftBrace) {
             insertion = self.matchers(&mut matchers)?;
         }
+        let names_metric = |matcher: &Matcher<'_>| *matcher.label == *METRIC_NAME;
+        if shape == Shape::InfoLabels && !matchers.iter().any(names_metric) {
+            metric = Some(Cow::Borrowed(TARGET_INFO));
+        }
         let selector = Selector {
+            shape,
             metric: metric.or_else(|| name_in(&matchers)),
             matchers,
             position,
             insertion,
             copied: self.copying > 0,
         };
-        if !named && selector.selects_everything() {
+        // Those of `info()` may be empty: they are joined with what its first argument selects.
+        if shape == Shape::Braces && selector.selects_everything() {
             return Err(QueryError::EmptySelector { position });
         }
         self.selectors.push(selector);

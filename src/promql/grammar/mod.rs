@@ -10,6 +10,7 @@ mod matchers;
 
 use super::lexer::Names;
 use super::limits::Gauge;
+use super::selector::Shape;
 use super::token::{Kind, Token};
 use super::{Limits, Query, QueryError, Selector, functions, lexer, literal};
 
@@ -29,6 +30,11 @@ enum Bracket {
     },
     Aggregation {
         grouped: bool,
+    },
+    /// Of `info()`, whose second argument, if it is read already, are matchers and no expression.
+    Info {
+        position: usize,
+        labels: bool,
     },
     Range,
     /// Of a duration expression: a parenthesis, or the arguments of `max_of` and `min_of`.
@@ -76,8 +82,8 @@ impl<'t, 'l> Parser<'t, 'l> {
     pub(super) fn series_selector(mut self) -> Result<Query<'t>, QueryError> {
         let refused = |position| Err(QueryError::NotASelector { position });
         match self.peek() {
-            Kind::LeftBrace => self.selector(false)?,
-            kind if kind.can_be_metric() => self.selector(true)?,
+            Kind::LeftBrace => self.selector(Shape::Braces)?,
+            kind if kind.can_be_metric() => self.selector(Shape::Named)?,
             _ => return refused(self.position()),
         }
         if self.peek() != Kind::End {
@@ -122,7 +128,7 @@ impl<'t, 'l> Parser<'t, 'l> {
                 Ok(Next::Operand)
             }
             Kind::LeftBrace => {
-                self.selector(false)?;
+                self.selector(Shape::Braces)?;
                 Ok(Next::Follower)
             }
             Kind::Aggregator
@@ -139,7 +145,7 @@ impl<'t, 'l> Parser<'t, 'l> {
                 self.call()
             }
             kind if kind.can_be_metric() => {
-                self.selector(true)?;
+                self.selector(Shape::Named)?;
                 Ok(Next::Follower)
             }
             Kind::End => Err(self.refused("the query ends where an expression was expected")),
@@ -156,6 +162,7 @@ impl<'t, 'l> Parser<'t, 'l> {
             Kind::At => self.at_modifier()?,
             Kind::Extension => self.advance(),
             Kind::Comma => match self.brackets.last() {
+                Some(Bracket::Info { .. }) => self.info_labels()?,
                 Some(Bracket::Call { .. } | Bracket::Aggregation { .. }) => {
                     self.gauge.settle();
                     self.advance();
@@ -196,12 +203,33 @@ impl<'t, 'l> Parser<'t, 'l> {
         let copies_matchers = match self.peek() {
             // In a duration expression, which this may turn out to be, their case does not matter.
             Kind::Step | Kind::Extremum => false,
-            _ if name == "info" => return Err(QueryError::InfoFunction { position }),
+            _ if name == "info" => {
+                self.retype(Kind::Name);
+                let labels = false;
+                return self.arguments(Bracket::Info { position, labels });
+            }
             _ if functions::is_known(name) => functions::copies_matchers(name),
             _ => return Err(QueryError::unknown_function(name, position)),
         };
         self.retype(Kind::Name);
         self.arguments(Bracket::Call { copies_matchers })
+    }
+
+    /// The second argument of `info()`: nothing but matchers, which choose series to take labels from.
+    fn info_labels(&mut self) -> Result<(), QueryError> {
+        self.gauge.settle();
+        self.advance();
+        if self.peek() != Kind::LeftBrace {
+            return Err(self.refused("expected matchers in braces, the second argument of info()"));
+        }
+        self.selector(Shape::InfoLabels)?;
+        if self.peek() != Kind::RightParen {
+            return Err(self.refused("expected `)` behind the second argument of info()"));
+        }
+        if let Some(Bracket::Info { labels, .. }) = self.brackets.last_mut() {
+            *labels = true;
+        }
+        Ok(())
     }
 
     /// Opens the parenthesis of arguments, of which there may be none.
@@ -229,6 +257,13 @@ impl<'t, 'l> Parser<'t, 'l> {
         let Some(bracket) = self.brackets.pop() else {
             return Err(self.refused("there is no `(` for this"));
         };
+        if let Bracket::Info {
+            position,
+            labels: false,
+        } = bracket
+        {
+            return Err(QueryError::InfoFunction { position });
+        }
         self.gauge.close();
         self.copying -= usize::from(bracket.copies_matchers());
         self.advance();

@@ -52,13 +52,12 @@ fn q05_ranges_and_subqueries_are_confined() {
 }
 
 #[test]
-fn q06_q07_info_is_refused() {
+fn q06_q07_info_without_its_labels_is_refused() {
     for query in [
         r#"info(label_replace(http_requests_total{namespace="team-a"},"instance","v:1","",""))"#,
-        r#"info(up,{k8s="x"})"#,
-        r#"info(up,{__name__=~".+_info"})"#,
-        "info(up,{})",
+        "info()",
         "up or sum(info # c\n (up))",
+        r#"info(info(up), {namespace="team-a"})"#,
     ] {
         assert!(
             matches!(refused(query), QueryError::InfoFunction { .. }),
@@ -71,7 +70,102 @@ fn q06_q07_info_is_refused() {
             "{query}"
         );
     }
+    for query in [
+        "info(up, target_info)",
+        r#"info(up, target_info{namespace="team-a"})"#,
+        r#"info(up, ({namespace="team-a"}))"#,
+        r#"info(up, {namespace="team-a"} offset 5m)"#,
+        r#"info(up, {namespace="team-a"} @ 1)"#,
+        r#"info(up, {namespace="team-a"}[5m])"#,
+        r#"info(up, {namespace="team-a"}, up)"#,
+        r#"info(up, {namespace="team-a"},)"#,
+        r#"info(up, -{namespace="team-a"})"#,
+        r#"info(up, {namespace="team-a"} or up)"#,
+        "info(up,)",
+        r#"info(up, {namespace="team-a"}"#,
+    ] {
+        assert!(
+            matches!(refused(query), QueryError::Syntax { .. }),
+            "{query}"
+        );
+    }
     assert_eq!(restricted("info"), r#"info{namespace="team-a"}"#);
+}
+
+#[test]
+fn q06_q07_the_labels_of_info_are_confined_where_that_adds_none() {
+    for (query, expected) in [
+        (
+            r#"info(up, {namespace="team-a"})"#,
+            r#"info(up{namespace="team-a"}, {namespace="team-a"})"#,
+        ),
+        (
+            r#"info(up, {namespace!="", k8s=~".+"})"#,
+            r#"info(up{namespace="team-a"}, {namespace!="", k8s=~".+", namespace="team-a"})"#,
+        ),
+        (
+            r#"info(rate(up[5m]), {__name__="target_info", namespace=~".+",})"#,
+            r#"info(rate(up{namespace="team-a"}[5m]), {__name__="target_info", namespace=~".+", namespace="team-a"})"#,
+        ),
+        (
+            r#"absent(info(up, {namespace!=""}))"#,
+            r#"absent(info(up{namespace=~"team-a"}, {namespace=~"team-a", namespace!=""}))"#,
+        ),
+        (
+            r#"info(info(up, {namespace!=""}), {namespace=~"team-a|victim"})"#,
+            r#"info(info(up{namespace="team-a"}, {namespace!="", namespace="team-a"}), {namespace=~"team-a|victim", namespace="team-a"})"#,
+        ),
+    ] {
+        assert_eq!(restricted(query), expected);
+    }
+    let set = set(&["team-a"]);
+    let label = "namespace";
+    for query in [
+        "info(up, {})",
+        r#"info(up, {k8s="x"})"#,
+        r#"info(up, {__name__=~".+_info"})"#,
+        r#"info(up, {namespace=~".*"})"#,
+        r#"info(up, {namespace=~"team-b|"})"#,
+        r#"info(up, {namespace!="victim"})"#,
+        r#"info(up, {exported_namespace="team-a"})"#,
+    ] {
+        let restricted = parse(query).restrict(|_, _| Constraint::Namespaces { label, set: &set });
+        assert!(
+            matches!(restricted, Err(QueryError::InfoLabels { position: 9, .. })),
+            "{query}: {restricted:?}"
+        );
+        assert!(
+            parse(query).restrict(|_, _| Constraint::Open).is_ok(),
+            "{query}"
+        );
+    }
+    let cluster = [("cluster".to_owned(), "prod".to_owned())];
+    for (query, taken) in [
+        (r#"info(up, {cluster!=""})"#, true),
+        (r#"info(up, {namespace!=""})"#, false),
+    ] {
+        let restricted = parse(query).restrict(|_, _| Constraint::Values(&cluster));
+        assert_eq!(restricted.is_ok(), taken, "{query}: {restricted:?}");
+    }
+}
+
+#[test]
+fn the_metric_of_infos_labels_is_the_one_that_prometheus_takes() {
+    for (query, metric) in [
+        (r#"info(up, {namespace!=""})"#, Some("target_info")),
+        (
+            r#"info(up, {__name__="build_info", namespace!=""})"#,
+            Some("build_info"),
+        ),
+        (
+            r#"info(up, {"build_info", namespace!=""})"#,
+            Some("build_info"),
+        ),
+        (r#"info(up, {__name__=~".+_info", namespace!=""})"#, None),
+        (r#"info(up, {__name__!="build_info", namespace!=""})"#, None),
+    ] {
+        assert_eq!(parse(query).selectors()[1].metric(), metric, "{query}");
+    }
 }
 
 #[test]

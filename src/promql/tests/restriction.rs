@@ -18,6 +18,59 @@ fn a_matcher_is_added_behind_the_callers_own() {
 }
 
 #[test]
+fn a_label_that_is_no_plain_name_stands_in_quotes_everywhere() {
+    let names = set(&["team-a"]);
+    let label = "k8s.namespace.name";
+    for (query, expected) in [
+        ("up", r#"up{"k8s.namespace.name"="team-a"}"#),
+        (
+            r#"{"http.server.duration"}"#,
+            r#"{"http.server.duration", "k8s.namespace.name"="team-a"}"#,
+        ),
+        (
+            "rate(http.server.duration[5m])",
+            r#"rate(http.server.duration{"k8s.namespace.name"="team-a"}[5m])"#,
+        ),
+        (
+            r#"absent(up{"k8s.namespace.name"!="x"})"#,
+            r#"absent(up{"k8s.namespace.name"=~"team-a", "k8s.namespace.name"!="x"})"#,
+        ),
+        (
+            r#"sum by ("k8s.namespace.name") (up{"k8s.namespace.name"="team-a"})"#,
+            r#"sum by ("k8s.namespace.name") (up{"k8s.namespace.name"="team-a"})"#,
+        ),
+        // The label of everybody else is another one.
+        (
+            r#"up{namespace="team-a"}"#,
+            r#"up{namespace="team-a", "k8s.namespace.name"="team-a"}"#,
+        ),
+    ] {
+        let constraint = Constraint::Namespaces { label, set: &names };
+        let restricted = parse(query).restrict(|_, _| constraint).expect(query);
+        assert_eq!(restricted, expected);
+        let again = parse(&restricted).restrict(|_, _| constraint);
+        assert_eq!(again.as_ref(), Ok(&restricted), "twice is once");
+        let read = parse(&restricted);
+        for selector in read.selectors() {
+            assert_eq!(selector.named(label).as_ref(), Some(&names), "{restricted}");
+        }
+    }
+    for (label, several, expected) in [
+        ("namespace", false, r#"{namespace="team-a"}"#),
+        (label, false, r#"{"k8s.namespace.name"="team-a"}"#),
+        (label, true, r#"{"k8s.namespace.name"=~"team-a|team-b"}"#),
+        ("größe", false, r#"{"größe"="team-a"}"#),
+    ] {
+        let names = if several {
+            set(&["team-a", "team-b"])
+        } else {
+            names.clone()
+        };
+        assert_eq!(all_of(label, &names), expected);
+    }
+}
+
+#[test]
 fn several_namespaces_are_an_alternation() {
     assert_eq!(
         restricted_to("up", &["b", "a", "c-1"]),

@@ -143,7 +143,7 @@ fn q03_exemplars_of_others_do_not_come_along() {
 }
 
 #[test]
-fn q06_q07_info_is_refused_to_whoever_sees_some_and_never_sent_for_them() {
+fn q06_q07_info_without_a_namespace_is_refused_to_whoever_sees_some() {
     run(async {
         let cluster = Cluster::start().await;
         for expression in [

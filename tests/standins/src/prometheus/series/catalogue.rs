@@ -305,4 +305,22 @@ fn traps(collector: &mut Collector) {
         ("k8s_cluster_name", "VICTIMDATA"),
     ];
     collector.dense("target_info", &target, Shape::Constant(1.0));
+    // One job and instance in three namespaces: `info()` joins by these two labels alone.
+    for (namespace, region) in [
+        ("team-a", "a-1"),
+        ("team-b", "b-1"),
+        ("victim", "VICTIMDATA"),
+    ] {
+        let target = [
+            ("namespace", namespace),
+            ("job", "postgres"),
+            ("instance", "postgres-0"),
+        ];
+        let labels = [&target[..], &[("k8s_region", region)]].concat();
+        collector.dense("target_info", &labels, Shape::Constant(1.0));
+        if namespace != "team-a" {
+            let labels = [&target[..], &[("version", region)]].concat();
+            collector.sparse("build_info", &labels, Shape::Constant(1.0));
+        }
+    }
 }
