@@ -3,9 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{
-    AuditQuery, Config, MetricAccess, NamespaceSearch, Scheme, Upstream, UpstreamAddress,
-};
+use super::{AuditQuery, Config, MetricAccess, NamespaceSearch, Scheme, Upstream, UpstreamAddress};
 
 /// Ten seconds before Headlamp gives up, for reviews and for a place of the caller's.
 const LONGEST_FOR_HEADLAMP: Duration = Duration::from_secs(110);

@@ -52,6 +52,8 @@ closed_label! {
         Namespaces = "namespaces",
         /// Headlamp's autodetection, answered without a decision.
         Detection = "detection",
+        /// `GET /`, answered with who is asking.
+        Greeted = "greeted",
         /// No permission.
         Denied = "denied",
         /// No accepted token.

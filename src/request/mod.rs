@@ -4,11 +4,12 @@
 //! record      the record of the request, which ends with the response's body
 //!   refusal     what a refusal looks like
 //!     caller      headers -> Caller
-//!       route       path -> upstream and Target
-//!         detection   what Headlamp's autodetection asks is answered here
-//!           places      one of the caller's, and one of all
-//!             form        the body of a POST
-//!               pipeline    parameters -> permit -> restriction -> sharing -> upstream
+//!       greeting    `GET /` is answered here
+//!         route       path -> upstream and Target
+//!           detection   what Headlamp's autodetection asks is answered here
+//!             places      one of the caller's, and one of all
+//!               form        the body of a POST
+//!                 pipeline    parameters -> permit -> restriction -> sharing -> upstream
 //! ```
 //!
 //! `stages` has what is known between two of them, and `stack` puts them together.
@@ -16,6 +17,7 @@
 pub mod caller;
 pub mod detection;
 pub mod form;
+pub mod greeting;
 mod labels;
 pub mod metrics;
 pub mod pipeline;

@@ -9,6 +9,7 @@ use super::Entrance;
 use super::caller::{CallerLayer, CallerService};
 use super::detection::{DetectionLayer, DetectionService};
 use super::form::{FormLayer, FormService};
+use super::greeting::{GreetingLayer, GreetingService};
 use super::pipeline::Pipeline;
 use super::places::{PlacesLayer, PlacesService};
 use super::record::{RecordLayer, RecordService, Recorder};
@@ -24,7 +25,8 @@ use crate::slots::Slots;
 pub type Stack = RecordService<RefusalService<CallerService<Routing>>>;
 
 /// What is asked of known callers only.
-type Routing = RouteService<DetectionService<PlacesService<FormService<Pipeline>>>>;
+type Routing =
+    GreetingService<RouteService<DetectionService<PlacesService<FormService<Pipeline>>>>>;
 
 /// What the stacks of all workers have in common.
 #[derive(Clone)]
@@ -55,6 +57,8 @@ pub fn stack(shared: &Shared, upstreams: Clients, recorder: Recorder, entrance: 
             shared.authenticator.clone(),
             shared.review_timeout,
         ))
+        // Before paths are looked for, as it is none of Prometheus' own.
+        .layer(GreetingLayer)
         .layer(RouteLayer::new(upstreams))
         // Before places: while Prometheus hangs there may be none.
         .layer(DetectionLayer)

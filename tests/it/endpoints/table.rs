@@ -3,12 +3,11 @@
 use http::{Method, StatusCode};
 
 use support::client::{Call, query, raw};
-use support::cluster::{Cluster, TEAM_A, VIEWER};
+use support::cluster::{Cluster, STRANGER, TEAM_A, VIEWER};
 use support::run;
 
 /// What Prometheus serves and nobody gets here.
-const UNSERVED: [&str; 48] = [
-    "/",
+const UNSERVED: [&str; 47] = [
     "/metrics",
     "/graph",
     "/query",
@@ -324,5 +323,43 @@ fn e12_methods_are_those_that_prometheus_takes() {
             assert_eq!(seen.method, Method::GET);
             assert!(!seen.headers.contains_key("x-http-method-override"));
         }
+    });
+}
+
+#[test]
+fn the_root_says_what_this_is_and_who_is_asking() {
+    run(async {
+        let cluster = Cluster::start().await;
+        let prefix = "/api/v1/namespaces/monitoring/services/prom-rbac-proxy:9090/proxy";
+        for path in [
+            "/".to_owned(),
+            format!("{prefix}/"),
+            format!("/clusters/main{prefix}/"),
+        ] {
+            for token in [VIEWER, TEAM_A, STRANGER] {
+                let call = Call::get(cluster.proxy.url(&path)).bearer(token);
+                let answer = call.send().await;
+                assert_eq!(answer.status, StatusCode::OK, "{path}");
+                let json = answer.json();
+                assert_eq!(json["name"], "prom-rbac-proxy");
+                assert_eq!(json["version"], env!("CARGO_PKG_VERSION"));
+                assert!(json["user"].as_str().is_some_and(|user| !user.is_empty()));
+                assert!(answer.body.len() < 600, "{}", answer.text());
+            }
+        }
+        let call = Call::get(cluster.proxy.url("/")).bearer(TEAM_A);
+        let page = call.header("accept", "text/html,*/*;q=0.8").send().await;
+        assert_eq!(page.headers["content-type"], "text/html; charset=utf-8");
+        assert_eq!(page.headers["cache-control"], "no-store");
+        assert_eq!(page.headers["x-content-type-options"], "nosniff");
+        assert!(page.text().contains("You are <code>"), "{}", page.text());
+        let head = Call::new(Method::HEAD, cluster.proxy.url("/")).bearer(TEAM_A);
+        let head = head.send().await;
+        assert_eq!((head.status, head.body.len()), (StatusCode::OK, 0));
+        let post = Call::new(Method::POST, cluster.proxy.url("/")).bearer(TEAM_A);
+        assert_eq!(post.send().await.status, StatusCode::NOT_FOUND);
+        let nobody = Call::get(cluster.proxy.url("/")).send().await;
+        assert_eq!(nobody.status, StatusCode::UNAUTHORIZED);
+        assert_eq!(cluster.forwarded().len(), 0);
     });
 }
