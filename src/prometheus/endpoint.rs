@@ -25,7 +25,8 @@ pub enum Reads {
 }
 
 impl Reads {
-    /// Whether an answer can be narrowed to some namespaces.
+    /// Whether an answer can be narrowed to some namespaces. One that tells of no series is narrow as it is: clients that
+    /// send a namespace with every request ask for their server's health so, too.
     pub fn can_be_narrowed(self) -> bool {
         match self {
             Self::Expression
@@ -34,8 +35,9 @@ impl Reads {
             | Self::Alerts
             | Self::Metadata
             | Self::Targets
-            | Self::Alertmanagers => true,
-            Self::NoSeries | Self::Cluster => false,
+            | Self::Alertmanagers
+            | Self::NoSeries => true,
+            Self::Cluster => false,
         }
     }
 }
