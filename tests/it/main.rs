@@ -2,6 +2,8 @@
 
 #![allow(unreachable_pub, reason = "a test is a crate that nobody reaches into")]
 
+/// Other clients than Headlamp and Grafana.
+mod clients;
 /// `check`, `explain` and the other commands.
 mod commands;
 /// The shipped roles and configuration, and each right that is missed when it is gone.
