@@ -2,11 +2,17 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+#[cfg(not(loom))]
+use std::sync;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+#[cfg(not(loom))]
+use tokio::{sync::oneshot, time};
+
+use self::sync::atomic::{AtomicU64, Ordering};
+use self::sync::{Arc, Mutex, MutexGuard, PoisonError};
+#[cfg(loom)]
+use crate::model::{oneshot, sync, time};
 
 /// The bounds of one set of slots.
 #[derive(Clone, Copy, Debug)]
@@ -85,10 +91,16 @@ impl Slots {
         Self::new(self.0.bounds)
     }
 
+    /// Takes a slot if one is free and no request waits.
+    pub fn take_free(&self) -> Option<Slot> {
+        let taken = self.0.change(|count| self.0.one_more(count));
+        taken.map(|_| Slot(self.clone()))
+    }
+
     /// Takes a slot, waiting in the queue when none is free. `None` when the queue is full or the wait takes too long.
     pub async fn take(&self) -> Option<Slot> {
-        if self.0.change(|count| self.0.one_more(count)).is_some() {
-            return Some(Slot(self.clone()));
+        if let Some(slot) = self.take_free() {
+            return Some(slot);
         }
         let mut turn = match self.0.join() {
             Joined::Slot => return Some(Slot(self.clone())),
@@ -96,7 +108,7 @@ impl Slots {
             Joined::Queue(turn) => turn,
         };
         // The sender is dropped only with the queue, which `self` keeps alive.
-        let given = tokio::time::timeout(self.0.bounds.patience, &mut turn.given);
+        let given = time::timeout(self.0.bounds.patience, &mut turn.given);
         given.await.ok()?.ok()
     }
 }
@@ -230,7 +242,7 @@ impl fmt::Debug for Slots {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
@@ -242,7 +254,7 @@ mod tests {
         })
     }
 
-    /// How many places are taken, and how many wait.
+    /// How many slots are taken, and how many wait.
     fn count(slots: &Slots) -> (u32, u32) {
         let count = Count::from_bits(slots.0.count.load(Ordering::SeqCst));
         (count.taken, count.waiting)
@@ -251,12 +263,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_newcomer_does_not_overtake_whoever_waits() {
         let slots = slots(1, 8);
-        let mut held = slots.take().await.expect("a free place");
+        let mut held = slots.take().await.expect("a free slot");
         let (order, mut came) = tokio::sync::mpsc::unbounded_channel();
         let enter = |number: usize| {
             let (slots, order) = (slots.clone(), order.clone());
             let mut entering = Box::pin(async move {
-                let slot = slots.take().await.expect("a place in time");
+                let slot = slots.take().await.expect("a slot in time");
                 order.send((number, slot)).expect("heard");
             });
             // Its place in the queue is as of now.
@@ -284,7 +296,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn whoever_leaves_the_queue_leaves_no_hole() {
         let slots = slots(1, 2);
-        let held = slots.take().await.expect("a free place");
+        let held = slots.take().await.expect("a free slot");
         let context = &mut std::task::Context::from_waker(std::task::Waker::noop());
         let mut first = Box::pin(slots.take());
         let mut second = Box::pin(slots.take());
@@ -300,14 +312,14 @@ mod tests {
         // Handed to the second, who leaves without having looked: the third gets it.
         drop(held);
         drop(second);
-        let slot = third.await.expect("a place");
+        let slot = third.await.expect("a slot");
         assert_eq!(count(&slots), (1, 0));
         drop(slot);
         assert_eq!(count(&slots), (0, 0));
     }
 
     #[test]
-    fn places_are_neither_lost_nor_made_by_threads_that_come_and_leave() {
+    fn slots_are_neither_lost_nor_made_by_threads_that_come_and_leave() {
         let slots = slots(2, 1000);
         let threads: Vec<_> = (0..4)
             .map(|seed| {
@@ -340,9 +352,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_place_that_is_freed_goes_to_the_one_who_waits() {
+    async fn a_slot_that_is_freed_goes_to_the_one_who_waits() {
         let slots = slots(1, 1);
-        let first = slots.take().await.expect("a free place");
+        let first = slots.take().await.expect("a free slot");
         let second = tokio::spawn({
             let slots = slots.clone();
             async move { slots.take().await }
@@ -353,16 +365,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn past_the_queue_there_is_no_place_at_once() {
+    async fn past_the_queue_there_is_no_slot_at_once() {
         let slots = slots(1, 0);
-        let _first = slots.take().await.expect("a free place");
+        let _first = slots.take().await.expect("a free slot");
         assert!(slots.take().await.is_none());
     }
 
     #[tokio::test(start_paused = true)]
     async fn patience_ends() {
         let slots = slots(1, 1);
-        let first = slots.take().await.expect("a free place");
+        let first = slots.take().await.expect("a free slot");
         assert!(slots.take().await.is_none());
         drop(first);
         assert!(

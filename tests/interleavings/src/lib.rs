@@ -2,7 +2,7 @@
 //! older value. The files are those of the proxy: under `cfg(loom)`, which this crate alone has, they take locks, atomics
 //! and threads from `model`.
 //!
-//! loom knows no clock: what waits for a time here goes on at once. Of `SeqCst` it knows no more than of `AcqRel`, so what
+//! loom knows no clock: what waits for a time here goes on at once, and a deadline passes at once or never. Of `SeqCst` it knows no more than of `AcqRel`, so what
 //! passes holds with less than the files ask for.
 //!
 //! [loom]: https://docs.rs/loom
@@ -20,9 +20,12 @@ mod model;
 mod epochs;
 #[path = "../../../src/telemetry/lines.rs"]
 mod lines;
+#[path = "../../../src/slots.rs"]
+mod slots;
 #[path = "../../../src/server/write_gate.rs"]
 mod write_gate;
 
 mod changed_answers;
 mod gated_body;
 mod log;
+mod queue;

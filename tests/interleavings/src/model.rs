@@ -117,6 +117,108 @@ pub(crate) mod thread {
     }
 }
 
+/// A channel for one value, as tokio's.
+pub(crate) mod oneshot {
+    use std::pin::Pin;
+    use std::sync::Arc;
+    use std::task::{Context, Poll};
+
+    use loom::future::AtomicWaker;
+    use loom::sync::Mutex;
+
+    struct Shared<T> {
+        state: Mutex<State<T>>,
+        receiver: AtomicWaker,
+    }
+
+    enum State<T> {
+        Waiting,
+        Sent(T),
+        /// Nobody receives any more.
+        Closed,
+    }
+
+    pub(crate) struct Sender<T>(Arc<Shared<T>>);
+
+    pub(crate) struct Receiver<T>(Arc<Shared<T>>);
+
+    /// Never comes: no sender of the files is dropped while somebody receives.
+    #[derive(Debug)]
+    pub(crate) struct RecvError;
+
+    pub(crate) fn channel<T>() -> (Sender<T>, Receiver<T>) {
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State::Waiting),
+            receiver: AtomicWaker::new(),
+        });
+        (Sender(shared.clone()), Receiver(shared))
+    }
+
+    impl<T> Shared<T> {
+        /// What the state was. What it held is dropped by the caller, who no longer has the lock then.
+        fn change(&self, to: State<T>) -> State<T> {
+            std::mem::replace(&mut *self.state.lock().expect("no panic"), to)
+        }
+    }
+
+    impl<T> Sender<T> {
+        pub(crate) fn send(self, value: T) -> Result<(), T> {
+            let mut state = self.0.state.lock().expect("no panic");
+            if matches!(*state, State::Closed) {
+                return Err(value);
+            }
+            *state = State::Sent(value);
+            drop(state);
+            self.0.receiver.wake();
+            Ok(())
+        }
+    }
+
+    impl<T> Future for Receiver<T> {
+        type Output = Result<T, RecvError>;
+
+        fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+            self.0.receiver.register_by_ref(context.waker());
+            let mut state = self.0.state.lock().expect("no panic");
+            match std::mem::replace(&mut *state, State::Waiting) {
+                State::Sent(value) => Poll::Ready(Ok(value)),
+                State::Waiting => Poll::Pending,
+                State::Closed => unreachable!("this is who receives"),
+            }
+        }
+    }
+
+    impl<T> Drop for Receiver<T> {
+        fn drop(&mut self) {
+            drop(self.0.change(State::Closed));
+        }
+    }
+}
+
+pub(crate) mod time {
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::task::Poll;
+    use std::time::Duration;
+
+    #[derive(Debug)]
+    pub(crate) struct Elapsed;
+
+    /// No time at all has passed once the future has been looked at; any other never passes.
+    pub(crate) async fn timeout<F: Future>(
+        limit: Duration,
+        future: F,
+    ) -> Result<F::Output, Elapsed> {
+        let mut future = pin!(future);
+        poll_fn(|context| match future.as_mut().poll(context) {
+            Poll::Ready(output) => Poll::Ready(Ok(output)),
+            Poll::Pending if limit.is_zero() => Poll::Ready(Err(Elapsed)),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+}
+
 /// As that of futures, which takes a waker by reference.
 #[derive(Default)]
 pub(crate) struct AtomicWaker(loom::future::AtomicWaker);
