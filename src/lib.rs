@@ -6,7 +6,7 @@
 //! server         accepts, speaks TLS and HTTP, one worker for each core
 //!   request        the layers, a file each, and the pipeline inside:
 //!     authn          headers -> Caller                   TokenReview, remembered
-//!     slots          Caller -> Slot                      a place, or a queue
+//!     slots          Caller -> Slot                      a slot, or a queue
 //!     prometheus     path, query, form -> PrometheusRequest
 //!     authz          Caller, PrometheusRequest -> Permit SubjectAccessReview, remembered
 //!     upstream       Permit -> UpstreamRequest           PromQL rewritten by `promql`

@@ -263,7 +263,7 @@ impl Steps {
     }
 
     fn slots(&self) {
-        black_box(self.runtime.block_on(self.viewer.slots().take())).expect("a place");
+        black_box(self.runtime.block_on(self.viewer.slots().take())).expect("a slot");
     }
 
     fn endpoint_and_parameters(&self) {
@@ -287,7 +287,7 @@ impl Steps {
         record.endpoint(self.request.endpoint());
         record.request(&self.request);
         record.sent(&answered());
-        let mut completion = record.responded(StatusCode::OK, None);
+        let mut completion = record.responded(StatusCode::OK);
         completion.count(7 * 1024);
         completion.complete();
     }
@@ -319,7 +319,7 @@ impl Steps {
         let sent = restrict(&permit, &Method::GET, Some(Duration::from_secs(120)), &[]);
         black_box(sent).expect("a request");
         record.sent(&answered());
-        let mut completion = record.responded(StatusCode::OK, None);
+        let mut completion = record.responded(StatusCode::OK);
         completion.count(7 * 1024);
         completion.complete();
         drop(slot);

@@ -5,6 +5,7 @@ mod credential;
 mod token;
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -13,7 +14,7 @@ use k8s_openapi::api::authentication::v1::{TokenReviewSpec, TokenReviewStatus};
 pub use self::credential::{Carrier, CredentialError, Sources};
 pub use self::token::{Digest, Digester, MAX_TOKEN_BYTES, MalformedToken, Token};
 use crate::cluster::metrics::ReviewMetrics;
-use crate::cluster::review_cache::{Answer, ReviewCache};
+use crate::cluster::review_cache::{Answer, Known, ReviewCache};
 use crate::cluster::{Cluster, Flow, Priority, ReviewClass, Unavailable};
 use crate::slots::{Bounds, CallerSlots};
 
@@ -96,6 +97,23 @@ impl Caller {
 enum Verdict {
     Known(Caller),
     Rejected,
+}
+
+impl Verdict {
+    fn caller(self) -> Result<Caller, AuthenticationError> {
+        match self {
+            Self::Known(caller) => Ok(caller),
+            Self::Rejected => Err(AuthenticationError::Rejected),
+        }
+    }
+}
+
+/// Who sent a request, or the question.
+pub enum Identification {
+    /// What the headers alone say, or Kubernetes said earlier.
+    Remembered(Result<Caller, AuthenticationError>),
+    /// Kubernetes has to be asked.
+    Asked(Pin<Box<dyn Future<Output = Result<Caller, AuthenticationError>> + Send + Sync>>),
 }
 
 /// The renewal of a known token counts for its caller; any other review counts for unknown tokens.
@@ -207,24 +225,36 @@ impl Authenticator {
         self: &Arc<Self>,
         headers: &http::HeaderMap,
     ) -> Result<Caller, AuthenticationError> {
-        let token = self.sources.token(headers)?;
-        let key = token.digest(&self.digester, &self.audiences);
-        let verdict = self
-            .cache
-            .answer(key, |remembered| {
-                let class = class(remembered);
-                self.clone().review(token.into_owned(), class)
-            })
-            .await;
-        match verdict.map_err(AuthenticationError::Unavailable)?.value {
-            Verdict::Known(caller) => Ok(caller),
-            Verdict::Rejected => Err(AuthenticationError::Rejected),
+        match self.identify(headers) {
+            Identification::Remembered(caller) => caller,
+            Identification::Asked(review) => review.await,
         }
     }
 
     /// When the token in these headers says that it ends, if it does. Of one that was not reviewed it means nothing.
     pub fn token_expires(&self, headers: &http::HeaderMap) -> Option<SystemTime> {
         self.sources.token(headers).ok()?.expires()
+    }
+
+    /// The same, without a future where the answer is remembered, as that of most requests is.
+    pub fn identify(self: &Arc<Self>, headers: &http::HeaderMap) -> Identification {
+        let token = match self.sources.token(headers) {
+            Ok(token) => token,
+            Err(error) => return Identification::Remembered(Err(error.into())),
+        };
+        let key = token.digest(&self.digester, &self.audiences);
+        let ended = match self.cache.known(&key, |_| true) {
+            Known::Fresh(answer) => return Identification::Remembered(answer.value.caller()),
+            Known::Ended(answer) => answer,
+        };
+        let (this, token) = (self.clone(), token.into_owned());
+        Identification::Asked(Box::pin(async move {
+            let review = |remembered: Option<&Verdict>| {
+                let class = class(remembered);
+                this.clone().review(token, class)
+            };
+            this.cache.ask(key, ended, review).await?.value.caller()
+        }))
     }
 
     async fn review(

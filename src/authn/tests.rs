@@ -261,7 +261,7 @@ async fn two_tokens_of_one_identity_share_its_places() {
     let authenticator = authenticator(Arc::new(cluster), &[]);
     let first = caller(&authenticator, "first").await.expect("a caller");
     let second = caller(&authenticator, "second").await.expect("a caller");
-    let _slot = first.slots().take().await.expect("a place");
+    let _slot = first.slots().take().await.expect("a slot");
     assert!(second.slots().take().await.is_none());
 }
 

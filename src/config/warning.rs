@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{AuditQuery, Config, MetricAccess, NamespaceSearch, Scheme, Upstream, UpstreamAddress};
 
-/// Ten seconds before Headlamp gives up, for reviews and for a place of the caller's.
+/// Ten seconds before Headlamp gives up, for reviews and for a slot of the caller's.
 const LONGEST_FOR_HEADLAMP: Duration = Duration::from_secs(110);
 
 pub(super) fn warnings(config: &Config) -> Vec<String> {

@@ -192,14 +192,16 @@ impl Gateway {
         };
         let mut record = self.0.recorder.begin(&record_of, Entrance::Gateway);
         answered.note.into_record(&mut record);
+        if let Some(slots) = answered.slots {
+            record.hold(slots);
+        }
         match (answered.content, downstream) {
             (Content::Response(response), _) => {
-                let response = record::finish(record, response, answered.slots);
+                let response = record::finish(record, response);
                 response.map(GatewayBody::recorded)
             }
             (Content::Messages(handshake, session), Some(downstream)) => {
-                let (response, completion) =
-                    record::begin_response(record, handshake.response(), answered.slots);
+                let (response, completion) = record::begin_response(record, handshake.response());
                 namespace_list::serve(session, downstream, completion);
                 response.map(GatewayBody::answered)
             }

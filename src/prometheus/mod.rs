@@ -12,5 +12,5 @@ mod time;
 
 pub use self::endpoint::{Endpoint, Kind, Methods, Reads};
 pub use self::form::FormError;
-pub use self::path::{Form, LabelName, Path, PathError};
+pub use self::path::{Form, LabelName, Path, PathError, PathRead};
 pub use self::request::{Accepted, Live, PrometheusRequest, RequestError, RequestLimits, Target};

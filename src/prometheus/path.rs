@@ -48,6 +48,33 @@ pub enum PathError {
     NotAPath,
 }
 
+/// A [`Path`] that has been read, without the text: goes along with the request that has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathRead {
+    /// The form it came in.
+    pub form: Form,
+    /// Where what is left behind the proxy prefix begins.
+    start: usize,
+}
+
+impl PathRead {
+    /// As [`Path::parse`], of which it is the result.
+    ///
+    /// # Errors
+    /// When a byte of it has more than one meaning.
+    pub fn of(path: &str) -> Result<Self, PathError> {
+        Path::parse(path).map(|read| Self {
+            form: read.form,
+            start: path.len() - read.rest.len(),
+        })
+    }
+
+    /// What is left of `path`, which it was read from.
+    pub fn rest(self, path: &str) -> &str {
+        &path[self.start..]
+    }
+}
+
 impl<'a> Path<'a> {
     /// Reads the path of a request's target.
     ///

@@ -1,21 +1,19 @@
 //! Who sent a request: its headers, and the token review of what they carry.
 
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::Either;
 use http::header::HOST;
 use http::{Version, request};
-use tower::{Layer, Service};
+use tower::{Layer, Service, ServiceExt};
 
-use super::record::Record;
-use super::refusal::Refusal;
-use super::stages::{Answered, Arrival, Identified, Refused};
+use super::stages::{Answered, Arrival, HandedOn, Identified, Refused, refused};
 use super::{Door, Entrance};
-use crate::authn::{Authenticator, Caller, Carrier};
-use crate::prometheus::{Form, Path, RequestError};
+use crate::authn::{Authenticator, Caller, Carrier, Identification};
+use crate::prometheus::{Form, PathError, PathRead, RequestError};
 
 /// Makes [`CallerService`]s.
 #[derive(Clone)]
@@ -64,57 +62,61 @@ where
 {
     type Response = Answered;
     type Error = Refused;
-    type Future = BoxFuture<'static, Result<Answered, Refused>>;
+    type Future = HandedOn<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Refused>> {
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Arrival<B>) -> Self::Future {
-        let known = self.known.clone();
-        let next = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, next);
-        Box::pin(async move {
-            let Arrival {
-                head,
-                body,
-                entrance,
-                mut record,
-            } = request;
-            match identify(&known, &head, entrance, &mut record).await {
-                Ok(caller) => {
-                    let identified = Identified {
-                        head,
-                        body,
-                        caller,
-                        record,
-                    };
-                    inner.call(identified).await
-                }
-                Err(refusal) => Err(Refused { refusal, record }),
+    fn call(&mut self, mut request: Arrival<B>) -> Self::Future {
+        if let Err(error) = check_host(&request.head) {
+            return refused(error, request.record);
+        }
+        let Known {
+            authenticator,
+            review_timeout,
+        } = &*self.known;
+        // Read here, as the door shows in it; what is wrong with it only a known caller learns.
+        let path = PathRead::of(request.head.uri.path());
+        let carrier = authenticator.carrier(&request.head.headers);
+        request.record.door(door(carrier, path, request.entrance));
+        let mut review = match authenticator.identify(&request.head.headers) {
+            Identification::Remembered(Ok(caller)) => {
+                return Either::Left(self.inner.call(request.identified(path, caller)));
             }
-        })
+            Identification::Remembered(Err(error)) => return refused(error, request.record),
+            Identification::Asked(review) => review,
+        };
+        let (inner, limit) = (self.inner.clone(), *review_timeout);
+        Either::Right(Box::pin(async move {
+            match request
+                .record
+                .on_kubernetes(limit, Pin::new(&mut review))
+                .await
+            {
+                Ok(caller) => inner.oneshot(request.identified(path, caller)).await,
+                Err(error) => Err(Refused::new(error, request.record)),
+            }
+        }))
     }
 }
 
-async fn identify(
-    known: &Known,
-    head: &request::Parts,
-    entrance: Entrance,
-    record: &mut Record,
-) -> Result<Caller, Refusal> {
-    check_host(head)?;
-    let carrier = known.authenticator.carrier(&head.headers);
-    record.door(door(carrier, head, entrance));
-    let caller = pin!(known.authenticator.caller(&head.headers));
-    let caller = record.on_kubernetes(known.review_timeout, caller).await?;
-    record.caller(&caller);
-    Ok(caller)
+impl<B> Arrival<B> {
+    fn identified(mut self, path: Result<PathRead, PathError>, caller: Caller) -> Identified<B> {
+        self.record.caller(&caller);
+        Identified {
+            head: self.head,
+            body: self.body,
+            path,
+            caller,
+            record: self.record,
+        }
+    }
 }
 
 /// Which door a request came through: told by what it looks like, whoever sent it.
-fn door(carrier: Carrier, head: &request::Parts, entrance: Entrance) -> Door {
-    let form = Path::parse(head.uri.path()).map_or(Form::Bare, |path| path.form);
+fn door(carrier: Carrier, path: Result<PathRead, PathError>, entrance: Entrance) -> Door {
+    let form = path.map_or(Form::Bare, |path| path.form);
     match (entrance, form, carrier) {
         (Entrance::Gateway, ..) => Door::Gateway,
         (Entrance::Service, Form::Proxy, _) => Door::Ingress,

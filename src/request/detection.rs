@@ -5,13 +5,13 @@
 
 use std::task::{Context, Poll};
 
-use futures_util::future::{Either, Ready, ready};
+use futures_util::future::Either;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Response, request};
 use http_body::Body;
 use tower::{Layer, Service};
 
-use super::stages::{Answered, Refused, Routed};
+use super::stages::{Answered, HandedOn, Refused, Routed, at_once};
 use super::{Decision, Door};
 use crate::prometheus::{Endpoint, envelope, form};
 use crate::upstream::body::ResponseBody;
@@ -49,7 +49,7 @@ where
 {
     type Response = Answered;
     type Error = Refused;
-    type Future = Either<S::Future, Ready<Result<Answered, Refused>>>;
+    type Future = HandedOn<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Refused>> {
         self.inner.poll_ready(context)
@@ -69,11 +69,7 @@ where
         let mut response = Response::new(ResponseBody::whole(NOTHING));
         let json = HeaderValue::from_static(envelope::CONTENT_TYPE);
         response.headers_mut().insert(CONTENT_TYPE, json);
-        Either::Right(ready(Ok(Answered {
-            response,
-            slots: None,
-            record,
-        })))
+        at_once(Ok(Answered { response, record }))
     }
 }
 

@@ -7,15 +7,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures_util::future::Either;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Method, request};
 use http_body::Body;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use tower::{BoxError, Layer, Service};
+use tower::{BoxError, Layer, Service, ServiceExt};
 
 use super::record::Record;
-use super::stages::{Answered, Received, Refused, Routed};
+use super::stages::{Answered, HandedOn, Received, Refused, Routed};
 use crate::prometheus::RequestError;
 
 /// Makes [`FormService`]s, with the bounds of a body.
@@ -54,45 +54,37 @@ where
 {
     type Response = Answered;
     type Error = Refused;
-    type Future = BoxFuture<'static, Result<Answered, Refused>>;
+    type Future = HandedOn<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Refused>> {
         self.inner.poll_ready(context)
     }
 
     fn call(&mut self, request: Routed<B>) -> Self::Future {
-        let bounds = self.bounds;
-        let next = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, next);
-        Box::pin(async move {
-            let Routed {
-                head,
-                body,
-                caller,
-                route,
-                mut record,
-            } = request;
-            let form = if body.is_end_stream() {
-                Ok(Bytes::new())
-            } else {
-                record.on_caller(pin!(bounds.read(&head, body))).await
-            };
+        let Routed {
+            head,
+            body,
+            caller,
+            route,
+            mut record,
+        } = request;
+        let received = |head, form| Received {
+            head,
+            form,
+            caller,
+            route,
+        };
+        if body.is_end_stream() {
+            return Either::Left(self.inner.call((received(head, Bytes::new()), record)));
+        }
+        let (inner, bounds) = (self.inner.clone(), self.bounds);
+        Either::Right(Box::pin(async move {
+            let form = record.on_caller(pin!(bounds.read(&head, body))).await;
             match form {
-                Ok(form) => {
-                    let received = Received {
-                        head,
-                        form,
-                        caller,
-                        route,
-                    };
-                    inner.call((received, record)).await
-                }
-                Err(error) => Err(Refused {
-                    refusal: error.into(),
-                    record,
-                }),
+                Ok(form) => inner.oneshot((received(head, form), record)).await,
+                Err(error) => Err(Refused::new(error, record)),
             }
-        })
+        }))
     }
 }
 

@@ -3,16 +3,16 @@
 
 use std::task::{Context, Poll};
 
-use futures_util::future::{Either, Ready, ready};
+use futures_util::future::Either;
 use http::header::{ACCEPT, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Method, Response, Version, request};
 use serde::Serialize;
 use tower::{Layer, Service};
 
 use super::Decision;
-use super::stages::{Answered, Identified, Refused};
+use super::stages::{Answered, HandedOn, Identified, Refused, at_once};
 use crate::authn::Caller;
-use crate::prometheus::{Path, envelope};
+use crate::prometheus::{PathError, PathRead, envelope};
 use crate::upstream::body::ResponseBody;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -44,32 +44,31 @@ where
 {
     type Response = Answered;
     type Error = Refused;
-    type Future = Either<S::Future, Ready<Result<Answered, Refused>>>;
+    type Future = HandedOn<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Refused>> {
         self.inner.poll_ready(context)
     }
 
     fn call(&mut self, request: Identified<B>) -> Self::Future {
-        if !is_root(&request.head) {
+        if !is_root(&request.head, request.path) {
             return Either::Left(self.inner.call(request));
         }
         let mut record = request.record;
         record.decided(Decision::Greeted);
-        Either::Right(ready(Ok(Answered {
+        at_once(Ok(Answered {
             response: greeting(&request.caller, &request.head.headers),
-            slots: None,
             record,
-        })))
+        }))
     }
 }
 
-fn is_root(head: &request::Parts) -> bool {
+fn is_root(head: &request::Parts, path: Result<PathRead, PathError>) -> bool {
     // HTTP/2 has a scheme always. In HTTP/1.1 whoever sends one takes this for a proxy to somewhere else.
     let is_for_us = head.version == Version::HTTP_2 || head.uri.scheme().is_none();
     matches!(head.method, Method::GET | Method::HEAD)
         && is_for_us
-        && Path::parse(head.uri.path()).is_ok_and(|path| path.rest == "/")
+        && path.is_ok_and(|path| path.rest(head.uri.path()) == "/")
 }
 
 #[derive(Serialize)]

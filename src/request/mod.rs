@@ -7,7 +7,7 @@
 //!       greeting    `GET /` is answered here
 //!         route       path -> upstream and Target
 //!           detection   what Headlamp's autodetection asks is answered here
-//!             places      one of the caller's, and one of all
+//!             slots       one of the caller's, and one of all
 //!               form        the body of a POST
 //!                 pipeline    parameters -> permit -> restriction -> sharing -> upstream
 //! ```
@@ -21,10 +21,10 @@ pub mod greeting;
 mod labels;
 pub mod metrics;
 pub mod pipeline;
-pub mod places;
 pub mod record;
 pub mod refusal;
 pub mod route;
+pub mod slots;
 pub mod span;
 pub mod stack;
 pub mod stages;

@@ -104,11 +104,7 @@ impl Service<(Received, Record)> for Pipeline {
         Box::pin(async move {
             let (received, mut record) = request;
             match pipeline.answer(received, &mut record).await {
-                Ok(response) => Ok(Answered {
-                    response,
-                    slots: None,
-                    record,
-                }),
+                Ok(response) => Ok(Answered { response, record }),
                 Err(refusal) => Err(Refused { refusal, record }),
             }
         })

@@ -2,12 +2,12 @@
 
 use std::task::{Context, Poll};
 
-use futures_util::future::{Either, Ready, ready};
+use futures_util::future::Either;
 use http::{Method, request};
 use tower::{Layer, Service};
 
-use super::stages::{Answered, Identified, Refused, Route, Routed};
-use crate::prometheus::{Path, RequestError, Target};
+use super::stages::{Answered, HandedOn, Identified, Refused, Route, Routed, refused};
+use crate::prometheus::{PathError, PathRead, RequestError, Target};
 use crate::sharing::Clients;
 
 /// Makes [`RouteService`]s.
@@ -45,7 +45,7 @@ where
 {
     type Response = Answered;
     type Error = Refused;
-    type Future = Either<S::Future, Ready<Result<Answered, Refused>>>;
+    type Future = HandedOn<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Refused>> {
         self.inner.poll_ready(context)
@@ -55,10 +55,11 @@ where
         let Identified {
             head,
             body,
+            path,
             caller,
             mut record,
         } = request;
-        match route(&self.upstreams, &head) {
+        match route(&self.upstreams, &head, path) {
             Ok(route) => {
                 record.endpoint(route.target.endpoint());
                 Either::Left(self.inner.call(Routed {
@@ -69,24 +70,24 @@ where
                     record,
                 }))
             }
-            Err(error) => Either::Right(ready(Err(Refused {
-                refusal: error.into(),
-                record,
-            }))),
+            Err(error) => refused(error, record),
         }
     }
 }
 
-fn route(upstreams: &Clients, head: &request::Parts) -> Result<Route, RequestError> {
+fn route(
+    upstreams: &Clients,
+    head: &request::Parts,
+    path: Result<PathRead, PathError>,
+) -> Result<Route, RequestError> {
     if head.method == Method::CONNECT {
         return Err(RequestError::Method {
             endpoint: "of a tunnel",
             allow: "GET, POST",
         });
     }
-    let path = Path::parse(head.uri.path())?;
     let (upstream, path) = upstreams
-        .find(path.rest)
+        .find(path?.rest(head.uri.path()))
         .ok_or(RequestError::UnknownEndpoint)?;
     Ok(Route {
         upstream: upstream.clone(),

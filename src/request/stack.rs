@@ -11,10 +11,10 @@ use super::detection::{DetectionLayer, DetectionService};
 use super::form::{FormLayer, FormService};
 use super::greeting::{GreetingLayer, GreetingService};
 use super::pipeline::Pipeline;
-use super::places::{PlacesLayer, PlacesService};
 use super::record::{RecordLayer, RecordService, Recorder};
 use super::refusal::{RefusalLayer, RefusalService};
 use super::route::{RouteLayer, RouteService};
+use super::slots::{SlotsLayer, SlotsService};
 use crate::authn::Authenticator;
 use crate::authz::Authorizer;
 use crate::prometheus::RequestLimits;
@@ -25,8 +25,7 @@ use crate::slots::Slots;
 pub type Stack = RecordService<RefusalService<CallerService<Routing>>>;
 
 /// What is asked of known callers only.
-type Routing =
-    GreetingService<RouteService<DetectionService<PlacesService<FormService<Pipeline>>>>>;
+type Routing = GreetingService<RouteService<DetectionService<SlotsService<FormService<Pipeline>>>>>;
 
 /// What the stacks of all workers have in common.
 #[derive(Clone)]
@@ -41,7 +40,7 @@ pub struct Shared {
     pub limits: RequestLimits,
     /// What its body may be.
     pub form: FormLayer,
-    /// Places for the requests of all callers.
+    /// Slots for the requests of all callers.
     pub slots: Slots,
 }
 
@@ -60,10 +59,10 @@ pub fn stack(shared: &Shared, upstreams: Clients, recorder: Recorder, entrance: 
         // Before paths are looked for, as it is none of Prometheus' own.
         .layer(GreetingLayer)
         .layer(RouteLayer::new(upstreams))
-        // Before places: while Prometheus hangs there may be none.
+        // Before slots: while Prometheus hangs there may be none.
         .layer(DetectionLayer)
-        // After the path, as what is not served takes no place; before the body, as what waits is not read.
-        .layer(PlacesLayer::new(shared.slots.clone()))
+        // After the path, as what is not served takes no slot; before the body, as what waits is not read.
+        .layer(SlotsLayer::new(shared.slots.clone()))
         .layer(shared.form)
         .service(Pipeline::new(
             shared.authorizer.clone(),

@@ -4,15 +4,15 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::{BoxFuture, Either, ready};
 use http::{Response, request};
 
 use super::Entrance;
 use super::record::Record;
 use super::refusal::Refusal;
 use crate::authn::Caller;
-use crate::prometheus::Target;
+use crate::prometheus::{PathError, PathRead, Target};
 use crate::sharing::Client;
-use crate::slots::Slot;
 use crate::upstream::body::ResponseBody;
 
 /// A request as it came.
@@ -27,6 +27,7 @@ pub struct Arrival<B> {
 pub struct Identified<B> {
     pub(super) head: request::Parts,
     pub(super) body: B,
+    pub(super) path: Result<PathRead, PathError>,
     pub(super) caller: Caller,
     pub(super) record: Record,
 }
@@ -55,10 +56,9 @@ pub struct Received {
     pub(super) route: Route,
 }
 
-/// A response, and the places that it takes while it lasts.
+/// A response.
 pub struct Answered {
     pub(super) response: Response<ResponseBody>,
-    pub(super) slots: Option<[Slot; 2]>,
     pub(super) record: Record,
 }
 
@@ -66,4 +66,27 @@ pub struct Answered {
 pub struct Refused {
     pub(super) refusal: Refusal,
     pub(super) record: Record,
+}
+
+impl Refused {
+    pub(super) fn new(refusal: impl Into<Refusal>, record: Record) -> Self {
+        Self {
+            refusal: refusal.into(),
+            record,
+        }
+    }
+}
+
+/// What a layer answers that hands on most requests at once: `F`, of the service inside. Only what has to wait first, or
+/// is refused, is boxed, so that most requests pass without a box for each layer.
+pub type HandedOn<F> = Either<F, BoxFuture<'static, Result<Answered, Refused>>>;
+
+/// A request that goes no further.
+pub(super) fn refused<F>(refusal: impl Into<Refusal>, record: Record) -> HandedOn<F> {
+    at_once(Err(Refused::new(refusal, record)))
+}
+
+/// A request that needs no further layer.
+pub(super) fn at_once<F>(result: Result<Answered, Refused>) -> HandedOn<F> {
+    Either::Right(Box::pin(ready(result)))
 }

@@ -14,17 +14,17 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 use super::caller::CallerLayer;
 use super::form::FormLayer;
 use super::metrics::RequestMetrics;
-use super::places::PlacesLayer;
 use super::record::{Log, Record, RecordLayer, Recorder, RequestId};
 use super::refusal::{Refusal, RefusalLayer};
 use super::route::RouteLayer;
+use super::slots::SlotsLayer;
 use super::stages::{Answered, Arrival, Identified, Received, Refused, Route, Routed};
 use super::{Door, Entrance};
 use crate::authn::{self, Authenticator, Caller, Sources};
 use crate::cluster::metrics::{Review, ReviewsMetrics};
 use crate::cluster::mock::MockCluster;
 use crate::config::{AuditQuery, Config};
-use crate::prometheus::{RequestError, Target};
+use crate::prometheus::{PathRead, RequestError, Target};
 use crate::sharing::metrics::SharingMetrics;
 use crate::sharing::{Client, Clients, Sharing};
 use crate::slots::{Bounds, LimitError, Slots};
@@ -81,12 +81,11 @@ fn routed<B>(request: Request<B>, caller: Caller, upstream: Arc<Client>) -> Rout
 fn answered(record: Record, text: &'static str) -> Answered {
     Answered {
         response: Response::new(ResponseBody::whole(text)),
-        slots: None,
         record,
     }
 }
 
-/// Callers have one place each, and no queue.
+/// Callers have one slot each, and no queue.
 fn authenticator() -> Arc<Authenticator> {
     let second = Duration::from_secs(1);
     Authenticator::new(
@@ -218,11 +217,8 @@ async fn a_refusal_is_a_response() {
     let answer = service
         .oneshot(arrival(request(Method::GET, PATH, "")))
         .await;
-    let Answered {
-        response, slots, ..
-    } = answer.expect("infallible");
-    assert_eq!(response.status(), StatusCode::NOT_FOUND);
-    assert!(slots.is_none());
+    let answered = answer.expect("infallible");
+    assert_eq!(answered.response.status(), StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
@@ -272,9 +268,11 @@ async fn a_path_that_leads_nowhere_gets_no_further() {
         let Arrival {
             head, body, record, ..
         } = arrival(request(method, path, ""));
+        let read = PathRead::of(head.uri.path());
         let identified = Identified {
             head,
             body,
+            path: read,
             caller: caller().await,
             record,
         };
@@ -285,19 +283,19 @@ async fn a_path_that_leads_nowhere_gets_no_further() {
 }
 
 #[tokio::test]
-async fn places_last_as_long_as_the_answer() {
+async fn slots_last_as_long_as_the_answer() {
     let caller = caller().await;
     let inner =
         service_fn(
             |routed: Routed<Body>| async move { Ok::<_, Refused>(answered(routed.record, "")) },
         );
     let all = slots(2);
-    let service = PlacesLayer::new(all.clone()).layer(inner);
+    let service = SlotsLayer::new(all.clone()).layer(inner);
     let ask = |caller: &Caller| {
         let routed = routed(request(Method::GET, PATH, ""), caller.clone(), upstream());
         service.clone().oneshot(routed)
     };
-    let first = ask(&caller).await.ok().expect("a place");
+    let first = ask(&caller).await.ok().expect("a slot");
     let second = ask(&caller)
         .await
         .err()
@@ -305,7 +303,7 @@ async fn places_last_as_long_as_the_answer() {
     let limited = Refusal::from(LimitError::Caller).status();
     assert_eq!(second.refusal.status(), limited);
     drop(first);
-    let _held = ask(&caller).await.ok().expect("the place is free again");
+    let _held = ask(&caller).await.ok().expect("the slot is free again");
     let _other = all.take().await.expect("the last of all");
     let full = ask(&self::caller().await)
         .await
@@ -315,6 +313,71 @@ async fn places_last_as_long_as_the_answer() {
         full.refusal.status(),
         Refusal::from(LimitError::Total).status()
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_waits_for_a_slot_and_goes_on_with_it() {
+    let caller = caller().await;
+    let calls = Calls::default();
+    let inner = {
+        let calls = calls.clone();
+        service_fn(move |routed: Routed<Body>| {
+            calls.count();
+            async move { Ok::<_, Refused>(answered(routed.record, "")) }
+        })
+    };
+    let all = Slots::new(Bounds {
+        concurrent: 1,
+        queued: 1,
+        patience: Duration::from_secs(1),
+    });
+    let service = SlotsLayer::new(all.clone()).layer(inner);
+    let ask = |caller: &Caller| {
+        let routed = routed(request(Method::GET, PATH, ""), caller.clone(), upstream());
+        service.clone().oneshot(routed)
+    };
+    let held = all.take().await.expect("a slot");
+    let waiting = tokio::spawn(ask(&caller));
+    tokio::task::yield_now().await;
+    assert_eq!(calls.number(), 0);
+    drop(held);
+    let answer = waiting.await.expect("no panic").ok().expect("a slot");
+    assert_eq!(calls.number(), 1);
+    assert!(all.take_free().is_none(), "it is held by the answer");
+    // A caller's own is held while the other is waited for, and free again once that was in vain.
+    let other = self::caller().await;
+    let (refused, ()) = tokio::join!(ask(&other), async {
+        assert!(other.slots().take_free().is_none());
+    });
+    let refused = refused.err().expect("none in time").refusal;
+    assert_eq!(refused.status(), Refusal::from(LimitError::Total).status());
+    assert!(other.slots().take_free().is_some());
+    drop(answer);
+    assert!(ask(&other).await.is_ok());
+}
+
+#[tokio::test]
+async fn what_is_refused_inside_holds_no_slot() {
+    let all = slots(1);
+    let inner = service_fn(|routed: Routed<Body>| async move {
+        Err::<Answered, _>(Refused::new(RequestError::UnknownEndpoint, routed.record))
+    });
+    let slots = SlotsLayer::new(all.clone()).layer(inner);
+    let caller = caller().await;
+    // What comes is told apart by the layers between, which are left out here.
+    let around = RefusalLayer.layer(service_fn(move |arrival: Arrival<Body>| {
+        let Arrival {
+            head, body, record, ..
+        } = arrival;
+        let request = Request::from_parts(head, body);
+        let mut routed = routed(request, caller.clone(), upstream());
+        routed.record = record;
+        Box::pin(slots.clone().oneshot(routed))
+    }));
+    let answer = around.oneshot(arrival(request(Method::GET, PATH, "")));
+    let answered = answer.await.expect("infallible");
+    assert_eq!(answered.response.status(), StatusCode::NOT_FOUND);
+    assert!(all.take_free().is_some(), "while its answer is on its way");
 }
 
 #[tokio::test(start_paused = true)]

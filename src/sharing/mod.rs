@@ -10,7 +10,7 @@
 //!
 //! What is shared is what Prometheus says, before filters and warnings, which are each caller's own. It is found by the
 //! [`UpstreamRequest`], which only a permit leads to: two callers meet where what they may see has made the same text of
-//! what they ask. Places, deadlines and records stay each caller's own.
+//! what they ask. Slots, deadlines and records stay each caller's own.
 //!
 //! All workers share what is kept, and the table, whose locks are held for as long as a look at it takes.
 //!

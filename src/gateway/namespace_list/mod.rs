@@ -298,7 +298,7 @@ impl Lists {
         }
     }
 
-    /// Places among the requests under way.
+    /// Slots for a request, as the Prometheus requests take them.
     async fn slots(&self, caller: &Caller) -> Result<[Slot; 2], ListRefusal> {
         let own = caller.slots().take().await.ok_or(ListRefusal::Busy)?;
         let all = self.parts.slots.take().await.ok_or(ListRefusal::Busy)?;

@@ -14,7 +14,6 @@ use super::{Completion, Log, Record, RecordedBody, RequestId};
 use crate::request::refusal::{ReasonCode, protect};
 use crate::request::stages::{Answered, Arrival};
 use crate::request::{Decision, Door, Entrance};
-use crate::slots::Slot;
 use crate::telemetry::ids::Numbers;
 use crate::telemetry::spans::Tracer;
 use crate::telemetry::trace::TraceContext;
@@ -48,7 +47,7 @@ impl Recorder {
     ) -> Response<RecordedBody> {
         let mut record = self.begin(request, entrance);
         record.refused(decision, code, reason);
-        finish(record, response, None)
+        finish(record, response)
     }
 
     /// Begins the record of a request that is answered beside the pipeline; [`finish`] ends it.
@@ -70,12 +69,8 @@ impl Recorder {
 }
 
 /// Puts the record of a request into the response's body.
-pub fn finish(
-    record: Record,
-    response: Response<ResponseBody>,
-    slots: Option<[Slot; 2]>,
-) -> Response<RecordedBody> {
-    let (response, completion) = begin_response(record, response, slots);
+pub fn finish(record: Record, response: Response<ResponseBody>) -> Response<RecordedBody> {
+    let (response, completion) = begin_response(record, response);
     response.map(|body| RecordedBody::new(body, completion))
 }
 
@@ -83,12 +78,11 @@ pub fn finish(
 pub fn begin_response(
     record: Record,
     mut response: Response<ResponseBody>,
-    slots: Option<[Slot; 2]>,
 ) -> (Response<ResponseBody>, Completion) {
     protect(response.headers_mut());
     let id = HeaderValue::from_str(record.id().hexadecimal().as_str()).expect("digits");
     response.headers_mut().insert(REQUEST_ID, id);
-    let completion = record.responded(response.status(), slots);
+    let completion = record.responded(response.status());
     (response, completion)
 }
 
@@ -162,10 +156,6 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Ok(answered) = ready!(Pin::new(&mut self.get_mut().0).poll(context));
-        Poll::Ready(Ok(finish(
-            answered.record,
-            answered.response,
-            answered.slots,
-        )))
+        Poll::Ready(Ok(finish(answered.record, answered.response)))
     }
 }

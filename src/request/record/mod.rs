@@ -98,6 +98,7 @@ impl Log {
             bytes: 0,
             outcome: Outcome::Cancelled,
             span: None,
+            slots: None,
         }))
     }
 }
@@ -133,10 +134,7 @@ impl Hexadecimal {
 pub struct Record(Box<Inner>);
 
 /// The record of a request whose response has begun.
-pub struct Completion {
-    record: Record,
-    _slots: Option<[Slot; 2]>,
-}
+pub struct Completion(Record);
 
 struct Inner {
     log: Log,
@@ -159,7 +157,7 @@ struct Inner {
     trace: Option<TraceContext>,
     /// How long Kubernetes was waited for.
     kubernetes: Duration,
-    /// How long anything else was: a place, the caller's body.
+    /// How long anything else was: a slot, the caller's body.
     waited: Duration,
     /// How long Prometheus took to the head of its answer.
     upstream: Option<Duration>,
@@ -170,6 +168,7 @@ struct Inner {
     bytes: u64,
     outcome: Outcome,
     span: Option<Box<RequestSpan>>,
+    slots: Option<[Slot; 2]>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,7 +235,7 @@ impl Record {
         output.unwrap_or_else(|| Err(Unavailable::OutOfTime.into()))
     }
 
-    /// Waits for a place, or for what the caller sends, and notes how long.
+    /// Waits for a slot, or for what the caller sends, and notes how long.
     pub async fn on_caller<F: Future>(&mut self, future: Pin<&mut F>) -> F::Output {
         let (output, waited) = waiting(future).await;
         self.0.waited += waited;
@@ -272,6 +271,11 @@ impl Record {
                 Decision::Namespaces
             }
         };
+    }
+
+    /// It takes `slots` until its response has ended.
+    pub fn hold(&mut self, slots: [Slot; 2]) {
+        self.0.slots = Some(slots);
     }
 
     /// What it asks.
@@ -319,13 +323,14 @@ impl Record {
         self.0.decision = decision;
     }
 
-    /// That it was refused, and why.
+    /// That it was refused, and why. It takes no slots any more.
     pub fn refused(
         &mut self,
         decision: Decision,
         code: ReasonCode,
         reason: &dyn std::fmt::Display,
     ) {
+        self.0.slots = None;
         self.0.decision = decision;
         self.0.reason_code = Some(code);
         let mut reason = reason.to_string();
@@ -357,34 +362,31 @@ impl Record {
         }
     }
 
-    /// The response begins. `slots` are held until it ends.
-    pub fn responded(mut self, status: StatusCode, slots: Option<[Slot; 2]>) -> Completion {
+    /// The response begins.
+    pub fn responded(mut self, status: StatusCode) -> Completion {
         self.0.status = Some(status);
         let others = self.0.kubernetes + self.0.waited + self.0.upstream.unwrap_or_default();
         self.0.own = Some(self.0.started.elapsed().saturating_sub(others));
-        Completion {
-            record: self,
-            _slots: slots,
-        }
+        Completion(self)
     }
 }
 
 impl Completion {
     /// Bytes of the body went out.
     pub fn count(&mut self, bytes: usize) {
-        self.record.0.bytes += bytes as u64;
+        self.0.0.bytes += bytes as u64;
     }
 
     /// The body ended as it should.
     pub fn complete(&mut self) {
-        self.record.0.outcome = Outcome::Complete;
+        self.0.0.outcome = Outcome::Complete;
     }
 
     /// The body ended before its end.
     pub fn abort(&mut self, error: &BodyError) {
-        self.record.0.outcome = Outcome::Aborted;
-        self.record.0.reason_code = Some(error.into());
-        self.record.0.reason = Some(error.to_string());
+        self.0.0.outcome = Outcome::Aborted;
+        self.0.0.reason_code = Some(error.into());
+        self.0.0.reason = Some(error.to_string());
     }
 }
 

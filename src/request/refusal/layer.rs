@@ -70,7 +70,6 @@ impl Refused {
         record.asked(refusal.namespaces());
         Answered {
             response: refusal.response(),
-            slots: None,
             record,
         }
     }

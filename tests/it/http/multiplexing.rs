@@ -233,7 +233,7 @@ fn h14_one_callers_many_streams_take_that_callers_places_only() {
         let environment = [
             ("LIMITS__CONCURRENT_PER_CALLER", "4"),
             ("LIMITS__QUEUED_PER_CALLER", "4"),
-            // All ask the same, and each that has a place is to be seen upstream.
+            // All ask the same, and each that has a slot is to be seen upstream.
             ("UPSTREAMS__0__SHARING__JOIN", "[]"),
         ];
         let (api, proxy) = Cluster::before(upstream.address(), &environment).await;
@@ -278,7 +278,7 @@ fn h14_one_callers_many_streams_take_that_callers_places_only() {
                 .count()
         };
         assert_eq!(queries(&upstream.connections()), 4);
-        // Another caller has places of its own.
+        // Another caller has slots of its own.
         api.add_user("another-token", User::named("another"));
         api.bind_cluster_role(
             "another",

@@ -108,7 +108,7 @@ fn h09_past_the_bound_a_connection_is_closed_at_once_and_the_others_go_on() {
         let mut answer = String::new();
         first.read_to_string(&mut answer).await.expect("an answer");
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-        // A place that is free again is given to the next.
+        // A slot that is free again is given to the next.
         let begun = Instant::now();
         loop {
             let call = Call::get(cluster.proxy.url(&query("up"))).bearer(TEAM_A);
@@ -119,7 +119,7 @@ fn h09_past_the_bound_a_connection_is_closed_at_once_and_the_others_go_on() {
             {
                 break;
             }
-            assert!(begun.elapsed() < Duration::from_secs(5), "no place is free");
+            assert!(begun.elapsed() < Duration::from_secs(5), "no slot is free");
         }
     });
 }
