@@ -244,6 +244,32 @@ impl Form {
         }
     }
 
+    /// Ours with its own client to the upstream and with hyper's, in as many rounds as decide between the two: four
+    /// minutes.
+    pub(crate) fn clients() -> Self {
+        Self {
+            name: "clients",
+            rounds: 15,
+            measured: Duration::from_secs(3),
+            warm_up: Duration::from_secs(1),
+            warm_limit: Duration::from_secs(8),
+            cases: vec![(
+                Case::BASE,
+                vec![
+                    Kind::Nginx,
+                    Kind::Everything,
+                    Kind::HyperEverything,
+                    Kind::Namespaced,
+                    Kind::HyperNamespaced,
+                ],
+            )],
+            footprint: None,
+            strict: false,
+            document: None,
+            hold: false,
+        }
+    }
+
     /// Everything once, so that it cannot rot; what is measured is thrown away.
     pub(crate) fn smoke() -> Self {
         let case = Case {

@@ -26,6 +26,9 @@ pub(crate) enum Kind {
     NginxToHttps,
     Everything,
     Namespaced,
+    /// Ours with hyper's client to the upstream, in its own form only.
+    HyperEverything,
+    HyperNamespaced,
     Cookie,
     Tls,
     Gateway,
@@ -36,6 +39,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// All but those with hyper's client, which take another build.
     pub(crate) const ALL: [Self; 13] = [
         Self::Upstream,
         Self::Nginx,
@@ -61,6 +65,8 @@ impl Kind {
             Self::NginxToHttps => "nginx-to-https",
             Self::Everything => "direct-everything",
             Self::Namespaced => "direct-namespaced",
+            Self::HyperEverything => "hyper-h1-everything",
+            Self::HyperNamespaced => "hyper-h1-namespaced",
             Self::Cookie => "cookie",
             Self::Tls => "tls",
             Self::Gateway => "gateway-pass",
@@ -89,7 +95,7 @@ impl Kind {
 
     fn scope(self) -> Scope {
         match self {
-            Self::Namespaced => Scope::Namespaced,
+            Self::Namespaced | Self::HyperNamespaced => Scope::Namespaced,
             _ => Scope::Everything,
         }
     }
@@ -100,6 +106,8 @@ impl Kind {
             self,
             Self::Everything
                 | Self::Namespaced
+                | Self::HyperEverything
+                | Self::HyperNamespaced
                 | Self::Cookie
                 | Self::Tls
                 | Self::KubeRbacProxy
@@ -111,7 +119,7 @@ impl Kind {
     fn restricts(self) -> bool {
         matches!(
             self,
-            Self::Namespaced | Self::PromLabelProxy | Self::Chained
+            Self::Namespaced | Self::HyperNamespaced | Self::PromLabelProxy | Self::Chained
         )
     }
 

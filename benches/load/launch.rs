@@ -14,6 +14,9 @@ use crate::contenders::Kind;
 use crate::nginx::{self, Differences, Nginx, free_address};
 use crate::stage::Stage;
 
+/// Ours with hyper's client to the upstream, as `scripts/bench clients` has built it.
+const HYPER_BINARY: &str = "BENCH_HYPER_H1";
+
 /// How long anything may take to start.
 pub(crate) const START_LIMIT: Duration = Duration::from_secs(20);
 
@@ -49,7 +52,12 @@ pub(crate) fn launch(kind: Kind, stage: &Stage) -> Result<(Vec<Started>, SocketA
     let one = |(process, address)| (vec![Started::Process(process)], address);
     match kind {
         Kind::Upstream => Ok((Vec::new(), stage.plain)),
-        Kind::Everything | Kind::Namespaced | Kind::Cookie | Kind::Tls => proxy("service"),
+        Kind::Everything
+        | Kind::Namespaced
+        | Kind::HyperEverything
+        | Kind::HyperNamespaced
+        | Kind::Cookie
+        | Kind::Tls => proxy("service"),
         Kind::Gateway => proxy("gateway"),
         Kind::Nginx | Kind::NginxLogging | Kind::NginxTls | Kind::NginxToHttps => {
             let (nginx, address) = launch_nginx(stage, kind)?;
@@ -93,13 +101,25 @@ upstreams:
 "#,
         stage.kubeconfig, stage.plain
     );
-    start_ours(stage, kind.name(), &configuration)
+    let binary = match kind {
+        Kind::HyperEverything | Kind::HyperNamespaced => {
+            let binary = std::env::var_os(HYPER_BINARY);
+            binary
+                .ok_or(format!(
+                    "{HYPER_BINARY} is not set: use scripts/bench clients"
+                ))?
+                .into()
+        }
+        _ => support::files::binary(),
+    };
+    start_ours(stage, binary, kind.name(), &configuration)
 }
 
-fn start_ours(stage: &Stage, name: &str, configuration: &str) -> Result<Proxy> {
+fn start_ours(stage: &Stage, binary: PathBuf, name: &str, configuration: &str) -> Result<Proxy> {
     let file = stage.folder.join(format!("{name}.yaml"));
     fs::write(&file, configuration)?;
     let mut options = Options::serve(&file);
+    options.binary = binary;
     // The audit log is read and thrown away.
     options.kept_lines = 100;
     Ok(Proxy::launch(&options)?)
@@ -122,7 +142,7 @@ upstreams:
         stage.kubeconfig
     );
     let name = format!("sharing-{upstream}-{}", sharing.len());
-    start_ours(stage, &name, &configuration)
+    start_ours(stage, support::files::binary(), &name, &configuration)
 }
 
 fn launch_nginx(stage: &Stage, kind: Kind) -> Result<(Nginx, SocketAddr)> {

@@ -8,9 +8,10 @@
 //! wrk         load and latencies                     usage       processor time and memory, from /proc
 //! footprint   memory at rest, and start time         report      table, summary.json, docs/performance.md
 //! sharing     many viewers of few charts, for itself
+//! hyper_h1    hyper's client to the upstream, built into a binary of its own (src/upstream/mod.rs)
 //! ```
 //!
-//! `--long`, `--short` or `--smoke`; without any of them it is the smoke form, which measures nothing that counts.
+//! `--long`, `--short`, `--clients` or `--smoke`; without any of them it is the smoke form, which measures nothing that counts.
 //! `scripts/bench` runs it with all that it needs.
 
 mod cases;
@@ -42,11 +43,12 @@ use self::wrk::Outcome;
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 const USAGE: &str = "\
-cargo bench --bench load -- [--long | --full | --short | --smoke | --sharing] [--rounds N] [--seconds N] [--only NAME,...] [--document FILE] [--peers FOLDER]
+cargo bench --bench load -- [--long | --full | --short | --clients | --smoke | --sharing] [--rounds N] [--seconds N] [--only NAME,...] [--document FILE] [--peers FOLDER]
 
   --long     each thing varied alone, all contenders, at least 5 rounds; writes docs/performance.md
   --full     the same with every combination
   --short    the main cases, in less than two minutes
+  --clients  who sees everything and who sees namespaces, with our client to the upstream and with hyper's
   --smoke    everything once, for seconds; nothing that it measures counts
   --sharing  1,000 viewers of 50 charts with shared answers and without; writes target/bench/sharing.json
   --rounds   other than the form's
@@ -90,6 +92,7 @@ fn arguments() -> Result<(Form, PathBuf)> {
             "--long" => form = Some(Form::long(false)),
             "--full" => form = Some(Form::long(true)),
             "--short" => form = Some(Form::short()),
+            "--clients" => form = Some(Form::clients()),
             "--smoke" => form = Some(Form::smoke()),
             "--rounds" => rounds = Some(value()?.parse::<usize>()?.max(1)),
             "--seconds" => seconds = Some(value()?.parse::<u64>()?.max(1)),

@@ -21,6 +21,10 @@ mod configuration;
 pub(crate) mod connect;
 mod discovery;
 mod headers;
+#[cfg(not(feature = "hyper-h1"))]
+pub mod http1;
+#[cfg(feature = "hyper-h1")]
+#[path = "../../benches/load/hyper_h1.rs"]
 pub mod http1;
 mod media;
 pub mod metrics;
