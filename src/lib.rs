@@ -27,6 +27,7 @@ pub mod cli;
 pub mod client_tls;
 pub mod cluster;
 pub mod config;
+pub mod doctor;
 pub mod door;
 pub mod gateway;
 pub mod namespace;

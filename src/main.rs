@@ -8,9 +8,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use prom_rbac_proxy::app;
-use prom_rbac_proxy::cli::args::{Arguments, Command, Outcome};
+use prom_rbac_proxy::cli::args::{Arguments, Command, Outcome, Output};
+use prom_rbac_proxy::cli::progress::Progress;
 use prom_rbac_proxy::cli::{explain, manual};
 use prom_rbac_proxy::config::Config;
+use prom_rbac_proxy::doctor;
 use prom_rbac_proxy::telemetry::{self, Telemetry};
 
 /// A request takes some sixty small allocations, and its memory is freed by the thread that took it: what this one is
@@ -60,6 +62,29 @@ fn execute(command: Command) -> Outcome {
                     }
                 }
                 Err(error) => failed(&*error),
+            }
+        }),
+        Command::Doctor(arguments) => with_config(&arguments.config.path, |config| {
+            let progress = Progress::new();
+            let kubeconfig = arguments.kubeconfig.as_deref();
+            let examined = run(doctor::examine(config, kubeconfig, &|step| {
+                progress.show(step)
+            }));
+            progress.clear();
+            let report = match examined {
+                Ok(report) => report,
+                Err(error) => {
+                    report(&*error);
+                    return Outcome::Blind;
+                }
+            };
+            let printed = match arguments.output {
+                Output::Text => print(format_args!("{}", doctor::text(&report))),
+                Output::Json => print(format_args!("{}", doctor::json(&report))),
+            };
+            match printed {
+                Outcome::Success if report.has_findings() => Outcome::Findings,
+                printed => printed,
             }
         }),
         Command::Schema => print(format_args!("{:#}\n", Config::schema())),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueHint};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
 const LONG_ABOUT: &str = "A reverse proxy between Headlamp or Grafana and Prometheus. It asks Kubernetes who a \
@@ -43,6 +43,11 @@ pub enum Command {
     /// namespaces. Sends nothing to Prometheus. system:authenticated, and the groups of a ServiceAccount's name, are
     /// added.
     Explain(Explain),
+    /// Say whether Headlamp finds the proxy, and which rights can be taken away now that charts come through it.
+    ///
+    /// Only reads: roles, bindings, Services and pods of the whole cluster, with the rights of whoever runs it. What it may not
+    /// read, it names. Ends with 1 when something should change.
+    Doctor(Doctor),
     /// Print the JSON Schema of the configuration.
     ///
     /// For editors; config/ has it beside the example.
@@ -87,6 +92,29 @@ pub struct Explain {
     pub query: String,
 }
 
+/// With whose eyes the cluster is looked at, and how that is told.
+#[derive(Args, Debug)]
+pub struct Doctor {
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// The kubeconfig to look with; without it, as the configuration says.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub kubeconfig: Option<PathBuf>,
+    /// How the report is written.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+}
+
+/// How a report is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Text,
+    /// For programs, with everything that text shortens.
+    Json,
+}
+
 /// How the program ended, as its exit code tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -98,18 +126,29 @@ pub enum Outcome {
     Misused,
     /// What the caller asks about is denied.
     Denied,
+    /// `doctor` found something that should change.
+    Findings,
+    /// `doctor` could not look.
+    Blind,
 }
 
 impl Outcome {
     /// All there are, in the order of their codes.
-    pub const ALL: [Self; 4] = [Self::Success, Self::Failed, Self::Misused, Self::Denied];
+    pub const ALL: [Self; 6] = [
+        Self::Success,
+        Self::Failed,
+        Self::Findings,
+        Self::Misused,
+        Self::Blind,
+        Self::Denied,
+    ];
 
     /// The exit code.
     pub const fn code(self) -> u8 {
         match self {
             Self::Success => 0,
-            Self::Failed => 1,
-            Self::Misused => 2,
+            Self::Failed | Self::Findings => 1,
+            Self::Misused | Self::Blind => 2,
             Self::Denied => 3,
         }
     }
@@ -117,11 +156,15 @@ impl Outcome {
     /// What it means to whoever ran the program.
     pub const fn meaning(self) -> &'static str {
         match self {
-            Self::Success => "all well: served and drained, no faults, or the query would be sent",
+            Self::Success => {
+                "all well: served and drained, no faults, nothing found, or the query would be sent"
+            }
             Self::Failed => {
                 "it could not start or do its work: a port is taken, a file cannot be read, Kubernetes does not answer"
             }
             Self::Misused => "the configuration has faults, or the arguments are wrong",
+            Self::Findings => "doctor only: it found something that should change",
+            Self::Blind => "doctor only: it could not look",
             Self::Denied => "explain only: the caller may not, or the query cannot be restricted",
         }
     }

@@ -53,6 +53,10 @@ const EXAMPLES: &[(&str, &str)] = &[
         "prom-rbac-proxy explain --config config.yaml --as alice --group team-a-devs --query 'sum(up)'",
     ),
     (
+        "See which rights can be taken away, with your own:",
+        "prom-rbac-proxy doctor --config config.yaml --kubeconfig ~/.kube/config",
+    ),
+    (
         "Serve on this machine, with another address than the file's:",
         "PROM_RBAC_PROXY_LISTENERS__SERVICE__ADDRESS=127.0.0.1:9090 prom-rbac-proxy serve --config config.yaml",
     ),

@@ -3,3 +3,4 @@
 pub mod args;
 pub mod explain;
 pub mod manual;
+pub mod progress;

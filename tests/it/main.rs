@@ -8,6 +8,8 @@ mod clients;
 mod commands;
 /// The shipped roles and configuration, and each right that is missed when it is gone.
 mod deployment;
+/// `doctor`, over a cluster with faults and without.
+mod doctor;
 /// Documents that are held against the sources and against each other.
 mod documents;
 /// The doors: how a caller and a token reach the proxy, and what comes back.

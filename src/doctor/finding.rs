@@ -1,0 +1,135 @@
+//! What was found: a stable code, how much it matters, what is so, and what to do.
+
+use serde::Serialize;
+
+/// Everything that was looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// In the order in which they are read.
+    pub sections: Vec<Section>,
+}
+
+/// What belongs together.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Section {
+    pub title: &'static str,
+    /// What could not be read, and what is not known for that reason.
+    pub unread: Vec<String>,
+    /// What is so and need not change.
+    pub notes: Vec<String>,
+    /// The worst first.
+    pub findings: Vec<Finding>,
+}
+
+/// Something that should change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    pub code: Code,
+    pub severity: Severity,
+    /// The object that it is about, such as `ClusterRole enhanced-view`.
+    pub about: String,
+    /// What is so: one sentence.
+    pub what: String,
+    /// More of the same, a line each.
+    pub details: Vec<String>,
+    /// What to do: one sentence.
+    pub remedy: String,
+    /// YAML for `kubectl apply -f -`, where that is the remedy.
+    pub manifest: Option<String>,
+}
+
+/// How much a finding matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Opens nothing today. Does not count for the exit code.
+    Advice,
+    Warning,
+    Error,
+}
+
+/// Which finding it is. The texts are stable: scripts compare them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Code {
+    /// No Service of the proxy is found.
+    InstallServiceMissing,
+    /// The proxy's Service lacks Headlamp's label.
+    InstallLabelMissing,
+    /// Another Service has it.
+    InstallLabelElsewhere,
+    /// A pod has it.
+    InstallPodLabelled,
+    /// The proxy's Service has not one TCP port.
+    InstallServicePorts,
+    /// `view` does not grant what the proxy asks about.
+    InstallViewLacksRight,
+    /// Somebody holds a role with a right on `*/proxy` that does not come with Kubernetes.
+    RightsProxyGranted,
+    /// Everybody with a token, or without one, holds it.
+    RightsProxyGrantedToAll,
+    /// There is such a role, and nobody holds it.
+    RightsProxyUnbound,
+}
+
+impl Code {
+    /// All there are.
+    pub const ALL: [Self; 9] = [
+        Self::InstallServiceMissing,
+        Self::InstallLabelMissing,
+        Self::InstallLabelElsewhere,
+        Self::InstallPodLabelled,
+        Self::InstallServicePorts,
+        Self::InstallViewLacksRight,
+        Self::RightsProxyGranted,
+        Self::RightsProxyGrantedToAll,
+        Self::RightsProxyUnbound,
+    ];
+
+    /// As it is printed.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InstallServiceMissing => "install-service-missing",
+            Self::InstallLabelMissing => "install-label-missing",
+            Self::InstallLabelElsewhere => "install-label-elsewhere",
+            Self::InstallPodLabelled => "install-pod-labelled",
+            Self::InstallServicePorts => "install-service-ports",
+            Self::InstallViewLacksRight => "install-view-lacks-right",
+            Self::RightsProxyGranted => "rights-proxy-granted",
+            Self::RightsProxyGrantedToAll => "rights-proxy-granted-to-all",
+            Self::RightsProxyUnbound => "rights-proxy-unbound",
+        }
+    }
+}
+
+impl Severity {
+    /// As it is printed.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Advice => "advice",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
+impl Report {
+    /// Whether something should change that matters today.
+    pub fn has_findings(&self) -> bool {
+        let mut findings = self.sections.iter().flat_map(|section| &section.findings);
+        findings.any(|finding| finding.severity > Severity::Advice)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_is_the_same_in_text_and_json() {
+        for code in Code::ALL {
+            let json = serde_json::to_value(code).expect("JSON");
+            assert_eq!(json, code.as_str());
+        }
+    }
+}

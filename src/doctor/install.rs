@@ -1,0 +1,263 @@
+//! Whether Headlamp finds the proxy, and whether viewers may see anything: Services, labels, and what `view` grants.
+
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
+use serde_json::json;
+
+use super::finding::{Code, Finding, Section, Severity};
+use super::lists::Unread;
+use super::own_service::is_own;
+use super::snapshot::{LABEL, Snapshot};
+use crate::config::{Config, ResourceAttributes};
+
+const TITLE: &str = "Install";
+
+/// What makes a ClusterRole a part of `view`.
+const AGGREGATE: &str = "rbac.authorization.k8s.io/aggregate-to-view";
+
+/// Judges what was read.
+pub(super) fn examine(snapshot: &Snapshot, config: &Config) -> Section {
+    let mut section = Section {
+        title: TITLE,
+        ..Section::default()
+    };
+    if let Some(services) = take(
+        &snapshot.services,
+        "the Service and its label are not judged",
+        &mut section.unread,
+    ) {
+        section.findings.extend(of_services(services, config));
+    }
+    if let Some(pods) = take(
+        &snapshot.labelled_pods,
+        "pods with Headlamp's label are not known",
+        &mut section.unread,
+    ) {
+        let pods = pods.iter().map(|pod| place(&pod.metadata));
+        section.findings.extend(pods.map(labelled_pod));
+    }
+    if let Some(roles) = take(
+        &snapshot.cluster_roles,
+        "what view grants is not known",
+        &mut section.unread,
+    ) {
+        section
+            .findings
+            .extend(of_view(roles, &config.authorization.attributes));
+    }
+    section
+        .findings
+        .sort_by(|one, other| other.severity.cmp(&one.severity));
+    section
+}
+
+/// What was read, or what it means that it was not.
+fn take<'a, T>(
+    read: &'a Result<T, Unread>,
+    without: &str,
+    unread: &mut Vec<String>,
+) -> Option<&'a T> {
+    match read {
+        Ok(read) => Some(read),
+        Err(why) => {
+            unread.push(why.means(without));
+            None
+        }
+    }
+}
+
+fn of_services(services: &[Service], config: &Config) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let (own, other): (Vec<_>, Vec<_>) = services.iter().partition(|service| is_own(service));
+    if own.is_empty() {
+        findings.push(missing());
+    }
+    // With TLS the API server's service proxy does not reach it by the address that the plugin takes.
+    let found_by_label = config.listeners.service.tls.is_none();
+    let unlabelled = own
+        .iter()
+        .filter(|service| found_by_label && !is_labelled(service));
+    findings.extend(unlabelled.map(|service| unlabelled_service(&place(&service.metadata))));
+    findings.extend(own.iter().filter_map(|service| ports(service)));
+    // Headlamp takes the first one that answers.
+    let second = own.iter().filter(|service| is_labelled(service)).skip(1);
+    let strange = other.iter().filter(|service| is_labelled(service));
+    findings.extend(
+        second
+            .chain(strange)
+            .map(|service| labelled_service(&place(&service.metadata))),
+    );
+    findings
+}
+
+fn is_labelled(service: &Service) -> bool {
+    let labels = service.metadata.labels.as_ref();
+    labels
+        .and_then(|labels| labels.get(LABEL.0))
+        .is_some_and(|value| value == LABEL.1)
+}
+
+fn place(metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> String {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    format!("{}/{}", text(&metadata.namespace), text(&metadata.name))
+}
+
+fn finding(code: Code, severity: Severity, about: String, what: String, remedy: String) -> Finding {
+    Finding {
+        code,
+        severity,
+        about,
+        what,
+        details: Vec::new(),
+        remedy,
+        manifest: None,
+    }
+}
+
+fn missing() -> Finding {
+    finding(
+        Code::InstallServiceMissing,
+        Severity::Error,
+        "the proxy's Service".to_owned(),
+        "no Service of the cluster has the label app.kubernetes.io/name=prom-rbac-proxy, or a selector with it".to_owned(),
+        "install the chart or the kustomize base, or give your own Service that label".to_owned(),
+    )
+}
+
+fn unlabelled_service(place: &str) -> Finding {
+    let (namespace, name) = place.split_once('/').unwrap_or_default();
+    finding(
+        Code::InstallLabelMissing,
+        Severity::Warning,
+        format!("Service {place}"),
+        "it lacks the label headlamp-prometheus=true, so that Headlamp's autodetection does not find the proxy".to_owned(),
+        format!(
+            "service.headlampLabel=true in the chart, or: kubectl label service {name} -n {namespace} headlamp-prometheus=true"
+        ),
+    )
+}
+
+fn labelled_service(place: &str) -> Finding {
+    let (namespace, name) = place.split_once('/').unwrap_or_default();
+    finding(
+        Code::InstallLabelElsewhere,
+        Severity::Warning,
+        format!("Service {place}"),
+        "it carries the label headlamp-prometheus=true as well, so that Headlamp's autodetection may ask it in the proxy's place"
+            .to_owned(),
+        format!("kubectl label service {name} -n {namespace} headlamp-prometheus-"),
+    )
+}
+
+fn labelled_pod(place: String) -> Finding {
+    let (namespace, name) = place.split_once('/').unwrap_or_default();
+    let remedy = format!(
+        "take it out of what made the pod, and: kubectl label pod {name} -n {namespace} headlamp-prometheus-"
+    );
+    finding(
+        Code::InstallPodLabelled,
+        Severity::Warning,
+        format!("Pod {place}"),
+        "it carries the label headlamp-prometheus=true: Headlamp's autodetection tries pods first, through pods/proxy, which \
+         viewers do not have"
+            .to_owned(),
+        remedy,
+    )
+}
+
+fn ports(service: &Service) -> Option<Finding> {
+    let ports = service
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.ports.as_deref())
+        .unwrap_or_default();
+    let tcp = |protocol: Option<&str>| protocol.is_none_or(|protocol| protocol == "TCP");
+    let tcp: Vec<_> = ports
+        .iter()
+        .filter(|port| tcp(port.protocol.as_deref()))
+        .collect();
+    (tcp.len() != 1).then(|| {
+        finding(
+            Code::InstallServicePorts,
+            Severity::Warning,
+            format!("Service {}", place(&service.metadata)),
+            format!("it has {} TCP ports: Headlamp's autodetection tries each, and the first that is wrong ends it", tcp.len()),
+            "give it one, and what else is served a Service of its own".to_owned(),
+        )
+    })
+}
+
+/// Whether whoever is bound to `view` has the right that the proxy asks about.
+fn of_view(roles: &[ClusterRole], attributes: &ResourceAttributes) -> Option<Finding> {
+    let grants = |role: &&ClusterRole| {
+        role.rules
+            .iter()
+            .flatten()
+            .any(|rule| grants(rule, attributes))
+    };
+    let name = |role: &ClusterRole| role.metadata.name.clone().unwrap_or_default();
+    let view = roles
+        .iter()
+        .find(|role| role.metadata.name.as_deref() == Some("view"))?;
+    if grants(&view) {
+        return None;
+    }
+    // Others than Kubernetes' own that grant it and lack the label, or whose label has not worked.
+    let sources = roles.iter().filter(grants).filter(|role| {
+        let name = name(role);
+        !name.starts_with("system:") && !["cluster-admin", "admin", "edit"].contains(&name.as_str())
+    });
+    let details = sources.map(|role| {
+        let labels = role.metadata.labels.as_ref();
+        let labelled = labels
+            .and_then(|labels| labels.get(AGGREGATE))
+            .is_some_and(|value| value == "true");
+        let says = if labelled {
+            "has the label, and view does not have its rules (yet)"
+        } else {
+            "grants it and lacks the label"
+        };
+        format!("ClusterRole {} {says}", name(role))
+    });
+    let manifest = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+        "metadata": { "name": "prom-rbac-proxy-view", "labels": { AGGREGATE: "true" } },
+        "rules": [{
+            "apiGroups": [attributes.group], "verbs": [attributes.verb], "resources": [resource(attributes)],
+        }],
+    });
+    Some(Finding {
+        details: details.collect(),
+        // Whatever is JSON can be written as YAML.
+        manifest: serde_saphyr::to_string(&manifest).ok(),
+        ..finding(
+            Code::InstallViewLacksRight,
+            Severity::Warning,
+            "ClusterRole view".to_owned(),
+            format!("it does not grant {attributes}, so that whoever has view sees no chart"),
+            "rbac.aggregateToView=true in the chart, or kubectl apply -f - of this; nothing, where you grant it in another way"
+                .to_owned(),
+        )
+    })
+}
+
+fn resource(attributes: &ResourceAttributes) -> String {
+    if attributes.subresource.is_empty() {
+        attributes.resource.clone()
+    } else {
+        format!("{}/{}", attributes.resource, attributes.subresource)
+    }
+}
+
+/// As Kubernetes reads a rule. One for certain names does not grant the access without a name that the proxy asks about.
+fn grants(rule: &PolicyRule, attributes: &ResourceAttributes) -> bool {
+    let has = |texts: &[String], text: &str| texts.iter().any(|one| one == text || one == "*");
+    let list = |texts: &Option<Vec<String>>| texts.clone().unwrap_or_default();
+    let every = format!("*/{}", attributes.subresource);
+    let resources = list(&rule.resources);
+    list(&rule.resource_names).is_empty()
+        && has(&rule.verbs, &attributes.verb)
+        && has(&list(&rule.api_groups), &attributes.group)
+        && (has(&resources, &resource(attributes))
+            || (!attributes.subresource.is_empty() && resources.contains(&every)))
+}

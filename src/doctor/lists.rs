@@ -1,0 +1,119 @@
+//! Reads whole lists of the API server, a page at a time.
+
+use std::fmt::Debug;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use kube::api::{Api, ListParams};
+use kube::{Client, Resource};
+use serde::de::DeserializeOwned;
+
+use crate::cluster::goaway;
+
+/// Objects of a page: what kubectl asks for.
+const PAGE: u32 = 500;
+
+/// How often a list begins anew whose next page has expired.
+const ATTEMPTS: usize = 3;
+
+/// Reads lists, and remembers whether any could be read.
+pub(super) struct Lists<'a> {
+    client: Client,
+    progress: &'a dyn Fn(&str),
+    read: AtomicBool,
+}
+
+/// A list that could not be read, as it is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unread(pub(super) String);
+
+impl Unread {
+    /// As it is told in a section, with what is not known for that reason.
+    pub(super) fn means(&self, without: &str) -> String {
+        format!("{}; {without}", self.0)
+    }
+}
+
+impl<'a> Lists<'a> {
+    pub(super) fn new(client: Client, progress: &'a dyn Fn(&str)) -> Self {
+        Self {
+            client,
+            progress,
+            read: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn has_read_nothing(&self) -> bool {
+        !self.read.load(Ordering::Relaxed)
+    }
+
+    /// All objects of a kind, in all namespaces, perhaps with certain labels alone.
+    pub(super) async fn all<K>(&self, labels: Option<&str>) -> Result<Vec<K>, Unread>
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    {
+        let api = Api::<K>::all(self.client.clone());
+        let mut attempt = 1;
+        loop {
+            match self.pages(&api, labels).await {
+                Ok(objects) => {
+                    self.read.store(true, Ordering::Relaxed);
+                    return Ok(objects);
+                }
+                Err(kube::Error::Api(status)) if status.code == 410 && attempt < ATTEMPTS => {
+                    attempt += 1;
+                }
+                Err(error) => return Err(unread(&K::plural(&()), &error)),
+            }
+        }
+    }
+
+    async fn pages<K>(&self, api: &Api<K>, labels: Option<&str>) -> Result<Vec<K>, kube::Error>
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    {
+        let mut objects = Vec::new();
+        let mut parameters = ListParams::default().limit(PAGE);
+        parameters.label_selector = labels.map(str::to_owned);
+        loop {
+            let page = again_if_unprocessed(|| api.list(&parameters)).await?;
+            objects.extend(page.items);
+            (self.progress)(&format!("{}: {}", K::plural(&()), objects.len()));
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => parameters = parameters.continue_token(&token),
+                None => return Ok(objects),
+            }
+        }
+    }
+}
+
+/// Asks again what the API server says that it has not looked at, since it ends the connection.
+pub(super) async fn again_if_unprocessed<T, F>(mut ask: impl FnMut() -> F) -> Result<T, kube::Error>
+where
+    F: Future<Output = Result<T, kube::Error>>,
+{
+    for _ in 1..goaway::ATTEMPTS {
+        match ask().await {
+            Err(error) if goaway::is_unprocessed(&error) => {}
+            answer => return answer,
+        }
+    }
+    ask().await
+}
+
+/// The API server's own message names the user and the right that is missing, and nothing secret.
+fn unread(resource: &str, error: &kube::Error) -> Unread {
+    Unread(match error {
+        kube::Error::Api(status) if status.code == 403 => {
+            format!(
+                "{resource} may not be listed in the whole cluster: {}",
+                status.message
+            )
+        }
+        kube::Error::Api(status) => format!("{resource}: the API server answered {}", status.code),
+        _ => format!("{resource}: the API server gave no answer that can be read"),
+    })
+}

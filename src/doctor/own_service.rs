@@ -1,0 +1,73 @@
+//! Which Services are the proxy's own, by the labels that the chart and the kustomize base give them.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Service;
+
+use crate::config::Config;
+
+const NAME: &str = "app.kubernetes.io/name";
+const COMPONENT: &str = "app.kubernetes.io/component";
+const CHART: &str = "helm.sh/chart";
+const PROGRAM: &str = "prom-rbac-proxy";
+
+/// A Service of the proxy that callers come through, under its names in a path of the API server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct OwnService {
+    pub(super) namespace: String,
+    pub(super) name: String,
+    /// `NAME:PORT` for each port, by number and by name.
+    pub(super) segments: Vec<String>,
+}
+
+/// The proxy's own Services, of all, and the one that the gateway answers for.
+pub(super) fn own_services(services: &[Service], config: &Config) -> Vec<OwnService> {
+    let mut own: Vec<_> = services
+        .iter()
+        .filter(|it| is_own(it))
+        .filter_map(read)
+        .collect();
+    if let Some(gateway) = &config.listeners.gateway {
+        let answered = &gateway.reserved_service;
+        own.push(OwnService {
+            namespace: answered.namespace.to_string(),
+            name: answered.name.clone(),
+            segments: vec![format!("{}:{}", answered.name, answered.port)],
+        });
+    }
+    own
+}
+
+/// Whether callers come through it.
+pub(super) fn is_own(service: &Service) -> bool {
+    let none = BTreeMap::new();
+    let labels = service.metadata.labels.as_ref().unwrap_or(&none);
+    let selector = service
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.selector.as_ref());
+    let ours = |labels: &BTreeMap<String, String>| labels.get(NAME).is_some_and(|it| it == PROGRAM);
+    let chart = labels
+        .get(CHART)
+        .and_then(|chart| chart.strip_prefix(PROGRAM));
+    let ours = ours(labels)
+        || selector.is_some_and(ours)
+        || chart.is_some_and(|rest| rest.starts_with('-'));
+    ours && !labels.contains_key(COMPONENT)
+}
+
+fn read(service: &Service) -> Option<OwnService> {
+    let name = service.metadata.name.clone()?;
+    let ports = service.spec.as_ref()?.ports.iter().flatten();
+    let segments = ports.flat_map(|port| {
+        let named = port.name.iter().map(|port| format!("{name}:{port}"));
+        named
+            .chain([format!("{name}:{}", port.port)])
+            .collect::<Vec<_>>()
+    });
+    Some(OwnService {
+        namespace: service.metadata.namespace.clone()?,
+        segments: segments.collect(),
+        name,
+    })
+}

@@ -1,0 +1,173 @@
+//! What a rule of a role opens through the API server, read as Kubernetes' RBAC authorizer reads it.
+//!
+//! It honours `*` and `*/proxy` among resources and nothing else with a star: `pods/*` is no resource at all.
+
+use k8s_openapi::api::rbac::v1::PolicyRule;
+
+/// What the API server proxies to, as the resource is named.
+pub(super) const PROXIES: [&str; 3] = ["pods/proxy", "services/proxy", "nodes/proxy"];
+
+/// All subresources of that name.
+pub(super) const EVERY_PROXY: &str = "*/proxy";
+
+/// Everything, as a group, a resource or a verb.
+pub(super) const ALL: &str = "*";
+
+/// GET and POST: what a query needs.
+const VERBS: [&str; 2] = ["get", "create"];
+
+/// One resource that a rule opens.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Way {
+    /// One of [`PROXIES`].
+    pub(super) resource: &'static str,
+    /// Of `get` and `create`, those that are granted.
+    pub(super) verbs: Vec<&'static str>,
+    /// The only names for which it holds; empty: for all.
+    pub(super) names: Vec<String>,
+}
+
+impl Way {
+    /// Nodes have no namespace, so that only a ClusterRoleBinding can grant them.
+    pub(super) fn needs_cluster_binding(&self) -> bool {
+        self.resource == "nodes/proxy"
+    }
+
+    /// As `get, create on pods/proxy`.
+    pub(super) fn told(&self) -> String {
+        let verbs = self.verbs.join(", ");
+        let names = match self.names.as_slice() {
+            [] => String::new(),
+            names => format!(" of {}", names.join(", ")),
+        };
+        format!("{verbs} on {}{names}", self.resource)
+    }
+}
+
+/// What a rule opens. Empty for most.
+pub(super) fn ways(rule: &PolicyRule) -> Vec<Way> {
+    let verbs: Vec<_> = VERBS
+        .into_iter()
+        .filter(|verb| {
+            rule.verbs
+                .iter()
+                .any(|granted| granted == verb || granted == ALL)
+        })
+        .collect();
+    if verbs.is_empty() || !is_core(rule) {
+        return Vec::new();
+    }
+    let opened = PROXIES.into_iter().filter(|proxy| {
+        let mut resources = rule.resources.iter().flatten();
+        resources.any(|resource| resource == ALL || resource == EVERY_PROXY || resource == proxy)
+    });
+    let names = rule.resource_names.clone().unwrap_or_default();
+    opened
+        .map(|resource| Way {
+            resource,
+            verbs: verbs.clone(),
+            names: names.clone(),
+        })
+        .collect()
+}
+
+/// Whether it is about the core group, in which pods, services and nodes are.
+pub(super) fn is_core(rule: &PolicyRule) -> bool {
+    let mut groups = rule.api_groups.iter().flatten();
+    groups.any(|group| group.is_empty() || group == ALL)
+}
+
+/// As `get, list on pods, services in apps`.
+pub(super) fn told(rule: &PolicyRule) -> String {
+    let verbs = rule.verbs.join(", ");
+    let joined = |texts: &Option<Vec<String>>| texts.clone().unwrap_or_default().join(", ");
+    if rule.resources.iter().flatten().next().is_none() {
+        return format!("{verbs} on {}", joined(&rule.non_resource_urls));
+    }
+    let groups: Vec<_> = rule.api_groups.iter().flatten().collect();
+    let place = match groups.as_slice() {
+        [group] if group.is_empty() => String::new(),
+        [group] if *group == ALL => " in all groups".to_owned(),
+        groups => {
+            let named = |group: &&String| {
+                let name = if group.is_empty() { "core" } else { group };
+                name.to_owned()
+            };
+            format!(
+                " in {}",
+                groups.iter().map(named).collect::<Vec<_>>().join(", ")
+            )
+        }
+    };
+    let names = match joined(&rule.resource_names) {
+        names if names.is_empty() => names,
+        names => format!(" of {names}"),
+    };
+    format!("{verbs} on {}{place}{names}", joined(&rule.resources))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(groups: &[&str], resources: &[&str], verbs: &[&str]) -> PolicyRule {
+        let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
+        PolicyRule {
+            api_groups: Some(texts(groups)),
+            resources: Some(texts(resources)),
+            verbs: texts(verbs),
+            ..PolicyRule::default()
+        }
+    }
+
+    #[test]
+    fn a_star_means_what_kubernetes_takes_it_for() {
+        let opened = |groups: &[&str], resources: &[&str], verbs: &[&str]| -> Vec<String> {
+            let ways = ways(&rule(groups, resources, verbs));
+            ways.iter().map(Way::told).collect()
+        };
+        assert_eq!(
+            opened(&[""], &["pods/proxy"], &["get"]),
+            ["get on pods/proxy"]
+        );
+        let all = [
+            "get, create on pods/proxy",
+            "get, create on services/proxy",
+            "get, create on nodes/proxy",
+        ];
+        for (group, resource, verb) in [("*", "*", "*"), ("", "*/proxy", "*"), ("", "*", "*")] {
+            assert_eq!(
+                opened(&[group], &[resource], &[verb]),
+                all,
+                "{group} {resource} {verb}"
+            );
+        }
+        for (group, resource, verb) in [
+            ("", "pods/*", "*"),
+            ("", "pods", "*"),
+            ("", "proxy", "*"),
+            ("", "*/log", "*"),
+            ("", "Pods/proxy", "*"),
+            ("apps", "*", "*"),
+            ("metrics.k8s.io", "pods/proxy", "get"),
+            ("", "pods/proxy", "list"),
+            ("", "pods/proxy", "delete"),
+        ] {
+            assert_eq!(
+                opened(&[group], &[resource], &[verb]),
+                [""; 0],
+                "{group} {resource} {verb}"
+            );
+        }
+    }
+
+    #[test]
+    fn names_limit_what_is_opened() {
+        let mut named = rule(&[""], &["services/proxy"], &["get"]);
+        named.resource_names = Some(vec!["prometheus:9090".to_owned()]);
+        assert_eq!(
+            ways(&named)[0].told(),
+            "get on services/proxy of prometheus:9090"
+        );
+    }
+}

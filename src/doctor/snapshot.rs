@@ -1,0 +1,64 @@
+//! What all sections look at: each list of the cluster, read once.
+
+use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
+
+use super::lists::{Lists, Unread, again_if_unprocessed};
+use super::rights::Served;
+
+/// By this label Headlamp's autodetection finds what to ask.
+pub(super) const LABEL: (&str, &str) = ("headlamp-prometheus", "true");
+
+/// The cluster, as far as it could be read.
+pub(super) struct Snapshot {
+    pub(super) cluster_roles: Result<Vec<ClusterRole>, Unread>,
+    pub(super) roles: Result<Vec<Role>, Unread>,
+    pub(super) cluster_bindings: Result<Vec<ClusterRoleBinding>, Unread>,
+    pub(super) bindings: Result<Vec<RoleBinding>, Unread>,
+    pub(super) services: Result<Vec<Service>, Unread>,
+    /// Those with [`LABEL`] alone.
+    pub(super) labelled_pods: Result<Vec<Pod>, Unread>,
+    pub(super) served: Result<Served, Unread>,
+}
+
+impl Snapshot {
+    pub(super) async fn read(lists: &Lists<'_>) -> Self {
+        let label = format!("{}={}", LABEL.0, LABEL.1);
+        let (cluster_roles, roles, cluster_bindings, bindings, services, labelled_pods, served) = tokio::join!(
+            lists.all(None),
+            lists.all(None),
+            lists.all(None),
+            lists.all(None),
+            lists.all(None),
+            lists.all(Some(&label)),
+            served(lists),
+        );
+        Self {
+            cluster_roles,
+            roles,
+            cluster_bindings,
+            bindings,
+            services,
+            labelled_pods,
+            served,
+        }
+    }
+}
+
+/// By the discovery that every caller with a token may read.
+async fn served(lists: &Lists<'_>) -> Result<Served, Unread> {
+    let client = lists.client();
+    let failed = |_| Unread("the API server did not say which resources it serves".to_owned());
+    let core = again_if_unprocessed(|| client.list_core_api_resources("v1"));
+    let core = core.await.map_err(failed)?;
+    let groups = again_if_unprocessed(|| client.list_api_groups());
+    let groups = groups.await.map_err(failed)?;
+    Ok(Served {
+        core: core
+            .resources
+            .into_iter()
+            .map(|resource| resource.name)
+            .collect(),
+        groups: groups.groups.into_iter().map(|group| group.name).collect(),
+    })
+}

@@ -1,0 +1,341 @@
+//! `doctor` over a cluster with a fault planted, and over one without.
+
+use std::path::PathBuf;
+use std::process::Output;
+
+use serde_json::{Value, json};
+use standins::kubernetes::{ApiServer, Subject, User};
+use support::cluster::{PROXY, api_server};
+use support::proxy::configuration;
+use support::{run, scratch};
+
+use crate::commands::{execute, text};
+
+/// What the document shows as planted.
+const ENHANCED_VIEW: &str = "
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: { name: enhanced-view }
+rules:
+  - { apiGroups: [''], resources: [pods, pods/log, pods/proxy], verbs: [get, list] }
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: { name: enhanced-viewers }
+roleRef: { apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: enhanced-view }
+subjects: [{ apiGroup: rbac.authorization.k8s.io, kind: Group, name: viewers }]
+";
+
+/// A cluster with the proxy's roles and its Service.
+async fn installed() -> ApiServer {
+    let (api, _) = api_server().await;
+    let labels = [
+        ("headlamp-prometheus", "true"),
+        ("app.kubernetes.io/name", "prom-rbac-proxy"),
+    ];
+    let nowhere = "127.0.0.1:9".parse().expect("an address");
+    api.create_service_at("monitoring", "prom-rbac-proxy", &labels, 9090, nowhere);
+    api
+}
+
+/// Runs it with a token's rights; the configuration names another kubeconfig, which is not to be read.
+async fn doctor(api: &ApiServer, name: &str, token: &str, more: &'static [&'static str]) -> Output {
+    let kubeconfig = scratch(&format!("{name}.kubeconfig"));
+    api.write_kubeconfig(&kubeconfig, token).expect("written");
+    let config = scratch(&format!("{name}.yaml"));
+    let text = configuration(&PathBuf::from("/nowhere"), "http://127.0.0.1:9");
+    std::fs::write(&config, text).expect("written");
+    let run = tokio::task::spawn_blocking(move || {
+        let path = |path: &PathBuf| path.to_str().expect("UTF-8").to_owned();
+        let (config, kubeconfig) = (path(&config), path(&kubeconfig));
+        let arguments = ["doctor", "--config", &config, "--kubeconfig", &kubeconfig];
+        execute(&[&arguments[..], more].concat())
+    });
+    run.await.expect("no panic")
+}
+
+fn json_of(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// The section on rights.
+fn rights(report: &Value) -> &Value {
+    let sections = report["sections"].as_array().expect("sections").iter();
+    let mut rights = sections.filter(|section| section["title"] == "Rights to take away");
+    rights.next().expect("the section")
+}
+
+/// The code of each finding, and what it is about.
+fn found(report: &Value) -> Vec<(String, String)> {
+    let sections = report["sections"].as_array().expect("sections").iter();
+    let findings = sections.flat_map(|section| section["findings"].as_array().expect("findings"));
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    findings
+        .map(|finding| (text(&finding["code"]), text(&finding["about"])))
+        .collect()
+}
+
+#[test]
+fn a_healthy_install_has_no_findings_and_doctor_only_reads() {
+    run(async {
+        let api = installed().await;
+        api.forget_requests();
+        let output = doctor(&api, "doctor-healthy", api.admin_token(), &[]).await;
+        let said = text(&output.stdout);
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{said}{}",
+            text(&output.stderr)
+        );
+        assert!(said.contains("nothing found"), "{said}");
+        // Nobody watches.
+        assert_eq!(text(&output.stderr), "");
+        let requests = api.requests();
+        assert!(!requests.is_empty());
+        for request in requests {
+            assert_eq!(request.method, "GET", "{}", request.uri);
+        }
+    });
+}
+
+#[test]
+fn an_enhanced_view_role_is_found_and_gone_once_what_is_shown_is_applied() {
+    run(async {
+        let api = installed().await;
+        api.apply_yaml(ENHANCED_VIEW, "monitoring")
+            .expect("applied");
+        let output = doctor(
+            &api,
+            "doctor-enhanced",
+            api.admin_token(),
+            &["--output", "json"],
+        )
+        .await;
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+        let report = json_of(&output);
+        let expected = (
+            "rights-proxy-granted".to_owned(),
+            "ClusterRole enhanced-view".to_owned(),
+        );
+        assert_eq!(found(&report), [expected]);
+        let finding = &rights(&report)["findings"][0];
+        let manifest = finding["manifest"].as_str().expect("a manifest");
+        let viewer = User {
+            groups: vec!["viewers".to_owned()],
+            ..User::named("vera")
+        };
+        let may = |resource: &str, subresource: &str| {
+            let access = json!({
+                "verb": "get", "resource": resource, "subresource": subresource, "namespace": "team-b", "name": "p",
+            });
+            api.may(&viewer, &access).0
+        };
+        assert!(may("pods", "proxy") && may("pods", "log"));
+        api.apply_yaml(manifest, "monitoring").expect("applied");
+        assert!(!may("pods", "proxy") && may("pods", "log") && may("pods", ""));
+        let output = doctor(&api, "doctor-reduced", api.admin_token(), &[]).await;
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    });
+}
+
+/// A fault, planted in a cluster without one.
+struct Fault {
+    code: &'static str,
+    about: &'static str,
+    /// The exit code: advice is no reason to act.
+    ends: i32,
+    plant: fn(&ApiServer),
+}
+
+const NOWHERE: &str = "127.0.0.1:9";
+const LABEL: (&str, &str) = ("headlamp-prometheus", "true");
+const NAME: (&str, &str) = ("app.kubernetes.io/name", "prom-rbac-proxy");
+const SERVICES: &str = "services";
+
+fn service(api: &ApiServer, name: &str, labels: &[(&str, &str)]) {
+    let nowhere = NOWHERE.parse().expect("an address");
+    api.create_service_at("monitoring", name, labels, 9090, nowhere);
+}
+
+const FAULTS: [Fault; 9] = [
+    Fault {
+        code: "install-service-missing",
+        about: "the proxy's Service",
+        ends: 1,
+        plant: |api| {
+            assert!(api.delete(SERVICES, "monitoring", "prom-rbac-proxy"));
+            // Without it, nobody's door is the proxy's.
+            let role = "roles.rbac.authorization.k8s.io";
+            assert!(api.delete(role, "monitoring", "prom-rbac-proxy-access"));
+        },
+    },
+    Fault {
+        code: "install-label-missing",
+        about: "Service monitoring/prom-rbac-proxy",
+        ends: 1,
+        plant: |api| {
+            assert!(api.delete(SERVICES, "monitoring", "prom-rbac-proxy"));
+            service(api, "prom-rbac-proxy", &[NAME]);
+        },
+    },
+    Fault {
+        code: "install-label-elsewhere",
+        about: "Service monitoring/prometheus",
+        ends: 1,
+        plant: |api| service(api, "prometheus", &[LABEL]),
+    },
+    Fault {
+        code: "install-pod-labelled",
+        about: "Pod monitoring/prom-rbac-proxy-0",
+        ends: 1,
+        plant: |api| {
+            let nowhere = NOWHERE.parse().expect("an address");
+            api.create_pod_at("monitoring", "prom-rbac-proxy-0", &[LABEL], nowhere);
+        },
+    },
+    Fault {
+        code: "install-service-ports",
+        about: "Service monitoring/prom-rbac-proxy",
+        ends: 1,
+        plant: |api| {
+            let ports = json!([
+                {"name": "http", "port": 9090, "protocol": "TCP"}, {"name": "metrics", "port": 9091, "protocol": "TCP"},
+            ]);
+            api.apply(json!({
+                "apiVersion": "v1", "kind": "Service", "spec": {"ports": ports},
+                "metadata": {
+                    "name": "prom-rbac-proxy", "namespace": "monitoring", "labels": {LABEL.0: LABEL.1, NAME.0: NAME.1},
+                },
+            }));
+        },
+    },
+    Fault {
+        code: "install-view-lacks-right",
+        about: "ClusterRole view",
+        ends: 1,
+        plant: |api| {
+            let role = "clusterroles.rbac.authorization.k8s.io";
+            assert!(api.delete(role, "", "prom-rbac-proxy-view"));
+        },
+    },
+    Fault {
+        code: "rights-proxy-granted",
+        about: "ClusterRole enhanced-view",
+        ends: 1,
+        plant: |api| {
+            api.apply_yaml(ENHANCED_VIEW, "monitoring")
+                .expect("applied");
+        },
+    },
+    Fault {
+        code: "rights-proxy-granted-to-all",
+        about: "ClusterRole charts",
+        ends: 1,
+        plant: |api| {
+            let rule =
+                json!([{"apiGroups": [""], "resources": ["services/proxy"], "verbs": ["get"]}]);
+            api.create_cluster_role("charts", &[], rule);
+            api.bind_cluster_role("charts", "charts", Subject::Group("system:authenticated"));
+        },
+    },
+    Fault {
+        code: "rights-proxy-unbound",
+        about: "ClusterRole enhanced-view",
+        ends: 0,
+        plant: |api| {
+            let role = ENHANCED_VIEW.split("---").next().expect("the role");
+            api.apply_yaml(role, "monitoring").expect("applied");
+        },
+    },
+];
+
+#[test]
+fn each_fault_is_found_alone_and_shown_as_in_the_document() {
+    run(async {
+        for code in prom_rbac_proxy::doctor::Code::ALL {
+            let planted = FAULTS.iter().any(|fault| fault.code == code.as_str());
+            assert!(planted, "nothing plants {}", code.as_str());
+        }
+        let document =
+            std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/doctor.md"))
+                .expect("read");
+        for fault in &FAULTS {
+            let code = fault.code;
+            let api = installed().await;
+            (fault.plant)(&api);
+            let output = doctor(&api, code, api.admin_token(), &["--output", "json"]).await;
+            assert_eq!(
+                output.status.code(),
+                Some(fault.ends),
+                "{code}: {}",
+                text(&output.stderr)
+            );
+            let report = json_of(&output);
+            assert_eq!(found(&report), [(code.to_owned(), fault.about.to_owned())]);
+            let output = doctor(&api, code, api.admin_token(), &[]).await;
+            let printed = text(&output.stdout);
+            let title = format!("### {code}\n");
+            let (_, rest) = document.split_once(&title).expect(code);
+            let (_, rest) = rest.split_once("```text\n").expect(code);
+            let shown = rest.split_once("```").expect("its end").0;
+            assert!(
+                shown.contains(&format!(" {code}: {}\n", fault.about)),
+                "{code}: {printed}"
+            );
+            assert!(printed.contains(shown), "{code}: {printed}");
+        }
+    });
+}
+
+#[test]
+fn what_may_not_be_read_is_named_and_the_rest_is_judged() {
+    run(async {
+        let api = installed().await;
+        api.apply_yaml(ENHANCED_VIEW, "monitoring")
+            .expect("applied");
+        let output = doctor(&api, "doctor-blind", PROXY, &[]).await;
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output.stdout));
+        let said = text(&output.stderr);
+        assert!(
+            said.contains("doctor could read nothing") && !said.contains(PROXY),
+            "{said}"
+        );
+        let rule = json!([{
+            "apiGroups": ["rbac.authorization.k8s.io"], "resources": ["clusterroles"], "verbs": ["list"],
+        }]);
+        api.create_cluster_role("reads-roles", &[], rule);
+        let account = Subject::User("system:serviceaccount:monitoring:prom-rbac-proxy");
+        api.bind_cluster_role("reads-roles", "reads-roles", account);
+        let output = doctor(&api, "doctor-half", PROXY, &["--output", "json"]).await;
+        assert_eq!(output.status.code(), Some(1));
+        let report = json_of(&output);
+        let expected = (
+            "rights-proxy-granted".to_owned(),
+            "ClusterRole enhanced-view".to_owned(),
+        );
+        assert_eq!(found(&report), [expected]);
+        let unread = rights(&report)["unread"].to_string();
+        for resource in [
+            "roles may not",
+            "rolebindings",
+            "clusterrolebindings",
+            "services",
+        ] {
+            assert!(unread.contains(resource), "{unread}");
+        }
+        assert!(report.to_string().contains("who holds it is not known"));
+    });
+}
+
+#[test]
+fn without_an_api_server_it_could_not_look() {
+    run(async {
+        let api = installed().await;
+        api.stop().await;
+        let output = doctor(&api, "doctor-away", api.admin_token(), &[]).await;
+        assert_eq!(output.status.code(), Some(2));
+        assert!(text(&output.stderr).contains("doctor cannot ask the Kubernetes API server"));
+        assert_eq!(text(&output.stdout), "");
+    });
+}
