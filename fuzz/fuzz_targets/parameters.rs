@@ -2,9 +2,9 @@
 
 #![no_main]
 
-use http::Method;
 use std::time::SystemTime;
 
+use http::Method;
 use libfuzzer_sys::fuzz_target;
 use prom_rbac_proxy::prometheus::{Accepted, RequestLimits, Target};
 
