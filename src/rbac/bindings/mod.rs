@@ -76,8 +76,8 @@ struct Binding {
     name: Box<str>,
     /// Sorted.
     subjects: Box<[Subject]>,
-    /// A hash of the role that it gives.
-    role: u64,
+    /// A hash of the role that it gives. Two that are alike by chance are told of each other's changes.
+    role: u32,
     /// The list that last held it.
     list: u32,
 }
@@ -189,7 +189,7 @@ impl Bindings {
         };
         let passed_over = |reason| self.0.metrics.passed_over(reason);
         let mut subjects = object.subjects(place.as_ref().map(Namespace::as_str), passed_over);
-        let role = object.role().map_or(0, |role| self.0.hasher.hash_one(role));
+        let role = object.role().map_or(0, |role| self.hash(role));
         let known = &mut *self.known();
         let Lists { number, complete } = *known.lists::<S>();
         let entry = known.places.entry(place);
@@ -213,6 +213,8 @@ impl Bindings {
         let old = match at {
             Ok(at) => Some(std::mem::replace(&mut bindings[at], binding)),
             Err(at) => {
+                // Few are there, and their number hardly changes.
+                bindings.reserve_exact(1);
                 bindings.insert(at, binding);
                 known.bindings += 1;
                 None
@@ -279,7 +281,7 @@ impl Bindings {
             kind: kind.to_owned(),
             name: name.to_owned(),
         };
-        let role = self.0.hasher.hash_one(role);
+        let role = self.hash(&role);
         let places = known.places.iter();
         let places = places.filter(|(place, _)| namespace.is_none() || place.as_ref() == namespace);
         let touched = places.flat_map(|(place, bindings)| {
@@ -337,6 +339,10 @@ impl Bindings {
         // Held by the watches alone, and what a panic could leave half done is made good by the next list.
         let known = self.0.known.lock();
         known.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hash(&self, role: &Role) -> u32 {
+        (self.0.hasher.hash_one(role) >> 32) as u32
     }
 
     fn shard_index(&self, subject: SubjectRef<'_>) -> usize {
