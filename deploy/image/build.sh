@@ -36,7 +36,7 @@ if [ "$profile" = dev ] && [ "$(uname -m)" = "$machine" ]; then
   cargo rustc --locked --bin prom-rbac-proxy -- "$static" -Cstrip=debuginfo
   binary=$built/debug/prom-rbac-proxy
 else
-  # The same bytes wherever it is built: no folder of this machine in them.
+  # The same bytes wherever and whenever it is built: no folder of this machine in them, and no time.
   sysroot=$(rustc --print sysroot)
   commit=$(rustc -vV | sed -n 's/^commit-hash: //p')
   cargo_home=${CARGO_HOME:-$HOME/.cargo}
@@ -47,8 +47,10 @@ else
   CARGO_ENCODED_RUSTFLAGS=$CARGO_ENCODED_RUSTFLAGS--remap-path-prefix=$sysroot/lib/rustlib/src/rust=/rustc/$commit
   export CARGO_ENCODED_RUSTFLAGS
   underscored=$(echo "$target" | tr - _)
+  # mimalloc would tell when it was compiled.
+  no_time='-Wno-builtin-macro-redefined -D__DATE__="\"\"" -D__TIME__="\"\""'
   # Quoted, for a folder with a space in its name.
-  export CC_SHELL_ESCAPED_FLAGS=1 "CFLAGS_$underscored='-ffile-prefix-map=$built=/target' '-ffile-prefix-map=$cargo_home=/cargo'"
+  export CC_SHELL_ESCAPED_FLAGS=1 "CFLAGS_$underscored=$no_time '-ffile-prefix-map=$built=/target' '-ffile-prefix-map=$cargo_home=/cargo'"
   if [ "$(uname -m)" != "$machine" ]; then
     upper=$(echo "$underscored" | tr '[:lower:]' '[:upper:]')
     export "CC_$underscored=$machine-linux-gnu-gcc"
