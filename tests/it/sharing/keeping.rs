@@ -1,49 +1,12 @@
-use std::collections::HashMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use http::StatusCode;
-use standins::prometheus::{Data, Options, Prometheus};
 
-use support::client::{Answer, Call, encoded};
+use support::client::Call;
 use support::cluster::{Cluster, TEAM_A, TEAM_A_AND_B, VIEWER};
-use support::{cache, run};
+use support::run;
 
-const HOUR: u64 = 60 * 60;
-
-/// In seconds since 1970.
-fn now() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.expect("after 1970").as_secs()
-}
-
-/// A query over the hour before `end`.
-fn range(query: &str, end: u64, step: u64) -> String {
-    let (start, end, step) = ((end - HOUR).to_string(), end.to_string(), step.to_string());
-    let parameters = [
-        ("start", &*start),
-        ("end", &*end),
-        ("step", &*step),
-        ("query", query),
-    ];
-    format!("/api/v1/query_range?{}", encoded(&parameters))
-}
-
-/// Asks as Headlamp does, through the service door.
-async fn ask(cluster: &Cluster, path: &str, token: &str) -> Answer {
-    let answer = Call::get(cluster.proxy.url(path))
-        .cookie(token)
-        .send()
-        .await;
-    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
-    answer
-}
-
-fn status(answer: &Answer) -> Option<&str> {
-    let status = answer.headers.get("cache-status")?;
-    Some(status.to_str().expect("text"))
-}
-
-const HIT: Option<&str> = Some("prom-rbac-proxy; hit");
+use super::{HIT, HOUR, ask, now, range, status};
 
 #[test]
 fn the_third_viewer_of_a_chart_gets_what_the_second_got() {
@@ -208,55 +171,5 @@ fn a_past_range_and_a_point_in_time_are_left_as_they_are() {
             }
         }
         assert_eq!(cluster.forwarded().len(), 6);
-    });
-}
-
-/// Each query of the plugin, of viewers who come one after the other, while Prometheus scrapes: an answer with sharing is,
-/// byte for byte, the one that Prometheus gave for the same times when it was asked for.
-#[test]
-fn five_thousand_shared_answers_are_those_of_prometheus() {
-    run(async {
-        let scraping = Options::new(Data::everything().with_exporter(), cache());
-        let prometheus = Prometheus::start(scraping).await.expect("Prometheus");
-        let (_api, proxy) = Cluster::before(prometheus.address(), &[]).await;
-        let mut queries: Vec<_> = support::headlamp::queries()
-            .into_iter()
-            .map(|(_, query)| query)
-            .collect();
-        queries.push("request_seconds_count".to_owned());
-        queries.push("sum(rate(request_seconds_sum[1m])) by (namespace)".to_owned());
-        let (mut compared, mut kept) = (0, 0);
-        let mut fetched = HashMap::new();
-        while compared < 5000 {
-            for query in &queries {
-                let end = now() / 10 * 10;
-                let path = range(query, end, 60);
-                let (status_of_whole, whole) = prometheus.get(&path).await.expect("an answer");
-                assert_eq!(status_of_whole, StatusCode::OK, "{query}: {whole}");
-                let mut of_proxy = Vec::new();
-                for _ in 0..4 {
-                    let answer = Call::get(proxy.url(&path)).cookie(VIEWER).send().await;
-                    of_proxy.push(answer);
-                }
-                // A scrape meanwhile may have changed the newest point; where none did, all must be the same.
-                let after = prometheus.get(&path).await.expect("an answer").1;
-                for answer in of_proxy {
-                    if status(&answer) == HIT {
-                        kept += 1;
-                        compared += 1;
-                        let from: &String = &fetched[&path];
-                        assert_eq!(answer.text(), from, "{query}");
-                    } else {
-                        fetched.insert(path.clone(), answer.text().to_owned());
-                        if after == whole {
-                            compared += 1;
-                            assert_eq!(answer.text(), whole, "{query}");
-                        }
-                    }
-                }
-            }
-        }
-        assert!(kept > 1000, "only {kept} of {compared} were kept");
-        println!("{compared} answers compared, {kept} of them kept, 0 differences");
     });
 }

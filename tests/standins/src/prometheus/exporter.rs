@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{HeaderValue, Response, StatusCode, header};
 
@@ -13,6 +14,7 @@ use crate::serve::{self, Cut};
 /// A running exporter.
 pub(crate) struct Exporter {
     listener: serve::Listener,
+    more: Arc<Mutex<String>>,
 }
 
 impl Exporter {
@@ -21,12 +23,17 @@ impl Exporter {
             .into_iter()
             .filter(|namespace| data.includes(namespace))
             .collect();
+        let more = Arc::new(Mutex::new(String::new()));
+        let said = more.clone();
         let listener = serve::serve(serve::Settings::plain(), move |request, _| {
             let path = request.uri().path();
             let found = path.starts_with("/metrics");
             let text = match path.strip_prefix("/metrics/") {
                 Some(namespace) => told_by(namespace),
-                None => exposition(&namespaces),
+                None => {
+                    let more = said.lock().unwrap_or_else(PoisonError::into_inner);
+                    exposition(&namespaces, &more)
+                }
             };
             async move {
                 let mut response = Response::new(body::full(text));
@@ -43,16 +50,27 @@ impl Exporter {
             }
         })
         .await?;
-        Ok(Self { listener })
+        Ok(Self { listener, more })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.listener.address()
     }
+
+    /// Nobody reaches it any more, over an open connection neither.
+    pub(crate) async fn stop(self) {
+        self.listener.stop().await;
+    }
+
+    /// Lines that it tells from now on beside its own.
+    pub(crate) fn tell(&self, lines: &str) {
+        let mut more = self.more.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.clone_into(&mut more);
+    }
 }
 
 /// Each scrape sees one more event per namespace, with an exemplar that names it.
-fn exposition(namespaces: &[&str]) -> String {
+fn exposition(namespaces: &[&str], more: &str) -> String {
     let now = clock::now();
     let count = now % 1_000_000;
     let mut text = String::from(
@@ -70,6 +88,7 @@ fn exposition(namespaces: &[&str]) -> String {
         text += &format!("request_seconds_sum{{{labels}}} {}\n", count / 4);
         text += &format!("request_seconds_count{{{labels}}} {count}\n");
     }
+    text += more;
     text += "# EOF\n";
     text
 }

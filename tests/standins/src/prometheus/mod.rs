@@ -70,10 +70,11 @@ impl Options {
 pub struct Prometheus {
     // The order is the order of dropping: the process, then what it reads from.
     process: Process,
-    _exporter: Option<Exporter>,
+    exporter: Option<Exporter>,
     address: SocketAddr,
     client: HttpClient,
-    _folder: Folder,
+    options: Options,
+    folder: Folder,
 }
 
 /// A folder that goes with its owner.
@@ -115,20 +116,23 @@ impl Prometheus {
         } else {
             None
         };
-        let config = folder.0.join("prometheus.yml");
         fs::write(folder.0.join("rules.yml"), rules::text(&options.data))?;
-        fs::write(&config, configuration(&options.data, exporter.as_ref()))?;
+        fs::write(
+            folder.0.join("prometheus.yml"),
+            configuration(&options.data, exporter.as_ref()),
+        )?;
         let client = connect::unverified();
         for _ in 0..PORT_ATTEMPTS {
             let address = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
-            let process = launch(&options, &folder.0, &config, address)?;
+            let process = launch(&options, &folder.0, address)?;
             if ready(&process, &client, address).await? {
                 return Ok(Self {
                     process,
-                    _exporter: exporter,
+                    exporter,
                     address,
                     client,
-                    _folder: folder,
+                    options,
+                    folder,
                 });
             }
             let log = fs::read_to_string(folder.0.join("log")).unwrap_or_default();
@@ -160,6 +164,57 @@ impl Prometheus {
     /// If it does not answer.
     pub async fn get(&self, path_and_query: &str) -> io::Result<(StatusCode, String)> {
         get(&self.client, self.address, path_and_query).await
+    }
+
+    /// Ends it at once, and starts it anew over what it has stored, at the same address.
+    ///
+    /// # Errors
+    /// If it does not become ready again.
+    pub async fn restart(&mut self) -> io::Result<()> {
+        self.process.signal("KILL")?;
+        while self.process.exited().is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.process = launch(&self.options, &self.folder.0, self.address)?;
+        if ready(&self.process, &self.client, self.address).await? {
+            return Ok(());
+        }
+        let log = fs::read_to_string(self.folder.0.join("log")).unwrap_or_default();
+        Err(io::Error::other(format!("Prometheus did not start: {log}")))
+    }
+
+    /// Lets its first target tell these lines of OpenMetrics, too: of samples that come late, if they have times. Nothing
+    /// happens where there is no target.
+    pub fn tell(&self, lines: &str) {
+        if let Some(exporter) = &self.exporter {
+            exporter.tell(lines);
+        }
+    }
+
+    /// Ends its targets, so that their series go stale.
+    pub async fn end_targets(&mut self) {
+        if let Some(exporter) = self.exporter.take() {
+            exporter.stop().await;
+        }
+    }
+
+    /// Deletes the series that a selector matches. Needs the argument `--web.enable-admin-api`.
+    ///
+    /// # Errors
+    /// If it does not answer, or refuses.
+    pub async fn delete_series(&self, selector: &str) -> io::Result<()> {
+        let query = form_urlencoded::Serializer::new(String::new())
+            .append_pair("match[]", selector)
+            .finish();
+        let path = format!("/api/v1/admin/tsdb/delete_series?{query}");
+        let request = Request::post(format!("http://{}{path}", self.address))
+            .body(body::empty())
+            .map_err(io::Error::other)?;
+        let response = self.client.request(request).await;
+        match response.map_err(io::Error::other)?.status() {
+            StatusCode::NO_CONTENT => Ok(()),
+            status => Err(io::Error::other(format!("deletion: {status}"))),
+        }
     }
 
     /// Waits until an alert of this name is active; false if `limit` is over first.
@@ -197,15 +252,10 @@ impl Prometheus {
     }
 }
 
-fn launch(
-    options: &Options,
-    folder: &Path,
-    config: &Path,
-    address: SocketAddr,
-) -> io::Result<Process> {
+fn launch(options: &Options, folder: &Path, address: SocketAddr) -> io::Result<Process> {
     let log = File::create(folder.join("log"))?;
     let arguments = [
-        format!("--config.file={}", config.display()),
+        format!("--config.file={}", folder.join("prometheus.yml").display()),
         format!("--storage.tsdb.path={}", folder.join("storage").display()),
         // Blocks of this size are never compacted: the cached ones stay as they are.
         "--storage.tsdb.min-block-duration=2h".to_owned(),
