@@ -8,7 +8,6 @@ use crate::config::{MetricPattern, ResourceAttributes};
 use crate::namespace::Namespace;
 use crate::prometheus::PrometheusRequest;
 use crate::promql::QueryError;
-use crate::rbac::Searched;
 
 /// Names that a message repeats.
 const SHOWN_NAMES: usize = 10;
@@ -23,8 +22,6 @@ pub enum AuthorizationError {
     Nothing {
         /// What was asked.
         attributes: Arc<ResourceAttributes>,
-        /// Of how many namespaces.
-        searched: Searched,
     },
     /// Every namespace that a selector names is denied.
     #[error(

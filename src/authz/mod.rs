@@ -18,7 +18,7 @@ pub use self::error::AuthorizationError;
 use self::error::Names;
 pub use self::listing::NamespacesPermit;
 use self::permit::Grounds;
-pub use self::permit::{Decision, Grant, Permit, Scope, Selection};
+pub use self::permit::{Decision, Denial, Grant, Permit, Scope, Selection};
 use self::readable::Readable;
 use crate::authn::Caller;
 use crate::cluster::metrics::{Review, ReviewsMetrics};
@@ -134,12 +134,45 @@ impl Authorizer {
         caller: &Caller,
         request: &'r PrometheusRequest,
     ) -> Result<Permit<'r>, AuthorizationError> {
-        let mut permit = Permit {
+        let mut grounds = Grounds::default();
+        let scope = self.scope(caller, request, &mut grounds).await?;
+        Ok(Permit {
             request,
-            scope: Scope::Everything,
-            grounds: Grounds::default(),
-        };
-        let grounds = &mut permit.grounds;
+            scope,
+            grounds,
+        })
+    }
+
+    /// The same, for who wants to know what a refusal rests on.
+    ///
+    /// # Errors
+    /// As for [`Self::permit`].
+    pub async fn explain<'r>(
+        &self,
+        caller: &Caller,
+        request: &'r PrometheusRequest,
+    ) -> Result<Permit<'r>, Denial> {
+        let mut grounds = Grounds::default();
+        match self.scope(caller, request, &mut grounds).await {
+            Ok(scope) => Ok(Permit {
+                request,
+                scope,
+                grounds,
+            }),
+            Err(error) => Err(Denial {
+                error,
+                decisions: grounds.decisions,
+                searched: grounds.searched,
+            }),
+        }
+    }
+
+    async fn scope<'r>(
+        &self,
+        caller: &Caller,
+        request: &'r PrometheusRequest,
+        grounds: &mut Grounds,
+    ) -> Result<Scope<'r>, AuthorizationError> {
         let everything = self
             .reviews
             .allowed(caller, &self.access, None)
@@ -153,14 +186,13 @@ impl Authorizer {
         let narrowed = narrowed.await?;
         if everything && narrowed.is_none() {
             self.measure(request)?;
-            return Ok(permit);
+            return Ok(Scope::Everything);
         }
-        permit.scope = match request.endpoint().reads() {
+        Ok(match request.endpoint().reads() {
             Reads::Expression | Reads::Selectors => {
                 let (queries, named) = self.queries(request)?;
                 if let Some(narrowed) = &narrowed {
-                    permit.scope = Scope::Series(self.narrowed_selections(queries, narrowed));
-                    return Ok(permit);
+                    return Ok(Scope::Series(self.narrowed_selections(queries, narrowed)));
                 }
                 let reviewed = self.review_named(caller, named, grounds).await?;
                 // A Prometheus that federates asks once for all that it wants: what is denied of it is left out.
@@ -199,8 +231,7 @@ impl Authorizer {
                     attributes,
                 });
             }
-        };
-        Ok(permit)
+        })
     }
 
     /// The namespaces of which it is worth asking whether `caller` may read them. Each must be reviewed before it counts.
@@ -476,7 +507,6 @@ impl Authorizer {
         grounds.searched = Some(found.searched);
         found.namespaces.ok_or_else(|| AuthorizationError::Nothing {
             attributes: self.access.attributes.clone(),
-            searched: found.searched,
         })
     }
 

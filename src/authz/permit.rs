@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::AuthorizationError;
 use crate::config::ResourceAttributes;
 use crate::namespace::{Namespace, NamespaceSet};
 use crate::prometheus::PrometheusRequest;
@@ -26,6 +27,17 @@ pub(super) struct Grounds {
     pub(super) warnings: Vec<String>,
     /// Where all namespaces that the caller may read were searched.
     pub(super) searched: Option<Searched>,
+}
+
+/// A refusal, and the reviews that it rests on.
+#[derive(Debug)]
+pub struct Denial {
+    /// Why.
+    pub error: AuthorizationError,
+    /// The reviews that were made, but those of a search for all namespaces that the caller may read.
+    pub decisions: Vec<Decision>,
+    /// Where these were searched, if they were.
+    pub searched: Option<Searched>,
 }
 
 /// What a permit allows.

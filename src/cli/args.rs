@@ -160,9 +160,12 @@ impl Outcome {
                 "all well: served and drained, no faults, nothing found, or the query would be sent"
             }
             Self::Failed => {
-                "it could not start or do its work: a port is taken, a file cannot be read, Kubernetes does not answer"
+                "it could not start or do its work: a port is taken, a file that the configuration names cannot be read, Kubernetes does not answer"
             }
-            Self::Misused => "the configuration has faults, or the arguments are wrong",
+            Self::Misused => {
+                "the configuration cannot be read or has faults, or the arguments are wrong"
+            }
+            Self::Misused => "the configuration cannot be read or has faults, or the arguments are wrong",
             Self::Findings => "doctor only: it found something that should change",
             Self::Blind => "doctor only: it could not look",
             Self::Denied => "explain only: the caller may not, or the query cannot be restricted",

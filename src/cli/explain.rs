@@ -7,7 +7,7 @@ use http::Method;
 
 use crate::app::{Authorization, StartError, request_limits};
 use crate::authn::Caller;
-use crate::authz::{AuthorizationError, Decision, Permit, Scope};
+use crate::authz::{AuthorizationError, Decision, Denial, Permit, Scope};
 use crate::cli::args::Explain;
 use crate::cluster::metrics::ReviewsMetrics;
 use crate::config::{Config, Upstream};
@@ -65,7 +65,7 @@ pub async fn explain(config: &Config, arguments: &Explain) -> Result<Explanation
         .finish();
     let request = target.read(&query, b"", Accepted::default(), &request_limits(config))?;
     authorization.watches_settled().await;
-    match authorization.authorizer.permit(&caller, &request).await {
+    match authorization.authorizer.explain(&caller, &request).await {
         Ok(permit) => {
             let mut explanation = allowed(&permit, &config.upstreams);
             if explanation.allowed {
@@ -74,22 +74,23 @@ pub async fn explain(config: &Config, arguments: &Explain) -> Result<Explanation
             }
             Ok(explanation)
         }
-        Err(AuthorizationError::Unavailable(unavailable)) => Err(ExplainError::Unavailable(
-            AuthorizationError::Unavailable(unavailable),
-        )),
-        Err(denied) => {
-            let mut lines = vec![format!("denied: {denied}")];
-            if let AuthorizationError::Nothing {
-                searched: place, ..
-            } = denied
-            {
-                lines.push(searched(place));
+        Err(denial) => match denial.error {
+            unavailable @ AuthorizationError::Unavailable(_) => {
+                Err(ExplainError::Unavailable(unavailable))
             }
-            Ok(Explanation {
-                lines,
-                allowed: false,
-            })
-        }
+            _ => Ok(denied(&denial)),
+        },
+    }
+}
+
+fn denied(denial: &Denial) -> Explanation {
+    let mut lines = vec!["scope: nothing, for this query".to_owned()];
+    lines.extend(denial.searched.map(searched));
+    lines.extend(denial.decisions.iter().map(review));
+    lines.push(format!("denied: {}", denial.error));
+    Explanation {
+        lines,
+        allowed: false,
     }
 }
 

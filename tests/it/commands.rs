@@ -136,13 +136,26 @@ fn explain_says_scope_reviews_and_the_query_that_would_be_sent() {
             .await
             .expect("no panic");
         assert_eq!(denied.status.code(), Some(3));
-        assert!(
-            text(&denied.stdout).contains("namespace team-b"),
-            "{}",
-            text(&denied.stdout)
-        );
+        let lines: Vec<_> = text(&denied.stdout).lines().collect();
+        let (why, before) = lines.split_last().expect("some lines");
+        let expected = [
+            "scope: nothing, for this query",
+            "review: get pods.metrics.k8s.io in the whole cluster: denied",
+            "review: get pods.metrics.k8s.io in namespace team-b: denied",
+        ];
+        assert_eq!(before, expected);
+        assert!(why.starts_with("denied: you may not read the metrics of namespace team-b"));
         let stranger = explain("mallory", "up").await.expect("no panic");
         assert_eq!(stranger.status.code(), Some(3));
+        let lines: Vec<_> = text(&stranger.stdout).lines().collect();
+        let (why, before) = lines.split_last().expect("some lines");
+        let expected = [
+            "scope: nothing, for this query",
+            "searched: 9 namespaces, all of the cluster",
+            "review: get pods.metrics.k8s.io in the whole cluster: denied",
+        ];
+        assert_eq!(before, expected);
+        assert!(why.starts_with("denied: "), "{why}");
     });
 }
 

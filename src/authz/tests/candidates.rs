@@ -36,10 +36,9 @@ pub(super) fn world_with_bindings(
 impl World {
     async fn searched(&self) -> Option<Searched> {
         let request = request("/api/v1/query", &[("query", "up")]);
-        match self.authorizer.permit(&self.alice, &request).await {
+        match self.authorizer.explain(&self.alice, &request).await {
             Ok(permit) => permit.searched(),
-            Err(AuthorizationError::Nothing { searched, .. }) => Some(searched),
-            Err(error) => panic!("{error}"),
+            Err(denial) => denial.searched,
         }
     }
 }
