@@ -165,7 +165,6 @@ impl Outcome {
             Self::Misused => {
                 "the configuration cannot be read or has faults, or the arguments are wrong"
             }
-            Self::Misused => "the configuration cannot be read or has faults, or the arguments are wrong",
             Self::Findings => "doctor only: it found something that should change",
             Self::Blind => "doctor only: it could not look",
             Self::Denied => "explain only: the caller may not, or the query cannot be restricted",

@@ -15,6 +15,7 @@ import yaml
 
 import browser
 import chart
+import commands
 import generated
 import headlamp
 import invariants
@@ -354,6 +355,9 @@ def deployment():
     check("h33: the memory limits hold as many connections as are taken", memory.faults)
     check("one version everywhere", chart_and_image_versions, ["kubectl"])
 
+    check("each command of the documents is one", commands.faults, ["helm", "kubectl", "PROM_RBAC_PROXY"])
+    check("each values file of the documents renders", commands.values_faults, ["helm", "PROM_RBAC_PROXY"])
+    check("the plots are those of docs/performance.md", lambda: run(str(ROOT / "scripts/plots"), "--check") and None)
     check("docs/permissions.md is true", permissions.document_faults, ["kubectl"])
     check("without metrics-server kubectl says no, as docs/permissions.md warns", permissions.warning_faults, ["kubectl"])
 
