@@ -33,12 +33,13 @@ class Block:
                 if line.startswith("$ "):
                     typed.append(line[2:])
                 elif inside or (typed and typed[-1].endswith("\\")):
-                    typed.append(line)
+                    typed.append(line.removeprefix("> ") if inside == "done" else line)
                 else:
                     told.append(line)
                     continue
                 here = re.search(r"<<(\w+)$", line)
-                inside = here.group(1) if here else None if line == inside else inside
+                loop = re.search(r"; do$", line)
+                inside = here.group(1) if here else "done" if loop else None if line.strip("> ") == inside else inside
             self.commands, self.answers = "\n".join(typed) + "\n", "\n".join(told).strip()
 
     def simple_commands(self):
@@ -55,6 +56,8 @@ class Block:
                 if set(word) <= set("();|&"):
                     while words and re.match(r"^\w+=", words[0]):
                         words = words[1:]
+                    # Words of a loop are no command; what it does over and over is.
+                    words = words[1:] if words[:1] == ["do"] else [] if words[:1] in (["for"], ["done"]) else words
                     if words and words != ["$"]:
                         yield words
                     words = []
@@ -183,7 +186,7 @@ def proxy(block, words):
         return
     yield from unknown_flags(program, words, 1)
     if words[1] in ("completions", "man", "schema", "version"):
-        run(program, *words[1:])
+        run(program, *(word for word in words[1:] if not word.startswith("$")))
     elif words[1] not in ("serve", "check", "explain", "doctor"):
         yield f"there is no {' '.join(words)}"
 
