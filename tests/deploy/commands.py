@@ -53,7 +53,7 @@ class Block:
             lexer.whitespace_split = True
             words, skip = [], False
             for word in [*lexer, ";"]:
-                if set(word) <= set("();|&"):
+                if word and set(word) <= set("();|&"):
                     while words and re.match(r"^\w+=", words[0]):
                         words = words[1:]
                     # Words of a loop are no command; what it does over and over is.
@@ -61,7 +61,7 @@ class Block:
                     if words and words != ["$"]:
                         yield words
                     words = []
-                elif set(word) <= set("<>"):
+                elif word and set(word) <= set("<>"):
                     skip = True
                 elif skip:
                     skip = False
