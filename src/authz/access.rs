@@ -228,6 +228,11 @@ impl AccessReviews {
         self.cache.ask(key, ended, review).await
     }
 
+    /// Whether changes are told, beside the age of answers.
+    pub(super) fn watches_changes(&self) -> bool {
+        self.changes.is_some()
+    }
+
     /// The epoch of what is asked now.
     pub(super) fn now(&self) -> Epoch {
         self.changes

@@ -11,12 +11,15 @@ use super::Authorizer;
 use crate::authn::Caller;
 use crate::cluster::Unavailable;
 use crate::namespace::{Namespace, NamespaceSet};
+use crate::rbac::{Epoch, Place};
 
 /// That a caller may be shown some namespaces. Only reviews make one, and nothing of a namespace is written without.
 #[derive(Clone, Debug)]
 pub struct NamespacesPermit {
     scope: Listed,
     until: Instant,
+    /// When the reviews began that it rests on.
+    began: Epoch,
 }
 
 #[derive(Clone, Debug)]
@@ -56,11 +59,13 @@ impl Authorizer {
         &self,
         caller: &Caller,
     ) -> Result<NamespacesPermit, Unavailable> {
+        let began = self.reviews.now();
         let everything = self.reviews.allowed(caller, &self.access, None).await?;
         if everything.value.allowed {
             return Ok(NamespacesPermit {
                 scope: Listed::Everything,
                 until: everything.fresh_until,
+                began,
             });
         }
         let readable = self.readable.answer(caller).await?;
@@ -69,10 +74,12 @@ impl Authorizer {
             Some(names) => NamespacesPermit {
                 scope: Listed::These(names),
                 until: readable.fresh_until,
+                began,
             },
             None => NamespacesPermit {
                 scope: Listed::Nothing,
                 until: min(everything.fresh_until, readable.fresh_until),
+                began,
             },
         })
     }
@@ -86,6 +93,7 @@ impl Authorizer {
         caller: &Caller,
         name: &Namespace,
     ) -> Result<NamespacesPermit, Unavailable> {
+        let began = self.reviews.now();
         let everything = self.reviews.allowed(caller, &self.access, None).await?;
         let (allowed, until) = if everything.value.allowed {
             (true, everything.fresh_until)
@@ -98,6 +106,20 @@ impl Authorizer {
         Ok(NamespacesPermit {
             scope: names.map_or(Listed::Nothing, Listed::These),
             until,
+            began,
         })
+    }
+
+    /// Whether a change that was seen may touch what `permit` rests on, which `caller` was given. Never, where changes are
+    /// not watched.
+    pub fn may_have_changed(&self, caller: &Caller, permit: &NamespacesPermit) -> bool {
+        [Place::Anywhere, Place::Cluster]
+            .into_iter()
+            .any(|place| self.reviews.touched_since(caller, place, permit.began))
+    }
+
+    /// Whether changes of rights are watched.
+    pub fn watches_changes(&self) -> bool {
+        self.reviews.watches_changes()
     }
 }

@@ -178,7 +178,9 @@ impl Gateway {
         let Some(lists) = &self.0.shared.namespace_lists else {
             return self.pass(request).await;
         };
-        let asked = self.asked(target, &request, upgrade);
+        let Some(asked) = self.asked(target, &request, upgrade) else {
+            return self.pass(request).await;
+        };
         let mut record_of = Request::new(());
         *record_of.method_mut() = request.method().clone();
         *record_of.headers_mut() = request.headers().clone();
@@ -209,13 +211,18 @@ impl Gateway {
         }
     }
 
-    /// What of a request says which namespaces are asked for, and for whom.
+    /// What of a request says which namespaces are asked for, and for whom. `None` where it asks for another protocol than
+    /// a WebSocket.
     fn asked(
         &self,
         target: namespace_list::Target,
         request: &Request<Incoming>,
         upgrade: bool,
-    ) -> Asked {
+    ) -> Option<Asked> {
+        let handshake = upgrade.then(|| Handshake::read(request.headers()));
+        if matches!(handshake, Some(None)) {
+            return None;
+        }
         let all = self.credentials(request.headers());
         let only = |names: &[HeaderName]| {
             let mut only = HeaderMap::new();
@@ -226,15 +233,13 @@ impl Gateway {
             }
             only
         };
-        Asked {
+        Some(Asked {
             target,
             query: request.uri().query().unwrap_or_default().to_owned(),
             accept: only(&[ACCEPT]),
             credentials: only(&self.0.shared.token_headers),
-            upgrade: upgrade
-                .then(|| Handshake::read(request.headers()))
-                .flatten(),
-        }
+            upgrade: handshake.flatten(),
+        })
     }
 
     /// Sends a request to the API server as it is, and its answer back as it is.

@@ -12,7 +12,8 @@ use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use standins::kubernetes::ApiServer;
+use serde_json::json;
+use standins::kubernetes::{ApiServer, Subject};
 use support::client::Answer;
 use support::cluster::api_server;
 use support::proxy::Proxy;
@@ -40,7 +41,7 @@ impl Cluster {
 
     /// With Prometheus at this URL.
     pub async fn with(upstream: &str) -> Self {
-        Self::with_keys(upstream, &[]).await
+        Self::with_keys(upstream, &[], |_| ()).await
     }
 
     /// With no Prometheus, and the list of namespaces. What is granted is asked about anew after a second.
@@ -52,12 +53,37 @@ impl Cluster {
             ("AUTHENTICATION__CACHE__TTL", "1s"),
             ("AUTHENTICATION__CACHE__REJECTED_TTL", "1s"),
         ];
-        Self::with_keys("http://127.0.0.1:9", &keys).await
+        Self::with_keys("http://127.0.0.1:9", &keys, |_| ()).await
+    }
+
+    /// The same, where changes of rights are watched, and what is granted is else remembered for a minute.
+    pub async fn watching_changes() -> Self {
+        let keys = [
+            ("LISTENERS__GATEWAY__NAMESPACE_LIST", "true"),
+            ("AUTHORIZATION__NAMESPACES", "bindings"),
+            ("AUTHORIZATION__CHANGES", "watch"),
+        ];
+        let rights = |api: &ApiServer| {
+            let rule = json!({
+                "apiGroups": ["rbac.authorization.k8s.io"],
+                "resources": ["rolebindings", "clusterrolebindings", "roles", "clusterroles"],
+                "verbs": ["list", "watch"],
+            });
+            api.create_cluster_role("watcher", &[], json!([rule]));
+            let account = Subject::ServiceAccount("monitoring", "prom-rbac-proxy");
+            api.bind_cluster_role("watcher", "watcher", account);
+        };
+        Self::with_keys("http://127.0.0.1:9", &keys, rights).await
     }
 
     /// With these overrides of the configuration.
-    async fn with_keys(upstream: &str, keys: &[(&str, &str)]) -> Self {
+    async fn with_keys(
+        upstream: &str,
+        keys: &[(&str, &str)],
+        prepare: impl FnOnce(&ApiServer),
+    ) -> Self {
         let (api, kubeconfig) = api_server().await;
+        prepare(&api);
         let identity = api.authority().issue(&["127.0.0.1", "localhost"]);
         let (certificate, key) = (scratch("gateway.crt"), scratch("gateway.key"));
         std::fs::write(&certificate, identity.certificate_pem).expect("written");

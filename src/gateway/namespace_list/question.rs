@@ -62,7 +62,7 @@ pub(super) enum Kind {
 #[derive(Clone, Debug)]
 pub(super) struct Watch {
     pub(super) selection: Selection,
-    pub(super) from: From,
+    pub(super) from: Start,
     /// Whether the caller wants to be told versions while nothing happens.
     pub(super) bookmarks: bool,
     /// When it ends at the latest. `None`: when we like.
@@ -71,7 +71,7 @@ pub(super) struct Watch {
 
 /// Where a watch begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum From {
+pub(super) enum Start {
     /// With all that is there.
     Now {
         /// It must be at least as new as this.
@@ -207,12 +207,12 @@ impl Parameters {
         }
         let version = self.version()?.unwrap_or_default();
         let from = match (marked, version) {
-            (true, at_least) => From::Now { at_least, marked },
-            (false, 0) if self.send_initial_events.is_none() => From::Now {
+            (true, at_least) => Start::Now { at_least, marked },
+            (false, 0) if self.send_initial_events.is_none() => Start::Now {
                 at_least: 0,
                 marked,
             },
-            (false, version) => From::Version(version),
+            (false, version) => Start::Version(version),
         };
         let timeout = self
             .timeout_seconds

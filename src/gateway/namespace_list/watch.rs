@@ -13,17 +13,19 @@ use http::HeaderMap;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::changes::{Event, Told, changes};
 use super::given::{Key, Memory};
 use super::list::PIECE;
+use super::lists::{Lists, Visible};
 use super::media::Form;
 use super::places::Place;
 use super::question::Watch;
 use super::view::View;
 use super::writing::text;
-use super::{Lists, Visible};
+use crate::authn::Caller;
+use crate::authz::NamespacesPermit;
 
 /// Between two looks at what has changed: a burst of changes is told at once.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -31,12 +33,16 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Between two looks at reviews that have ended, while they are not renewed.
 const RENEWAL: Duration = Duration::from_secs(1);
 
+/// How often it is asked whether a change of rights was seen, where those are watched.
+const CHANGES: Duration = Duration::from_millis(250);
+
 /// How often versions are told, where they are wanted.
 const BOOKMARKS: Duration = Duration::from_secs(60);
 
 /// A watch that is under way.
 pub(in crate::gateway) struct Session {
     pub(super) lists: Arc<Lists>,
+    pub(super) caller: Caller,
     /// By which the caller is known.
     pub(super) credentials: HeaderMap,
     pub(super) form: Form,
@@ -57,7 +63,8 @@ pub(super) struct Progress {
     marked: bool,
     first: bool,
     looked: Instant,
-    until: Instant,
+    /// What is told rests on it.
+    permit: NamespacesPermit,
     bookmark: Instant,
     ended: bool,
 }
@@ -81,7 +88,7 @@ impl Progress {
             marked,
             first: true,
             looked: now,
-            until: visible.until,
+            permit: visible.permit.clone(),
             bookmark: now + BOOKMARKS,
             ended: false,
         }
@@ -151,7 +158,7 @@ impl Session {
 
     async fn wait(&mut self) -> Woken {
         let looked = self.progress.looked;
-        let renewal = self.progress.until.max(looked + RENEWAL);
+        let renewal = self.progress.permit.until().max(looked + RENEWAL);
         let changed = &mut self.changed;
         let changed = async {
             // All that publish are gone when the program ends.
@@ -160,10 +167,19 @@ impl Session {
             }
             sleep_until(looked + PAUSE).await;
         };
+        let (lists, caller) = (&self.lists, &self.caller);
+        let permit = &self.progress.permit;
+        let rights_changed = async {
+            sleep_until(looked + PAUSE).await;
+            while !lists.may_have_changed(caller, permit) {
+                sleep(CHANGES).await;
+            }
+        };
         tokio::select! {
             biased;
             () = sleep_until(self.deadline) => Woken::ToEnd,
             () = sleep_until(renewal) => Woken::ToLook,
+            () = rights_changed, if lists.watches_changes() => Woken::ToLook,
             () = changed => Woken::ToLook,
             () = sleep_until(self.progress.bookmark), if self.watch.bookmarks => Woken::ToMark,
         }
@@ -188,7 +204,8 @@ impl Session {
             &mut progress.last,
         );
         progress.told = visible.view.clone();
-        progress.until = visible.until;
+        progress.permit = visible.permit;
+        self.caller = caller.clone();
         progress.looked = Instant::now();
         let key = Key {
             caller: caller.digest(),

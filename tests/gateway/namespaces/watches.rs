@@ -135,3 +135,22 @@ fn the_watches_of_one_caller_are_bounded_and_counted() {
         assert_eq!(connection.begin(watch()).await.status(), StatusCode::OK);
     });
 }
+
+#[test]
+fn where_changes_are_watched_a_watch_tells_of_them_before_any_answer_ends() {
+    run(async {
+        let cluster = Cluster::watching_changes().await;
+        let mut watch = Watch::open(&cluster, TEAM_A, "").await;
+        assert_eq!(watch.told().await.1, "team-a");
+        let begun = tokio::time::Instant::now();
+        grant(&cluster, "team-b");
+        let (kind, name, _) = watch.told().await;
+        assert_eq!((&*kind, &*name), ("ADDED", "team-b"));
+        revoke(&cluster, "team-b");
+        let (kind, name, _) = watch.told().await;
+        assert_eq!((&*kind, &*name), ("DELETED", "team-b"));
+        let taken = begun.elapsed();
+        println!("a grant and its removal were told within {taken:?}");
+        assert!(taken < std::time::Duration::from_secs(9), "{taken:?}");
+    });
+}

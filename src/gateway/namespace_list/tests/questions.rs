@@ -2,7 +2,7 @@ use http::{HeaderMap, Method, Uri};
 
 use super::{name, object};
 use crate::gateway::namespace_list::media::{Form, Included};
-use crate::gateway::namespace_list::question::{From, Kind, Question, Target};
+use crate::gateway::namespace_list::question::{Kind, Question, Start, Target};
 use crate::gateway::namespace_list::refusal::ListRefusal;
 use crate::gateway::namespace_list::selection::Selection;
 
@@ -164,11 +164,11 @@ fn where_a_watch_begins_is_read_as_the_api_server_reads_it() {
         Ok(Kind::Watch(watch)) => Some(watch.from),
         _ => None,
     };
-    let now = |at_least, marked| Some(From::Now { at_least, marked });
+    let now = |at_least, marked| Some(Start::Now { at_least, marked });
     for (query, expected) in [
         ("", now(0, false)),
         ("resourceVersion=0", now(0, false)),
-        ("resourceVersion=7", Some(From::Version(7))),
+        ("resourceVersion=7", Some(Start::Version(7))),
         (
             "sendInitialEvents=1&resourceVersionMatch=NotOlderThan",
             now(0, true),
@@ -179,7 +179,7 @@ fn where_a_watch_begins_is_read_as_the_api_server_reads_it() {
         ),
         (
             "sendInitialEvents=false&resourceVersionMatch=NotOlderThan&resourceVersion=7",
-            Some(From::Version(7)),
+            Some(Start::Version(7)),
         ),
         ("sendInitialEvents=true", None),
         ("resourceVersionMatch=NotOlderThan", None),
