@@ -204,7 +204,7 @@ impl Gateway {
             }
             (Content::Messages(handshake, session), Some(downstream)) => {
                 let (response, completion) = record::begin_response(record, handshake.response());
-                namespace_list::serve(session, downstream, completion);
+                namespace_list::serve(*session, downstream, completion);
                 response.map(GatewayBody::answered)
             }
             (Content::Messages(..), None) => refused,

@@ -62,7 +62,7 @@ mod tests {
             Subject::Anybody,
         ] {
             let borrowed = subject.borrowed();
-            assert_eq!(hasher.hash_one(&borrowed), hasher.hash_one(&subject));
+            assert_eq!(hasher.hash_one(borrowed), hasher.hash_one(&subject));
             assert!(borrowed.equivalent(&subject));
         }
         assert!(!SubjectRef::User("a").equivalent(&Subject::Group("a".into())));

@@ -150,7 +150,7 @@ impl Lists {
                     _place: place,
                 };
                 let content = match asked.upgrade {
-                    Some(handshake) => Content::Messages(handshake, session),
+                    Some(handshake) => Content::Messages(handshake, Box::new(session)),
                     None => Content::Response(json(ResponseBody::made(session.pieces()))),
                 };
                 Ok((content, visible.permit, None))

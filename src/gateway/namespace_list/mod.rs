@@ -87,7 +87,7 @@ pub(super) struct Answered {
 pub(super) enum Content {
     Response(Response<ResponseBody>),
     /// As the messages of a WebSocket.
-    Messages(Handshake, Session),
+    Messages(Handshake, Box<Session>),
 }
 
 /// What is noted of an answer.

@@ -109,9 +109,9 @@ impl Progress {
 
 /// What a watch waits for.
 enum Woken {
-    ToLook,
-    ToMark,
-    ToEnd,
+    Look,
+    Mark,
+    End,
 }
 
 impl Session {
@@ -125,12 +125,12 @@ impl Session {
                 return None;
             }
             match self.wait().await {
-                Woken::ToLook => self.look().await,
-                Woken::ToMark => {
+                Woken::Look => self.look().await,
+                Woken::Mark => {
                     self.progress.bookmark = Instant::now() + BOOKMARKS;
                     return Some(self.bookmark(false));
                 }
-                Woken::ToEnd => {
+                Woken::End => {
                     self.progress.ended = true;
                     if self.watch.bookmarks {
                         return Some(self.bookmark(false));
@@ -177,11 +177,11 @@ impl Session {
         };
         tokio::select! {
             biased;
-            () = sleep_until(self.deadline) => Woken::ToEnd,
-            () = sleep_until(renewal) => Woken::ToLook,
-            () = rights_changed, if lists.watches_changes() => Woken::ToLook,
-            () = changed => Woken::ToLook,
-            () = sleep_until(self.progress.bookmark), if self.watch.bookmarks => Woken::ToMark,
+            () = sleep_until(self.deadline) => Woken::End,
+            () = sleep_until(renewal) => Woken::Look,
+            () = rights_changed, if lists.watches_changes() => Woken::Look,
+            () = changed => Woken::Look,
+            () = sleep_until(self.progress.bookmark), if self.watch.bookmarks => Woken::Mark,
         }
     }
 
