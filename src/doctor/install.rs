@@ -1,5 +1,7 @@
 //! Whether Headlamp finds the proxy, and whether viewers may see anything: Services, labels, and what `view` grants.
 
+use std::cmp::Reverse;
+
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
 use serde_json::json;
@@ -47,7 +49,7 @@ pub(super) fn examine(snapshot: &Snapshot, config: &Config) -> Section {
     }
     section
         .findings
-        .sort_by(|one, other| other.severity.cmp(&one.severity));
+        .sort_by_key(|finding| Reverse(finding.severity));
     section
 }
 
