@@ -339,3 +339,53 @@ fn without_an_api_server_it_could_not_look() {
         assert_eq!(text(&output.stdout), "");
     });
 }
+
+/// Namespaces and bindings of a large cluster.
+const NAMESPACES: usize = 5_000;
+const BINDINGS: usize = 25_000;
+
+#[test]
+fn twenty_five_thousand_bindings_are_read_within_ten_seconds() {
+    run(async {
+        let api = installed().await;
+        api.apply_yaml(ENHANCED_VIEW, "monitoring")
+            .expect("applied");
+        for number in 0..NAMESPACES {
+            api.create_namespace(&format!("namespace-{number}"), &[]);
+        }
+        for number in 0..BINDINGS {
+            let namespace = format!("namespace-{}", number % NAMESPACES);
+            let role = if number % 100 == 0 {
+                "ClusterRole/enhanced-view"
+            } else {
+                "ClusterRole/view"
+            };
+            let team = format!("team-{number}");
+            api.bind_role(
+                &namespace,
+                &format!("b{number}"),
+                role,
+                Subject::Group(&team),
+            );
+        }
+        let start = std::time::Instant::now();
+        let output = doctor(
+            &api,
+            "doctor-large",
+            api.admin_token(),
+            &["--output", "json"],
+        )
+        .await;
+        let taken = start.elapsed();
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+        let details = rights(&json_of(&output))["findings"][0]["details"].clone();
+        let held = BINDINGS / 100 + 1;
+        // And what the role gives beside.
+        assert_eq!(details.as_array().map(Vec::len), Some(held + 1));
+        println!(
+            "{BINDINGS} bindings in {NAMESPACES} namespaces: {:.1} s",
+            taken.as_secs_f32()
+        );
+        assert!(taken < std::time::Duration::from_secs(10), "{taken:?}");
+    });
+}
