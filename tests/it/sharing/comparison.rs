@@ -9,7 +9,7 @@ use standins::prometheus::{Data, Options, Prometheus};
 use support::client::{Answer, Call};
 use support::cluster::{Cluster, VIEWER};
 use support::proxy::Proxy;
-use support::{cache, run_within};
+use support::{cache, run_within, soon};
 
 use super::{HIT, now, range, status};
 
@@ -46,6 +46,7 @@ impl Comparison {
                 self.compare(&query).await;
             }
         }
+        println!("{} compared, {} of them kept", self.compared, self.kept);
     }
 
     /// Viewers who come one after the other.
@@ -56,7 +57,7 @@ impl Comparison {
         for _ in 0..4 {
             let asked = Instant::now();
             let call = Call::get(self.proxy.url(&path)).cookie(VIEWER);
-            answers.push((asked, call.send().await, Instant::now()));
+            answers.push((asked, soon(call.send()).await, Instant::now()));
         }
         // What is scraped meanwhile may have changed the newest point; where it did not, all must be the same.
         let same = before == self.direct(&path).await;
@@ -85,7 +86,8 @@ impl Comparison {
     }
 
     async fn direct(&self, path: &str) -> String {
-        let (status, text) = self.prometheus.get(path).await.expect("an answer");
+        let answer = soon(self.prometheus.get(path)).await;
+        let (status, text) = answer.expect("an answer");
         assert_eq!(status, StatusCode::OK, "{path}: {text}");
         text
     }
@@ -93,26 +95,32 @@ impl Comparison {
     /// Has an answer kept, changes what it is of, and sees that nobody gets it once it is older than the grid.
     async fn outlives_no_change(
         &mut self,
-        (query, end): (&str, u64),
+        query: &str,
         change: impl AsyncFnOnce(&mut Self),
         changed: impl Fn(&str) -> bool,
     ) {
-        let path = range(query, end, 60);
+        let path = range(query, now() / 10 * 10, 60);
         let ask = async |proxy: &Proxy| {
             let call = Call::get(proxy.url(&path)).cookie(VIEWER);
             call.send().await
         };
-        let old = loop {
-            let answer = ask(&self.proxy).await;
-            if status(&answer) == HIT {
-                break answer;
+        let kept = async {
+            loop {
+                let answer = ask(&self.proxy).await;
+                if status(&answer) == HIT {
+                    break answer;
+                }
             }
         };
+        let old = soon(kept).await;
         assert!(!changed(old.text()), "{query}: {}", old.text());
         change(self).await;
-        while !changed(&self.direct(&path).await) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        soon(async {
+            while !changed(&self.direct(&path).await) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
         let visible = Instant::now();
         loop {
             let asked = Instant::now();
@@ -156,7 +164,7 @@ fn five_thousand_shared_answers_are_those_of_prometheus_whatever_becomes_of_its_
             let lines = format!("# TYPE {LATE} gauge\n{LATE} 1 {minutes_ago}\n");
             all.prometheus.tell(&lines);
         };
-        all.outlives_no_change((LATE, now() / 10 * 10), late, |text| text.contains(LATE))
+        all.outlives_no_change(LATE, late, |text| text.contains(LATE))
             .await;
         all.until(2000).await;
 
@@ -166,23 +174,25 @@ fn five_thousand_shared_answers_are_those_of_prometheus_whatever_becomes_of_its_
                 .await
                 .expect("deleted");
         };
-        all.outlives_no_change((DELETED, now() / 10 * 10), deletion, |text| {
-            !text.contains("team-b")
-        })
-        .await;
+        all.outlives_no_change(DELETED, deletion, |text| !text.contains("team-b"))
+            .await;
         all.until(3000).await;
 
         all.prometheus.restart().await.expect("ready again");
         all.until(4000).await;
 
-        // A point a little ahead shows the newest sample, until its series is stale.
-        let ahead = now() / 10 * 10 + 30;
-        let stale = async |all: &mut Comparison| all.prometheus.end_targets().await;
-        let absent = ("absent(request_seconds_count)", ahead);
-        all.outlives_no_change(absent, stale, |text| {
-            text.contains(&format!("[{ahead},\"1\"]"))
-        })
-        .await;
+        // When their series are stale is for Prometheus to say: each answer is compared all the same.
+        all.prometheus.end_targets().await;
+        let gone = async {
+            while !all
+                .direct("/api/v1/query?query=up")
+                .await
+                .contains(r#","0"]"#)
+            {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        soon(gone).await;
         all.until(5000).await;
 
         let (compared, kept) = (all.compared, all.kept);
