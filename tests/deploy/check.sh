@@ -39,7 +39,7 @@ fi
 
 command -v python3 >/dev/null || skip "all checks of deploy/" "python3 is not installed"
 python=$("$scripts/python") || skip "all checks of deploy/" "no Python environment (Debian: python3-venv)"
-HELM=$("$scripts/helm") || HELM=
+HELM=$("$scripts/go-program" helm) || HELM=
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/prom-rbac-proxy
 
 export HELM RENDERED_DIR="${RENDERED_DIR:-$cache/rendered}"
