@@ -47,7 +47,7 @@ lint: ## Formatting, clippy and documentation, warnings denied; scripts, workflo
 	cargo fmt --all --check
 	scripts/lint
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	cargo clippy --locked --features hyper-h1 -- -D warnings
+	cargo clippy --workspace --locked --features hyper-h1 -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 	scripts/lint-workflows
 
