@@ -104,25 +104,6 @@ where
         }
     }
 
-    /// The answer for `key`: a fresh one from the cache, or the result of `review`, which is given the expired answer if
-    /// there is one.
-    ///
-    /// # Errors
-    /// When Kubernetes does not answer, and no earlier answer may still be used.
-    pub async fn answer<F>(
-        &self,
-        key: K,
-        review: impl FnOnce(Option<&V>) -> F,
-    ) -> Result<Answer<V>, Unavailable>
-    where
-        F: Future<Output = Result<Answer<V>, Unavailable>> + Send + 'static,
-    {
-        match self.known(&key, |_| true) {
-            Known::Fresh(answer) => Ok(answer),
-            Known::Ended(answer) => self.ask(key, answer, review).await,
-        }
-    }
-
     /// What is known of `key`. An answer that is no longer `valid` is as none: it does not serve while Kubernetes is away
     /// either, since something is known to have changed.
     pub fn known(&self, key: &K, valid: impl FnOnce(&V) -> bool) -> Known<V> {
@@ -144,7 +125,7 @@ where
     /// for one key at the same time, one review is under way; it stops when the last of them has left.
     ///
     /// # Errors
-    /// As [`Self::answer`].
+    /// When Kubernetes does not answer, and no earlier answer may still be used.
     pub async fn ask<F>(
         &self,
         key: K,

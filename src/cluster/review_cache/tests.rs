@@ -32,8 +32,22 @@ async fn value<F>(
 where
     F: Future<Output = Result<Answer<u32>, Unavailable>> + Send + 'static,
 {
-    let answer = cache.answer(1, |_| review()).await;
+    let answer = answer(cache, |_| review()).await;
     answer.map(|answer| answer.value)
+}
+
+/// A fresh answer from the cache, or what `review` brings.
+async fn answer<F>(
+    cache: &ReviewCache<u32, u32>,
+    review: impl FnOnce(Option<&u32>) -> F,
+) -> Result<Answer<u32>, Unavailable>
+where
+    F: Future<Output = Result<Answer<u32>, Unavailable>> + Send + 'static,
+{
+    match cache.known(&1, |_| true) {
+        Known::Fresh(answer) => Ok(answer),
+        Known::Ended(answer) => cache.ask(1, answer, review).await,
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -152,7 +166,7 @@ async fn k19_a_review_is_told_what_is_remembered_and_may_still_serve() {
     let mut told = Vec::new();
     for wait in [Duration::ZERO, FRESH, USABLE] {
         tokio::time::sleep(wait).await;
-        let answer = cache.answer(1, |remembered| {
+        let answer = answer(&cache, |remembered| {
             told.push(remembered.copied());
             review(Arc::default())
         });
