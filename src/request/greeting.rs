@@ -4,7 +4,7 @@
 use std::task::{Context, Poll};
 
 use futures_util::future::Either;
-use http::header::{ACCEPT, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Method, Response, Version, request};
 use serde::Serialize;
 use tower::{Layer, Service};
@@ -14,6 +14,7 @@ use super::stages::{Answered, HandedOn, Identified, Refused, at_once};
 use crate::authn::Caller;
 use crate::prometheus::{PathError, PathRead, envelope};
 use crate::upstream::body::ResponseBody;
+use crate::upstream::media::MediaType;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const DESCRIPTION: &str =
@@ -107,12 +108,7 @@ fn greeting(caller: &Caller, headers: &HeaderMap) -> Response<ResponseBody> {
 
 /// Whether `Accept` names HTML, as a browser's does. What takes everything gets JSON.
 fn wants_html(headers: &HeaderMap) -> bool {
-    let values = headers.get_all(ACCEPT).into_iter();
-    let mut types = values
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(|one| one.split(';').next().unwrap_or_default().trim());
-    types.any(|one| one.eq_ignore_ascii_case("text/html"))
+    MediaType::accepted(headers).any(|media| media.is("text/html"))
 }
 
 fn html(user: &str) -> String {
@@ -142,6 +138,8 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use http::header::ACCEPT;
+
     use super::*;
 
     #[test]

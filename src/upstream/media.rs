@@ -47,13 +47,8 @@ static EXPOSITIONS: [(HeaderValue, HeaderValue); 4] = [
 impl Exposition {
     /// The form that a caller likes best of those that there are; text if none.
     pub(super) fn accepted(headers: &HeaderMap) -> Self {
-        let values = headers.get_all(ACCEPT).iter();
         let mut best: Option<(f32, Self)> = None;
-        for media in values
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .map(MediaType)
-        {
+        for media in MediaType::accepted(headers) {
             let weight = media.parameter("q").map_or(Ok(1.0), str::parse);
             let (Some(exposition), Ok(weight)) = (Self::of(&media), weight) else {
                 continue;
@@ -116,15 +111,23 @@ pub(super) fn text() -> HeaderValue {
 }
 
 /// A media type with its parameters.
-struct MediaType<'a>(&'a str);
+pub(crate) struct MediaType<'a>(&'a str);
 
 impl<'a> MediaType<'a> {
+    /// Those that `Accept` names.
+    pub(crate) fn accepted(headers: &'a HeaderMap) -> impl Iterator<Item = Self> {
+        let values = headers.get_all(ACCEPT).into_iter();
+        let texts = values.filter_map(|value| value.to_str().ok());
+        texts.flat_map(|text| text.split(',')).map(Self)
+    }
+
     fn of(value: &'a HeaderValue) -> Option<Self> {
         let text = value.to_str().ok()?;
         (!text.contains(',')).then_some(Self(text))
     }
 
-    fn is(&self, expected: &str) -> bool {
+    /// Whether it is `expected`, whatever its parameters say.
+    pub(crate) fn is(&self, expected: &str) -> bool {
         let name = self.0.split(';').next().unwrap_or_default();
         name.trim().eq_ignore_ascii_case(expected)
     }

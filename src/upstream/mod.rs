@@ -26,7 +26,7 @@ pub mod http1;
 #[cfg(feature = "hyper-h1")]
 #[path = "../../benches/load/hyper_h1.rs"]
 pub mod http1;
-mod media;
+pub(crate) mod media;
 pub mod metrics;
 mod presence;
 pub mod request;
