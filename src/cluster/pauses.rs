@@ -34,12 +34,16 @@ impl Iterator for Pauses {
         self.last = Some(now);
         let whole = FIRST.saturating_mul(1 << self.attempts.min(8)).min(LONGEST);
         self.attempts = self.attempts.saturating_add(1);
-        let mut chance = [0; 2];
         // Without a random number it is the longest pause.
-        let _ = SystemRandom::new().fill(&mut chance);
-        let cut = f64::from(u16::from_ne_bytes(chance)) / f64::from(u16::MAX) / 2.0;
-        Some(whole.mul_f64(1.0 - cut))
+        Some(whole.mul_f64(1.0 - random_share() / 2.0))
     }
+}
+
+/// A number from 0 to 1 by chance, so that replicas do not do something at the same moment; 0 where there is none.
+pub(crate) fn random_share() -> f64 {
+    let mut chance = [0; 2];
+    let _ = SystemRandom::new().fill(&mut chance);
+    f64::from(u16::from_ne_bytes(chance)) / f64::from(u16::MAX)
 }
 
 impl Backoff for Pauses {

@@ -1,10 +1,10 @@
 //! What the Prometheus plugin's autodetection is answered: no pods, and one Service, ours. That ends it before
 //! it lists what most callers may not list.
 
-use http::Response;
-use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
+use super::refusal::json_response;
 use super::route::{List, Routes};
 use crate::config::PortRef;
 use crate::request::refusal::protect;
@@ -21,10 +21,9 @@ pub(super) fn response(list: List, routes: &Routes) -> Response<ResponseBody> {
         }),
         List::Services => services(routes),
     };
-    let mut response = Response::new(ResponseBody::whole(list.to_string()));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    protect(headers);
+    let body = ResponseBody::whole(list.to_string());
+    let mut response = json_response(StatusCode::OK, body);
+    protect(response.headers_mut());
     response
 }
 

@@ -3,7 +3,7 @@
 
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::PassError;
 use super::body::GatewayBody;
@@ -42,28 +42,35 @@ impl GatewayRefusal {
             Self::Impersonation => (StatusCode::FORBIDDEN, "forbidden"),
         };
         let body = ResponseBody::whole(envelope::error(kind, &self.to_string()));
-        with(status, body)
+        json_response(status, body)
     }
 }
 
 impl PassError {
     /// 502, in the words of Kubernetes.
     pub(super) fn response(&self) -> Response<GatewayBody> {
-        let status = json!({
-            "kind": "Status",
-            "apiVersion": "v1",
-            "metadata": {},
-            "status": "Failure",
-            "message": self.to_string(),
-            "reason": "BadGateway",
-            "code": StatusCode::BAD_GATEWAY.as_u16(),
-        });
+        let code = StatusCode::BAD_GATEWAY;
+        let status = failure(code, "BadGateway", &self.to_string());
         let body = ResponseBody::whole(status.to_string());
-        with(StatusCode::BAD_GATEWAY, GatewayBody::answered(body))
+        json_response(code, GatewayBody::answered(body))
     }
 }
 
-fn with<B>(status: StatusCode, body: B) -> Response<B> {
+/// A `Status`, as the API server says that something has failed.
+pub(super) fn failure(code: StatusCode, reason: &str, message: &str) -> Value {
+    json!({
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": message,
+        "reason": reason,
+        "code": code.as_u16(),
+    })
+}
+
+/// A response whose body is JSON.
+pub(super) fn json_response<B>(status: StatusCode, body: B) -> Response<B> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, JSON);

@@ -3,10 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, Response};
+use http::{HeaderMap, Response, StatusCode};
 use jiff::Timestamp;
-use ring::rand::{SecureRandom, SystemRandom};
 use tokio::time::Instant;
 
 use super::changes::Told;
@@ -21,8 +19,9 @@ use super::writing;
 use super::{Asked, Content, Parts};
 use crate::authn::Caller;
 use crate::authz::NamespacesPermit;
-use crate::cluster::Unavailable;
+use crate::cluster::{Unavailable, random_share};
 use crate::gateway::metrics::GatewayMetrics;
+use crate::gateway::refusal::json_response;
 use crate::namespace::Namespace;
 use crate::slots::Slot;
 use crate::upstream::body::ResponseBody;
@@ -294,19 +293,13 @@ impl Lists {
 fn deadline(asked: Option<Duration>, expiry: Option<Instant>) -> Instant {
     let now = Instant::now();
     let lasts = asked.unwrap_or_else(|| {
-        let mut chance = [0; 2];
         // Without a random number it is the shortest.
-        let _ = SystemRandom::new().fill(&mut chance);
-        let longer = f64::from(u16::from_ne_bytes(chance)) / f64::from(u16::MAX);
-        SHORTEST_WATCH.mul_f64(1.0 + longer)
+        SHORTEST_WATCH.mul_f64(1.0 + random_share())
     });
     let end = now + lasts.min(SHORTEST_WATCH * 2);
     expiry.map_or(end, |expiry| expiry.min(end))
 }
 
 fn json(body: ResponseBody) -> Response<ResponseBody> {
-    let mut response = Response::new(body);
-    let json = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(CONTENT_TYPE, json);
-    response
+    json_response(StatusCode::OK, body)
 }

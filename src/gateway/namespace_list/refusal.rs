@@ -1,10 +1,11 @@
 //! Why a question about namespaces is not answered, in the API server's own shape.
 
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::RETRY_AFTER;
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::cluster::Unavailable;
+use crate::gateway::refusal::{failure, json_response};
 use crate::request::Decision;
 use crate::request::refusal::ReasonCode;
 use crate::upstream::body::ResponseBody;
@@ -84,15 +85,7 @@ impl ListRefusal {
     /// The object that says so.
     pub(super) fn status(&self) -> Value {
         let (code, reason) = self.shape();
-        let mut status = json!({
-            "kind": "Status",
-            "apiVersion": "v1",
-            "metadata": {},
-            "status": "Failure",
-            "message": self.to_string(),
-            "reason": reason,
-            "code": code.as_u16(),
-        });
+        let mut status = failure(code, reason, &self.to_string());
         match self {
             // By this cause, and nothing else, clients know that they should ask for any version.
             Self::TooNew { .. } => {
@@ -113,16 +106,14 @@ impl ListRefusal {
     /// The response.
     pub(super) fn response(&self) -> Response<ResponseBody> {
         let (code, _) = self.shape();
-        let mut response = Response::new(ResponseBody::whole(self.status().to_string()));
-        *response.status_mut() = code;
-        let headers = response.headers_mut();
-        let json = HeaderValue::from_static("application/json");
-        headers.insert(CONTENT_TYPE, json);
+        let body = ResponseBody::whole(self.status().to_string());
+        let mut response = json_response(code, body);
         if matches!(
             self,
             Self::TooManyWatches | Self::Busy | Self::Unavailable(_) | Self::TooNew { .. }
         ) {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            let second = HeaderValue::from_static("1");
+            response.headers_mut().insert(RETRY_AFTER, second);
         }
         response
     }
