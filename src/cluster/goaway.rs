@@ -11,6 +11,24 @@ use h2::Reason;
 /// How often one request is sent again, since another connection may end in the same way.
 pub(crate) const ATTEMPTS: usize = 8;
 
+/// Asks again what the server has not processed.
+///
+/// # Errors
+/// The last failure.
+pub(crate) async fn again_if_unprocessed<T, E, F>(mut ask: impl FnMut() -> F) -> Result<T, E>
+where
+    E: Error + 'static,
+    F: Future<Output = Result<T, E>>,
+{
+    for _ in 1..ATTEMPTS {
+        match ask().await {
+            Err(error) if is_unprocessed(&error) => {}
+            answer => return answer,
+        }
+    }
+    ask().await
+}
+
 /// Whether the server has said that it did not process the request that failed with `error`.
 pub(crate) fn is_unprocessed(error: &(dyn Error + 'static)) -> bool {
     let mut cause = Some(error);

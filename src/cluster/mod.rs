@@ -24,7 +24,7 @@ pub use self::connection::{ConfigError, client_config, watch_client};
 pub(crate) use self::connection::{Connector, HANDSHAKE_TIMEOUT, Versions};
 pub use self::limiter::{Flow, Priority, ReviewClass};
 pub use self::namespaces::{ClusterNamespaces, watch_namespaces};
-pub(crate) use self::pauses::Pauses;
+pub(crate) use self::pauses::{Pauses, random_share};
 pub use self::reviews::KubeCluster;
 
 /// What is asked of Kubernetes on a request's way.

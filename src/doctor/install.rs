@@ -4,11 +4,13 @@ use std::cmp::Reverse;
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::json;
 
 use super::finding::{Code, Finding, Section, Severity};
-use super::lists::Unread;
+use super::lists::known;
 use super::own_service::is_own;
+use super::rule::{KUBERNETES_OWN, allows};
 use super::snapshot::{LABEL, Snapshot};
 use crate::config::{Config, ResourceAttributes};
 
@@ -23,23 +25,23 @@ pub(super) fn examine(snapshot: &Snapshot, config: &Config) -> Section {
         title: TITLE,
         ..Section::default()
     };
-    if let Some(services) = take(
-        &snapshot.services,
+    if let Some(services) = known(
+        snapshot.services.as_ref(),
         "the Service and its label are not judged",
         &mut section.unread,
     ) {
         section.findings.extend(of_services(services, config));
     }
-    if let Some(pods) = take(
-        &snapshot.labelled_pods,
+    if let Some(pods) = known(
+        snapshot.labelled_pods.as_ref(),
         "pods with Headlamp's label are not known",
         &mut section.unread,
     ) {
-        let pods = pods.iter().map(|pod| place(&pod.metadata));
-        section.findings.extend(pods.map(labelled_pod));
+        let pods = pods.iter().map(|pod| labelled_pod(&pod.metadata));
+        section.findings.extend(pods);
     }
-    if let Some(roles) = take(
-        &snapshot.cluster_roles,
+    if let Some(roles) = known(
+        snapshot.cluster_roles.as_ref(),
         "what view grants is not known",
         &mut section.unread,
     ) {
@@ -53,21 +55,6 @@ pub(super) fn examine(snapshot: &Snapshot, config: &Config) -> Section {
     section
 }
 
-/// What was read, or what it means that it was not.
-fn take<'a, T>(
-    read: &'a Result<T, Unread>,
-    without: &str,
-    unread: &mut Vec<String>,
-) -> Option<&'a T> {
-    match read {
-        Ok(read) => Some(read),
-        Err(why) => {
-            unread.push(why.means(without));
-            None
-        }
-    }
-}
-
 fn of_services(services: &[Service], config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
     let (own, other): (Vec<_>, Vec<_>) = services.iter().partition(|service| is_own(service));
@@ -79,7 +66,7 @@ fn of_services(services: &[Service], config: &Config) -> Vec<Finding> {
     let unlabelled = own
         .iter()
         .filter(|service| found_by_label && !is_labelled(service));
-    findings.extend(unlabelled.map(|service| unlabelled_service(&place(&service.metadata))));
+    findings.extend(unlabelled.map(|service| unlabelled_service(&service.metadata)));
     findings.extend(own.iter().filter_map(|service| ports(service)));
     // Headlamp takes the first one that answers.
     let second = own.iter().filter(|service| is_labelled(service)).skip(1);
@@ -87,7 +74,7 @@ fn of_services(services: &[Service], config: &Config) -> Vec<Finding> {
     findings.extend(
         second
             .chain(strange)
-            .map(|service| labelled_service(&place(&service.metadata))),
+            .map(|service| labelled_service(&service.metadata)),
     );
     findings
 }
@@ -99,9 +86,10 @@ fn is_labelled(service: &Service) -> bool {
         .is_some_and(|value| value == LABEL.1)
 }
 
-fn place(metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> String {
-    let text = |text: &Option<String>| text.clone().unwrap_or_default();
-    format!("{}/{}", text(&metadata.namespace), text(&metadata.name))
+/// Namespace and name.
+fn names(metadata: &ObjectMeta) -> (&str, &str) {
+    let namespace = metadata.namespace.as_deref().unwrap_or_default();
+    (namespace, metadata.name.as_deref().unwrap_or_default())
 }
 
 fn finding(code: Code, severity: Severity, about: String, what: String, remedy: String) -> Finding {
@@ -126,12 +114,12 @@ fn missing() -> Finding {
     )
 }
 
-fn unlabelled_service(place: &str) -> Finding {
-    let (namespace, name) = place.split_once('/').unwrap_or_default();
+fn unlabelled_service(service: &ObjectMeta) -> Finding {
+    let (namespace, name) = names(service);
     finding(
         Code::InstallLabelMissing,
         Severity::Warning,
-        format!("Service {place}"),
+        format!("Service {namespace}/{name}"),
         "it lacks the label headlamp-prometheus=true, so that Headlamp's autodetection does not find the proxy".to_owned(),
         format!(
             "service.headlampLabel=true in the chart, or: kubectl label service {name} -n {namespace} headlamp-prometheus=true"
@@ -139,27 +127,27 @@ fn unlabelled_service(place: &str) -> Finding {
     )
 }
 
-fn labelled_service(place: &str) -> Finding {
-    let (namespace, name) = place.split_once('/').unwrap_or_default();
+fn labelled_service(service: &ObjectMeta) -> Finding {
+    let (namespace, name) = names(service);
     finding(
         Code::InstallLabelElsewhere,
         Severity::Warning,
-        format!("Service {place}"),
+        format!("Service {namespace}/{name}"),
         "it carries the label headlamp-prometheus=true as well, so that Headlamp's autodetection may ask it in the proxy's place"
             .to_owned(),
         format!("kubectl label service {name} -n {namespace} headlamp-prometheus-"),
     )
 }
 
-fn labelled_pod(place: String) -> Finding {
-    let (namespace, name) = place.split_once('/').unwrap_or_default();
+fn labelled_pod(pod: &ObjectMeta) -> Finding {
+    let (namespace, name) = names(pod);
     let remedy = format!(
         "take it out of what made the pod, and: kubectl label pod {name} -n {namespace} headlamp-prometheus-"
     );
     finding(
         Code::InstallPodLabelled,
         Severity::Warning,
-        format!("Pod {place}"),
+        format!("Pod {namespace}/{name}"),
         "it carries the label headlamp-prometheus=true: Headlamp's autodetection tries pods first, through pods/proxy, which \
          viewers do not have"
             .to_owned(),
@@ -178,11 +166,12 @@ fn ports(service: &Service) -> Option<Finding> {
         .iter()
         .filter(|port| tcp(port.protocol.as_deref()))
         .collect();
+    let (namespace, name) = names(&service.metadata);
     (tcp.len() != 1).then(|| {
         finding(
             Code::InstallServicePorts,
             Severity::Warning,
-            format!("Service {}", place(&service.metadata)),
+            format!("Service {namespace}/{name}"),
             format!("it has {} TCP ports: Headlamp's autodetection tries each, and the first that is wrong ends it", tcp.len()),
             "give it one, and what else is served a Service of its own".to_owned(),
         )
@@ -207,7 +196,7 @@ fn of_view(roles: &[ClusterRole], attributes: &ResourceAttributes) -> Option<Fin
     // Others than Kubernetes' own that grant it and lack the label, or whose label has not worked.
     let sources = roles.iter().filter(grants).filter(|role| {
         let name = name(role);
-        !name.starts_with("system:") && !["cluster-admin", "admin", "edit"].contains(&name.as_str())
+        !name.starts_with("system:") && !KUBERNETES_OWN.contains(&name.as_str())
     });
     let details = sources.map(|role| {
         let labels = role.metadata.labels.as_ref();
@@ -251,15 +240,9 @@ fn resource(attributes: &ResourceAttributes) -> String {
     }
 }
 
-/// As Kubernetes reads a rule. One for certain names does not grant the access without a name that the proxy asks about.
+/// One for certain names does not grant the access without a name that the proxy asks about.
 fn grants(rule: &PolicyRule, attributes: &ResourceAttributes) -> bool {
-    let has = |texts: &[String], text: &str| texts.iter().any(|one| one == text || one == "*");
-    let list = |texts: &Option<Vec<String>>| texts.clone().unwrap_or_default();
-    let every = format!("*/{}", attributes.subresource);
-    let resources = list(&rule.resources);
-    list(&rule.resource_names).is_empty()
-        && has(&rule.verbs, &attributes.verb)
-        && has(&list(&rule.api_groups), &attributes.group)
-        && (has(&resources, &resource(attributes))
-            || (!attributes.subresource.is_empty() && resources.contains(&every)))
+    let ResourceAttributes { verb, group, .. } = attributes;
+    let named = rule.resource_names.iter().flatten().next().is_some();
+    !named && allows(rule, verb, group, &resource(attributes))
 }

@@ -1,5 +1,6 @@
 //! Reads whole lists of the API server, a page at a time.
 
+use std::borrow::Borrow;
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -7,7 +8,7 @@ use kube::api::{Api, ListParams};
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 
-use crate::cluster::goaway;
+use crate::cluster::goaway::again_if_unprocessed;
 
 /// Objects of a page: what kubectl asks for.
 const PAGE: u32 = 500;
@@ -26,11 +27,14 @@ pub(super) struct Lists<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Unread(pub(super) String);
 
-impl Unread {
-    /// As it is told in a section, with what is not known for that reason.
-    pub(super) fn means(&self, without: &str) -> String {
-        format!("{}; {without}", self.0)
-    }
+/// What was read. Where it was not, `unread` is told that, with what is not known for that reason.
+pub(super) fn known<T>(
+    read: Result<T, impl Borrow<Unread>>,
+    without: &str,
+    unread: &mut Vec<String>,
+) -> Option<T> {
+    let told = |Unread(why): &Unread| format!("{why}; {without}");
+    read.map_err(|why| unread.push(told(why.borrow()))).ok()
 }
 
 impl<'a> Lists<'a> {
@@ -88,20 +92,6 @@ impl<'a> Lists<'a> {
             }
         }
     }
-}
-
-/// Asks again what the API server says that it has not looked at, since it ends the connection.
-pub(super) async fn again_if_unprocessed<T, F>(mut ask: impl FnMut() -> F) -> Result<T, kube::Error>
-where
-    F: Future<Output = Result<T, kube::Error>>,
-{
-    for _ in 1..goaway::ATTEMPTS {
-        match ask().await {
-            Err(error) if goaway::is_unprocessed(&error) => {}
-            answer => return answer,
-        }
-    }
-    ask().await
 }
 
 /// The API server's own message names the user and the right that is missing, and nothing secret.

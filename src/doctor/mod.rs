@@ -8,6 +8,7 @@ mod lists;
 mod own_service;
 mod render;
 mod rights;
+mod rule;
 mod snapshot;
 
 pub use self::finding::{Code, Finding, Report, Section, Severity};
@@ -15,6 +16,7 @@ pub use self::render::{json, text};
 
 use std::path::Path;
 
+use crate::cluster::goaway::again_if_unprocessed;
 use crate::cluster::{self, ConfigError};
 use crate::config::Config;
 
@@ -50,7 +52,7 @@ pub async fn examine(
     let kubeconfig = kubeconfig.or(config.kubernetes.kubeconfig.as_deref());
     let client = cluster::client_config(kubeconfig).await?;
     let client = cluster::watch_client(&client)?;
-    let version = lists::again_if_unprocessed(|| client.apiserver_version());
+    let version = again_if_unprocessed(|| client.apiserver_version());
     version.await.map_err(DoctorError::Unreachable)?;
     let lists = Lists::new(client, progress);
     let snapshot = Snapshot::read(&lists).await;

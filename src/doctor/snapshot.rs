@@ -3,8 +3,9 @@
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 
-use super::lists::{Lists, Unread, again_if_unprocessed};
+use super::lists::{Lists, Unread};
 use super::rights::Served;
+use crate::cluster::goaway::again_if_unprocessed;
 
 /// By this label Headlamp's autodetection finds what to ask.
 pub(super) const LABEL: (&str, &str) = ("headlamp-prometheus", "true");

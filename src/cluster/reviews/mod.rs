@@ -20,8 +20,9 @@ use tower::ServiceBuilder;
 use tower_http::map_response_body::MapResponseBodyLayer;
 
 use super::connection::{self, ConfigError, Pings};
+use super::goaway::again_if_unprocessed;
 use super::limiter::{ReviewClass, ReviewLimiter};
-use super::{Cluster, Unavailable, goaway};
+use super::{Cluster, Unavailable};
 
 /// No review is near this size; an answer that passes it is no answer, in bytes.
 const MAX_REVIEW_BYTES: usize = 1024 * 1024;
@@ -145,13 +146,7 @@ impl KubeCluster {
             let _turn = turn;
             let asked = async {
                 let (api, parameters) = (Api::<K>::all(client), PostParams::default());
-                for _ in 1..goaway::ATTEMPTS {
-                    match api.create(&parameters, &review).await {
-                        Err(error) if goaway::is_unprocessed(&error) => {}
-                        answer => return answer.map_err(|error| unavailable(&error)),
-                    }
-                }
-                let answer = api.create(&parameters, &review).await;
+                let answer = again_if_unprocessed(|| api.create(&parameters, &review)).await;
                 answer.map_err(|error| unavailable(&error))
             };
             tokio::time::timeout(timeout, asked)

@@ -55,7 +55,7 @@ async fn k22_reviews_share_one_connection_over_http2() {
 #[tokio::test]
 async fn k22_a_review_that_the_api_server_says_it_has_not_processed_is_sent_again() {
     for fate in [Fate::Unprocessed, Fate::Refused] {
-        for times in [1, goaway::ATTEMPTS - 1] {
+        for times in [1, crate::cluster::goaway::ATTEMPTS - 1] {
             let (server, cluster) = server(&vec![fate; times], Duration::from_secs(20)).await;
             assert_eq!(ask(&cluster).await, Ok(true), "{fate:?}");
             assert_eq!(server.bodies().len(), 1 + times, "{fate:?}");

@@ -10,6 +10,7 @@ use super::super::own_service::OwnService;
 use super::holders::{Aggregation, Bindings, Holder, name};
 use super::smaller::{Served, without_proxies};
 use super::way::{self, Way};
+use crate::doctor::rule::KUBERNETES_OWN;
 
 /// Who put an object there, where a program says so.
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
@@ -63,7 +64,7 @@ impl RoleView<'_> {
     /// Whether it comes with Kubernetes and Kubernetes itself grants such a way in it. By its name: a copy of `edit` keeps the
     /// label that Kubernetes marks its own with. `view` and what it is made of are never meant to have one.
     fn is_kubernetes_own(&self) -> bool {
-        let builtin = ["cluster-admin", "admin", "edit"].contains(&self.name);
+        let builtin = KUBERNETES_OWN.contains(&self.name);
         let system = self.name.starts_with("system:") && self.name != "system:aggregate-to-view";
         match self.namespace {
             None => builtin || system,

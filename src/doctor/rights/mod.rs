@@ -14,7 +14,7 @@ pub(super) use self::smaller::Served;
 use self::holders::{Aggregation, Bindings};
 use self::judgement::Rbac;
 use super::finding::Section;
-use super::lists::Unread;
+use super::lists::known;
 use super::own_service::own_services;
 use super::snapshot::Snapshot;
 use crate::config::Config;
@@ -24,29 +24,26 @@ const TITLE: &str = "Rights to take away";
 /// Judges roles and bindings.
 pub(super) fn examine(snapshot: Snapshot, config: &Config) -> Section {
     let mut unread = Vec::new();
-    let cluster_roles = take(
-        snapshot.cluster_roles,
-        "ClusterRoles are not judged",
-        &mut unread,
-    );
-    let roles = take(snapshot.roles, "Roles are not judged", &mut unread);
-    let before = unread.len();
+    let without = "ClusterRoles are not judged";
+    let cluster_roles = known(snapshot.cluster_roles, without, &mut unread).unwrap_or_default();
+    let without = "Roles are not judged";
+    let roles = known(snapshot.roles, without, &mut unread).unwrap_or_default();
     let without = "who holds a role is not known";
-    let cluster_bindings = take(snapshot.cluster_bindings, without, &mut unread);
-    let bindings = take(snapshot.bindings, without, &mut unread);
-    let all_bindings = unread.len() == before;
+    let cluster_bindings = known(snapshot.cluster_bindings, without, &mut unread);
+    let bindings = known(snapshot.bindings, without, &mut unread);
+    let all_bindings = cluster_bindings.is_some() && bindings.is_some();
     let without = "the Role of the proxy's own door cannot be told from others";
-    let services = take(snapshot.services, without, &mut unread);
-    let served = take(
-        snapshot.served.map(Some),
-        "a star in a role cannot be written out",
-        &mut unread,
-    );
+    let services = known(snapshot.services, without, &mut unread).unwrap_or_default();
+    let without = "a star in a role cannot be written out";
+    let served = known(snapshot.served, without, &mut unread);
     let rbac = Rbac {
         aggregation: Aggregation::new(&cluster_roles),
         cluster_roles,
         roles,
-        bindings: Bindings::new(cluster_bindings, bindings),
+        bindings: Bindings::new(
+            cluster_bindings.unwrap_or_default(),
+            bindings.unwrap_or_default(),
+        ),
         all_bindings,
         own_services: own_services(&services, config),
         served,
@@ -57,12 +54,4 @@ pub(super) fn examine(snapshot: Snapshot, config: &Config) -> Section {
         notes: rbac.notes(),
         findings: rbac.findings(),
     }
-}
-
-/// What was read, or nothing, and then what that means for the section.
-fn take<T: Default>(read: Result<T, Unread>, without: &str, unread: &mut Vec<String>) -> T {
-    read.unwrap_or_else(|why| {
-        unread.push(why.means(without));
-        T::default()
-    })
 }

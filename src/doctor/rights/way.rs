@@ -1,17 +1,14 @@
-//! What a rule of a role opens through the API server, read as Kubernetes' RBAC authorizer reads it.
-//!
-//! It honours `*` and `*/proxy` among resources and nothing else with a star: `pods/*` is no resource at all.
+//! What a rule of a role opens through the API server.
 
 use k8s_openapi::api::rbac::v1::PolicyRule;
+
+use crate::doctor::rule::{ALL, allows};
 
 /// What the API server proxies to, as the resource is named.
 pub(super) const PROXIES: [&str; 3] = ["pods/proxy", "services/proxy", "nodes/proxy"];
 
 /// All subresources of that name.
 pub(super) const EVERY_PROXY: &str = "*/proxy";
-
-/// Everything, as a group, a resource or a verb.
-pub(super) const ALL: &str = "*";
 
 /// GET and POST: what a query needs.
 const VERBS: [&str; 2] = ["get", "create"];
@@ -46,35 +43,19 @@ impl Way {
 
 /// What a rule opens. Empty for most.
 pub(super) fn ways(rule: &PolicyRule) -> Vec<Way> {
-    let verbs: Vec<_> = VERBS
-        .into_iter()
-        .filter(|verb| {
-            rule.verbs
-                .iter()
-                .any(|granted| granted == verb || granted == ALL)
-        })
-        .collect();
-    if verbs.is_empty() || !is_core(rule) {
-        return Vec::new();
-    }
-    let opened = PROXIES.into_iter().filter(|proxy| {
-        let mut resources = rule.resources.iter().flatten();
-        resources.any(|resource| resource == ALL || resource == EVERY_PROXY || resource == proxy)
-    });
-    let names = rule.resource_names.clone().unwrap_or_default();
-    opened
-        .map(|resource| Way {
+    let way = |resource| {
+        // Pods, services and nodes are in the core group.
+        let granted = VERBS
+            .into_iter()
+            .filter(|verb| allows(rule, verb, "", resource));
+        Way {
             resource,
-            verbs: verbs.clone(),
-            names: names.clone(),
-        })
-        .collect()
-}
-
-/// Whether it is about the core group, in which pods, services and nodes are.
-pub(super) fn is_core(rule: &PolicyRule) -> bool {
-    let mut groups = rule.api_groups.iter().flatten();
-    groups.any(|group| group.is_empty() || group == ALL)
+            verbs: granted.collect(),
+            names: rule.resource_names.clone().unwrap_or_default(),
+        }
+    };
+    let ways = PROXIES.into_iter().map(way);
+    ways.filter(|way| !way.verbs.is_empty()).collect()
 }
 
 /// As `get, list on pods, services in apps`.
