@@ -236,12 +236,13 @@ impl Bindings {
         self.0.metrics.bindings(known.bindings);
         // Of a first list nothing is new.
         if !complete {
-        } else if other_role {
-            self.0
-                .changes
-                .touch(old.iter().chain(&subjects), place.as_ref());
+            return;
+        }
+        let (changes, place) = (&self.0.changes, place.as_ref());
+        if other_role {
+            changes.touch(old.iter().chain(&subjects), place);
         } else {
-            self.0.changes.touch(gone.chain(new), place.as_ref());
+            changes.touch(gone.chain(new), place);
         }
     }
 
