@@ -2,27 +2,9 @@
 
 use http::StatusCode;
 
-use support::client::{Call, encoded, query};
+use support::client::{Call, chart, query};
 use support::cluster::{Cluster, STRANGER, TEAM_A, VIEWER, service_door};
 use support::{prometheus, run};
-
-/// Parameters of a chart of the last ten minutes, aligned so that two requests ask for the same.
-fn chart(expression: &str) -> String {
-    let now = std::time::SystemTime::UNIX_EPOCH
-        .elapsed()
-        .expect("after 1970")
-        .as_secs()
-        / 3600
-        * 3600;
-    let (start, end) = ((now - 86_400).to_string(), now.to_string());
-    let pairs = [
-        ("start", &*start),
-        ("end", &*end),
-        ("step", "345"),
-        ("query", expression),
-    ];
-    format!("/api/v1/query_range?{}", encoded(&pairs))
-}
 
 #[test]
 fn a_cluster_wide_viewer_gets_every_query_of_the_plugin_as_prometheus_answers_it() {
@@ -34,7 +16,7 @@ fn a_cluster_wide_viewer_gets_every_query_of_the_plugin_as_prometheus_answers_it
         assert!(queries.len() >= 82);
         let mut lines = 0;
         for (id, expression) in queries {
-            let path = chart(&expression);
+            let path = chart(&expression, "345");
             let (status, expected) = prometheus.get(&path).await.expect("Prometheus");
             assert_eq!(status, StatusCode::OK, "{id}: {expected}");
             lines += usize::from(!expected.contains("\"result\":[]"));
@@ -155,7 +137,7 @@ fn the_autodetect_probe_answers_everybody_who_may_see_something() {
     run(async {
         let cluster = Cluster::start().await;
         for token in [VIEWER, TEAM_A] {
-            let answer = Call::get(cluster.proxy.url(&chart("up")))
+            let answer = Call::get(cluster.proxy.url(&chart("up", "345")))
                 .bearer(token)
                 .send()
                 .await;

@@ -2,31 +2,13 @@
 
 use http::StatusCode;
 
-use support::client::{Answer, Call, encoded};
+use support::client::{Answer, Call, chart};
 use support::cluster::{Cluster, STRANGER, TEAM_A, VIEWER, service_door};
 use support::run;
 
-/// A query over the last day, up to the last full hour, as the plugin writes it.
-fn range(expression: &str, step: &str) -> String {
-    let now = std::time::SystemTime::UNIX_EPOCH
-        .elapsed()
-        .expect("after 1970")
-        .as_secs()
-        / 3600
-        * 3600;
-    let (start, end) = ((now - 86_400).to_string(), now.to_string());
-    let pairs = [
-        ("start", &*start),
-        ("end", &*end),
-        ("step", step),
-        ("query", expression),
-    ];
-    format!("/api/v1/query_range?{}", encoded(&pairs))
-}
-
 /// The question of the autodetection.
 fn detection() -> String {
-    range("up", "300")
+    chart("up", "300")
 }
 
 /// A row of the document's table of queries: patterns of their names, and what a viewer of one namespace reads.
@@ -97,7 +79,7 @@ fn what_a_viewer_of_one_namespace_reads_in_each_chart_is_documented() {
             };
             let path = match &*id {
                 "autodetect.up" => detection(),
-                _ => range(&expression, "345"),
+                _ => chart(&expression, "345"),
             };
             let url = cluster
                 .proxy
@@ -164,7 +146,7 @@ fn autodetection_finds_the_proxy_for_every_caller() {
         assert_eq!(direct.status, StatusCode::FORBIDDEN);
         let chart = cluster.proxy.url(&format!(
             "/clusters/main{}",
-            service_door(&range("up", "345"))
+            service_door(&chart("up", "345"))
         ));
         let chart = Call::get(chart).cookie(STRANGER).send().await;
         assert_eq!(chart.status, StatusCode::FORBIDDEN);
@@ -185,7 +167,7 @@ fn autodetection_finds_the_proxy_while_prometheus_is_down() {
         let url = |path: &str| proxy.url(&format!("/clusters/main{}", service_door(path)));
         let answer = Call::get(url(&detection())).cookie(VIEWER).send().await;
         assert_eq!(read(&answer), "No Data");
-        let chart = Call::get(url(&range("up", "345")))
+        let chart = Call::get(url(&chart("up", "345")))
             .cookie(VIEWER)
             .send()
             .await;

@@ -4,9 +4,9 @@ use http::StatusCode;
 use serde_json::Value;
 use standins::prometheus::{Data, Prometheus};
 
-use crate::world::api::{Credentials, chart};
+use crate::world::api::Credentials;
 use crate::world::{World, of_team_a, programs, prometheus, proved, run};
-use support::client::Answer;
+use support::client::{Answer, chart};
 use support::cluster::service_door;
 
 #[path = "../corpus/mod.rs"]
@@ -63,7 +63,7 @@ async fn compare(world: &World, token: &str, own: &Prometheus) -> Tally {
     let caller = Caller::login(world, token).await;
     let mut tally = Tally::default();
     for expression in corpus::headlamp() {
-        let path = chart(&expression);
+        let path = chart(&expression, "345");
         let (expected, answers) = tokio::join!(own.get(&path), caller.ask(world, &path));
         let (status, expected) = expected.expect("Prometheus");
         assert_eq!(status, StatusCode::OK, "{expression}: {expected}");
@@ -161,7 +161,7 @@ fn it_is_the_same_once_prometheus_3_has_taken_its_place() {
 fn somebody_with_no_rights_gets_nothing_at_any_door() {
     run(async |world| {
         let caller = Caller::login(world, &world.mallory).await;
-        for (door, answer) in caller.ask(world, &chart("up")).await {
+        for (door, answer) in caller.ask(world, &chart("up", "345")).await {
             assert_eq!(
                 answer.status,
                 StatusCode::FORBIDDEN,
@@ -174,7 +174,7 @@ fn somebody_with_no_rights_gets_nothing_at_any_door() {
                 answer.message()
             );
         }
-        let nobody = format!("{}{}", world.proxies.url(0), chart("up"));
+        let nobody = format!("{}{}", world.proxies.url(0), chart("up", "345"));
         let nobody = world.cluster.http.get(&nobody, Credentials::Nothing).await;
         assert_eq!(nobody.status, StatusCode::UNAUTHORIZED);
         proved(

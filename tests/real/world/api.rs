@@ -11,7 +11,7 @@ use hyper_util::rt::TokioExecutor;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::Value;
-use support::client::{Answer, encoded};
+use support::client::Answer;
 
 /// The `User-Agent` of every request of the suite itself.
 pub const AGENT: &str = "real-suite";
@@ -128,22 +128,4 @@ fn is_unprocessed(error: &(dyn std::error::Error + 'static)) -> bool {
         let error = cause.downcast_ref::<h2::Error>();
         error.is_some_and(|error| error.is_go_away() && error.is_remote())
     })
-}
-
-/// The path of a chart of the last day, at full hours: two requests ask for the same.
-pub fn chart(expression: &str) -> String {
-    let now = std::time::SystemTime::UNIX_EPOCH
-        .elapsed()
-        .expect("after 1970")
-        .as_secs()
-        / 3600
-        * 3600;
-    let (start, end) = ((now - 86_400).to_string(), now.to_string());
-    let pairs = [
-        ("start", &*start),
-        ("end", &*end),
-        ("step", "345"),
-        ("query", expression),
-    ];
-    format!("/api/v1/query_range?{}", encoded(&pairs))
 }

@@ -129,6 +129,23 @@ pub fn query(expression: &str) -> String {
     format!("/api/v1/query?{}", encoded(&[("query", expression)]))
 }
 
+/// The path and parameters of a chart of the last day, up to the last full hour, so that two ask for the same.
+///
+/// # Panics
+/// Before 1970.
+pub fn chart(expression: &str, step: &str) -> String {
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed();
+    let end = now.expect("after 1970").as_secs() / 3600 * 3600;
+    let (start, end) = ((end - 86_400).to_string(), end.to_string());
+    let pairs = [
+        ("start", &*start),
+        ("end", &*end),
+        ("step", step),
+        ("query", expression),
+    ];
+    format!("/api/v1/query_range?{}", encoded(&pairs))
+}
+
 /// Parameters, encoded.
 pub fn encoded(pairs: &[(&str, &str)]) -> String {
     form_urlencoded::Serializer::new(String::new())

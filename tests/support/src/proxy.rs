@@ -63,6 +63,14 @@ impl Options {
     }
 }
 
+/// Rules for the metrics of Headlamp's charts that have no namespace label, as a part of `authorization`.
+pub const METRIC_RULES: &str = r#"  metricRules:
+    - { metrics: ["keda_*"], label: exported_namespace }
+    - { metrics: ["capi_cluster_*"], label: cluster_namespace }
+    - metrics: ["capi_*", "karpenter_*", "operator_nodeclaim_*", "volcano_*", "controller_runtime_*", "workqueue_*"]
+      cluster: { verb: get, group: metrics.k8s.io, resource: nodes }
+"#;
+
 /// The part of a configuration that makes sense for most tests.
 pub fn configuration(kubeconfig: &Path, upstream: &str) -> String {
     format!(
@@ -75,12 +83,7 @@ logging: {{ level: trace, auditQuery: full }}
 upstreams:
   - {{ name: default, pathPrefix: /, url: "{upstream}" }}
 authorization:
-  metricRules:
-    - {{ metrics: ["keda_*"], label: exported_namespace }}
-    - {{ metrics: ["capi_cluster_*"], label: cluster_namespace }}
-    - metrics: ["capi_*", "karpenter_*", "operator_nodeclaim_*", "volcano_*", "controller_runtime_*", "workqueue_*"]
-      cluster: {{ verb: get, group: metrics.k8s.io, resource: nodes }}
-"#,
+{METRIC_RULES}"#,
         kubeconfig.display()
     )
 }

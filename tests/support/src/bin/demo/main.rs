@@ -16,7 +16,7 @@ use standins::headlamp::{self, Headlamp};
 use standins::kubernetes::{self, ApiServer, Subject, TokenRequest};
 use standins::prometheus::{self, Data, Prometheus};
 use support::client::Call;
-use support::proxy::{self, Proxy};
+use support::proxy::{self, METRIC_RULES, Proxy};
 use tokio::signal::unix::{SignalKind, signal};
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -285,12 +285,7 @@ fn configuration(folder: &Path, prometheus: &str) -> String {
     tls: {{ certFile: "{folder}/gateway.crt", keyFile: "{folder}/gateway.key" }}
 kubernetes: {{ kubeconfig: "{folder}/proxy.kubeconfig" }}
 authorization:
-  metricRules:
-    - {{ metrics: ["keda_*"], label: exported_namespace }}
-    - {{ metrics: ["capi_cluster_*"], label: cluster_namespace }}
-    - metrics: ["capi_*", "karpenter_*", "operator_nodeclaim_*", "volcano_*", "controller_runtime_*", "workqueue_*"]
-      cluster: {{ verb: get, group: metrics.k8s.io, resource: nodes }}
-upstreams:
+{METRIC_RULES}upstreams:
   - {{ name: default, pathPrefix: /, url: "{prometheus}" }}
 "#
     )
