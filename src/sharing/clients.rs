@@ -111,13 +111,14 @@ impl Client {
     ) -> (Result<UpstreamAnswer, UpstreamError>, Answer) {
         let Sharing {
             metrics,
+            charts,
             kept,
             rules,
             ..
         } = &*self.sharing;
         let mut keep = None;
         if let Some(live) = shares.keep {
-            let standing = kept.asked(&key, live);
+            let standing = charts.asked(&key, live);
             if standing.look
                 && let Some(begun) = kept.get(&key)
             {

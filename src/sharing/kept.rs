@@ -3,11 +3,9 @@
 //! A kept answer is what its caller would have got by asking that little earlier. It is looked for only where the same
 //! was asked before, and kept only for charts that are asked for twice in a while, so that a lone viewer pays for neither.
 
-use std::hash::{BuildHasher, Hasher};
 use std::io::Read;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
@@ -19,21 +17,15 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use tokio::time::Instant;
 
+use super::charts::LATELY;
 use super::key::{Hashing, Key};
 use super::memory::{Memory, Reserved};
-use crate::prometheus::Live;
 use crate::upstream::UpstreamAnswer;
 use crate::upstream::body::{BodyError, Incoming};
 use crate::upstream::http1::{Encoding, Head};
 
 /// The longest answer that is kept, in bytes, without its compression.
 const MAX_BYTES: usize = 1024 * 1024;
-
-/// Charts of which is known when they were last asked for. Two in one place make each other forgotten.
-const CHARTS: usize = 16 * 1024;
-
-/// For how long a chart counts as asked for again and again, in seconds: a few of the plugin's refreshes.
-const LATELY: u32 = 60;
 
 /// What an entry takes beside its answer, in bytes.
 const ENTRY: usize = 512;
@@ -42,8 +34,6 @@ const ENTRY: usize = 512;
 #[derive(Debug)]
 pub(super) struct Kept {
     answers: moka::sync::Cache<Key, Arc<Answer>, Hashing>,
-    charts: Box<[AtomicU64]>,
-    hasher: Hashing,
     /// For answers that come while they are to be kept.
     memory: Arc<Memory>,
 }
@@ -53,15 +43,6 @@ struct Answer {
     head: Head,
     body: Bytes,
     until: Instant,
-}
-
-/// What is known of a chart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Standing {
-    /// Whether the same was asked before, so that its answer may be there.
-    pub(super) look: bool,
-    /// Whether its answer is worth keeping.
-    pub(super) keep: bool,
 }
 
 impl Kept {
@@ -75,36 +56,13 @@ impl Kept {
             })
             .time_to_live(std::time::Duration::from_secs(LATELY.into()))
             .build_with_hasher(Hashing::default());
-        Self {
-            answers,
-            charts: (0..CHARTS).map(|_| AtomicU64::new(0)).collect(),
-            hasher: Hashing::default(),
-            memory,
-        }
+        Self { answers, memory }
     }
 
     /// How many bytes are kept, once what is too old is gone.
     pub(super) fn bytes(&self) -> u64 {
         self.answers.run_pending_tasks();
         self.answers.weighted_size()
-    }
-
-    /// Notes that a chart was asked for.
-    pub(super) fn asked(&self, key: &Key, live: Live) -> Standing {
-        let mut hasher = self.hasher.build_hasher();
-        key.hash_chart(&mut hasher);
-        let hash = hasher.finish();
-        let place = &self.charts[hash as usize % CHARTS];
-        // What another worker notes at the same time may be lost: nothing is wrong then, but for one answer more or less.
-        let (noted, standing) = Chart::asked(
-            place.load(Ordering::Relaxed),
-            (hash >> 40) as u32,
-            live.end() as u32,
-        );
-        if let Some(noted) = noted {
-            place.store(noted, Ordering::Relaxed);
-        }
-        standing
     }
 
     /// The answer that is kept.
@@ -154,39 +112,6 @@ impl Kept {
                 passing: Some(Box::new(passing)),
             })),
             ..answer
-        }
-    }
-}
-
-/// When a chart was asked for, in one word: 24 bits of which it is, 32 of the end that was asked for last, and flags.
-struct Chart;
-
-impl Chart {
-    const END: u32 = 8;
-    const WHICH: u32 = 40;
-    /// That end was asked for more than once.
-    const AGAIN: u64 = 1;
-    /// One before it was.
-    const BEFORE: u64 = 2;
-
-    /// What to note, if anything, and what that means.
-    fn asked(noted: u64, which: u32, end: u32) -> (Option<u64>, Standing) {
-        let is_same = noted >> Self::WHICH == u64::from(which);
-        let last = (noted >> Self::END) as u32;
-        let anew = |flags| u64::from(which) << Self::WHICH | u64::from(end) << Self::END | flags;
-        let standing = |look, keep| Standing { look, keep };
-        if !is_same || end.wrapping_sub(last) > LATELY && last.wrapping_sub(end) > LATELY {
-            (Some(anew(0)), standing(false, false))
-        } else if end == last {
-            let again = noted | Self::AGAIN;
-            ((again != noted).then_some(again), standing(true, true))
-        } else if end.wrapping_sub(last) <= LATELY {
-            let popular = noted & Self::AGAIN != 0;
-            let flags = if popular { Self::BEFORE } else { 0 };
-            (Some(anew(flags)), standing(false, popular))
-        } else {
-            // Somebody whose clock is behind.
-            (None, standing(true, false))
         }
     }
 }

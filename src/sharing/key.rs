@@ -51,6 +51,17 @@ impl Key {
     }
 }
 
+#[cfg(test)]
+impl Key {
+    /// That of a chart over an hour which ends then.
+    pub(super) fn chart(query: &str, end: u64) -> Self {
+        let start = end - 3600;
+        let target = format!("/api/v1/query_range?query={query}&start={start}&end={end}&step=30");
+        let request = UpstreamRequest::fake(http::Method::GET, &target);
+        Self::new(Arc::new(request), false, 0)
+    }
+}
+
 impl PartialEq for Key {
     fn eq(&self, other: &Self) -> bool {
         (self.gzip, self.endpoint) == (other.gzip, other.endpoint)

@@ -17,6 +17,7 @@
 //! [`UpstreamRequest`]: crate::upstream::request::UpstreamRequest
 
 mod broadcast;
+mod charts;
 mod clients;
 mod flight;
 mod kept;
@@ -27,6 +28,7 @@ mod shares;
 
 use std::sync::Arc;
 
+use self::charts::Charts;
 pub use self::clients::{Answered, Client, Clients};
 use self::flight::Table;
 use self::kept::Kept;
@@ -46,6 +48,7 @@ pub struct Sharing {
     rules: Rules,
     memory: Arc<Memory>,
     table: Arc<Table>,
+    charts: Charts,
     kept: Arc<Kept>,
     metrics: SharedMetrics,
 }
@@ -59,6 +62,7 @@ impl Sharing {
         Arc::new(Self {
             rules: Rules::new(config),
             table: Table::new(memory.clone()),
+            charts: Charts::new(),
             kept: Arc::new(kept),
             memory,
             metrics,

@@ -38,6 +38,18 @@ impl Live {
     }
 }
 
+#[cfg(test)]
+impl Live {
+    /// One over an hour that ends then.
+    pub(crate) fn fake(end: u64) -> Self {
+        Self {
+            start: end - 3600,
+            end,
+            step: 30,
+        }
+    }
+}
+
 impl PrometheusRequest {
     /// What it is as a query that ends about `now`, in seconds since 1970; `None` if it is something else, or holds
     /// something that is not known.

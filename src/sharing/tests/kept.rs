@@ -1,10 +1,8 @@
-use http::{HeaderValue, Method};
+use http::HeaderValue;
 use http_body_util::Full;
 
 use super::*;
-use crate::prometheus::{Accepted, RequestLimits, Target};
 use crate::upstream::http1;
-use crate::upstream::request::UpstreamRequest;
 
 const NOW: u64 = 1_700_000_000;
 
@@ -12,36 +10,6 @@ const MATRIX: &str = r#"{"status":"success","data":{"resultType":"matrix","resul
 
 fn kept() -> Arc<Kept> {
     Arc::new(Kept::new(16 * 1024 * 1024, Memory::new(16 * 1024 * 1024)))
-}
-
-fn live(end: u64) -> Live {
-    let limits = RequestLimits {
-        max_query_bytes: 100,
-        max_selectors: 32,
-        max_parameters: 1_100,
-        max_parameter_bytes: 1_024,
-        max_range: None,
-        max_points: None,
-        namespace_parameters: Vec::new(),
-    };
-    let target = Target::find("/api/v1/query_range", &Method::GET).expect("a target");
-    let query = format!("query=up&start=0&end={end}&step=30");
-    let request = target
-        .read(&query, b"", Accepted::default(), &limits)
-        .expect("a request");
-    request.live(end).expect("live")
-}
-
-fn key(text: &str, end: u64) -> Key {
-    let target = format!(
-        "/api/v1/query_range?query={text}&start={}&end={end}&step=30",
-        end - 3600
-    );
-    Key::new(
-        Arc::new(UpstreamRequest::fake(Method::GET, &target)),
-        false,
-        0,
-    )
 }
 
 fn head(encoding: Encoding) -> Head {
@@ -77,16 +45,19 @@ fn soon() -> Instant {
 #[tokio::test(start_paused = true)]
 async fn what_has_passed_is_there_until_its_time() {
     let kept = kept();
-    let begun = kept.keeping(key("up", NOW), soon(), answer(MATRIX.as_bytes()));
-    assert!(kept.get(&key("up", NOW)).is_none(), "it has not passed");
+    let begun = kept.keeping(Key::chart("up", NOW), soon(), answer(MATRIX.as_bytes()));
+    assert!(
+        kept.get(&Key::chart("up", NOW)).is_none(),
+        "it has not passed"
+    );
     assert_eq!(read(begun).await, MATRIX);
-    let found = kept.get(&key("up", NOW)).expect("kept");
+    let found = kept.get(&Key::chart("up", NOW)).expect("kept");
     assert_eq!(found.head.status, StatusCode::OK);
     assert_eq!(read(found).await, MATRIX);
-    assert!(kept.get(&key("up", NOW + 10)).is_none());
-    assert!(kept.get(&key("down", NOW)).is_none());
+    assert!(kept.get(&Key::chart("up", NOW + 10)).is_none());
+    assert!(kept.get(&Key::chart("down", NOW)).is_none());
     tokio::time::advance(std::time::Duration::from_secs(10)).await;
-    assert!(kept.get(&key("up", NOW)).is_none(), "it is too old");
+    assert!(kept.get(&Key::chart("up", NOW)).is_none(), "it is too old");
 }
 
 #[tokio::test]
@@ -109,9 +80,9 @@ async fn what_is_not_a_plain_success_with_series_is_not_kept() {
         format!("{MATRIX}{}", " ".repeat(MAX_BYTES)),
     ] {
         let kept = kept();
-        let begun = kept.keeping(key("up", NOW), soon(), answer(text.as_bytes()));
+        let begun = kept.keeping(Key::chart("up", NOW), soon(), answer(text.as_bytes()));
         assert_eq!(read(begun).await, text);
-        assert!(kept.get(&key("up", NOW)).is_none(), "{text:.200}");
+        assert!(kept.get(&Key::chart("up", NOW)).is_none(), "{text:.200}");
         assert_eq!(kept.memory.taken(), 0);
     }
 }
@@ -121,9 +92,9 @@ async fn an_error_status_or_a_cut_answer_is_not_kept() {
     let kept = kept();
     let mut refused = answer(MATRIX.as_bytes());
     refused.head.status = StatusCode::UNPROCESSABLE_ENTITY;
-    let begun = kept.keeping(key("up", NOW), soon(), refused);
+    let begun = kept.keeping(Key::chart("up", NOW), soon(), refused);
     assert_eq!(read(begun).await, MATRIX);
-    assert!(kept.get(&key("up", NOW)).is_none());
+    assert!(kept.get(&Key::chart("up", NOW)).is_none());
 
     let cut = http_body_util::StreamBody::new(futures_util::stream::iter([
         Ok(Frame::data(Bytes::from_static(b"\"status\""))),
@@ -133,13 +104,13 @@ async fn an_error_status_or_a_cut_answer_is_not_kept() {
         rest: Incoming::Shared(Box::pin(cut)),
         ..answer(b"{")
     };
-    let begun = kept.keeping(key("up", NOW), soon(), begun);
+    let begun = kept.keeping(Key::chart("up", NOW), soon(), begun);
     assert!(begun.rest.collect().await.is_err());
-    assert!(kept.get(&key("up", NOW)).is_none());
+    assert!(kept.get(&Key::chart("up", NOW)).is_none());
 
-    let left = kept.keeping(key("up", NOW), soon(), answer(MATRIX.as_bytes()));
+    let left = kept.keeping(Key::chart("up", NOW), soon(), answer(MATRIX.as_bytes()));
     drop(left);
-    assert!(kept.get(&key("up", NOW)).is_none());
+    assert!(kept.get(&Key::chart("up", NOW)).is_none());
     assert_eq!(kept.memory.taken(), 0);
 }
 
@@ -161,9 +132,9 @@ async fn a_compressed_answer_is_kept_as_it_is_and_looked_into() {
         let compressed = gzip(text);
         let mut begun = answer(&compressed);
         begun.head = head(Encoding::Gzip);
-        let begun = kept.keeping(key("up", NOW), soon(), begun);
+        let begun = kept.keeping(Key::chart("up", NOW), soon(), begun);
         assert_eq!(read(begun).await, compressed);
-        let found = kept.get(&key("up", NOW));
+        let found = kept.get(&Key::chart("up", NOW));
         assert_eq!(found.is_some(), is_kept, "{text}");
         if let Some(found) = found {
             assert_eq!(found.head.encoding, Encoding::Gzip);
@@ -177,47 +148,11 @@ async fn no_more_is_kept_than_there_is_room_for() {
     let kept = Arc::new(Kept::new(64 * 1024, Memory::new(1024 * 1024)));
     let text = format!("{MATRIX}{}", " ".repeat(10_000));
     for number in 0..200 {
-        let key = key(&format!("up{number}"), NOW);
+        let key = Key::chart(&format!("up{number}"), NOW);
         read(kept.keeping(key, soon(), answer(text.as_bytes()))).await;
         assert!(kept.bytes() <= 64 * 1024, "{}", kept.bytes());
     }
     let without = Arc::new(Kept::new(64 * 1024, Memory::new(0)));
-    read(without.keeping(key("up", NOW), soon(), answer(MATRIX.as_bytes()))).await;
-    assert!(without.get(&key("up", NOW)).is_none());
-}
-
-#[test]
-fn a_chart_is_kept_for_once_two_ask_for_it_and_as_long_as_they_do() {
-    let kept = kept();
-    let asked = |end| kept.asked(&key("up", end), live(end));
-    let standing = |look, keep| Standing { look, keep };
-    assert_eq!(asked(NOW), standing(false, false));
-    assert_eq!(asked(NOW), standing(true, true));
-    assert_eq!(asked(NOW), standing(true, true));
-    assert_eq!(asked(NOW + 10), standing(false, true), "it was popular");
-    assert_eq!(asked(NOW), standing(true, false), "a clock that is behind");
-    assert_eq!(asked(NOW + 10), standing(true, true));
-    assert_eq!(asked(NOW + 20), standing(false, true));
-    assert_eq!(
-        asked(NOW + 30),
-        standing(false, false),
-        "one viewer is left"
-    );
-    assert_eq!(asked(NOW + 30 + 61), standing(false, false));
-}
-
-#[test]
-fn a_lone_viewer_never_looks_and_never_keeps() {
-    let kept = kept();
-    for number in 0..100 {
-        let end = NOW + 10 * number;
-        let standing = kept.asked(&key("up", end), live(end));
-        assert_eq!(
-            standing,
-            Standing {
-                look: false,
-                keep: false
-            }
-        );
-    }
+    read(without.keeping(Key::chart("up", NOW), soon(), answer(MATRIX.as_bytes()))).await;
+    assert!(without.get(&Key::chart("up", NOW)).is_none());
 }
