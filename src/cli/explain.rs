@@ -70,7 +70,7 @@ pub async fn explain(config: &Config, arguments: &Explain) -> Result<Explanation
             let mut explanation = allowed(&permit, &config.upstreams);
             if explanation.allowed {
                 let upstreams = config.upstreams.iter();
-                explanation.lines.extend(upstreams.map(sharing));
+                explanation.lines.extend(upstreams.flat_map(sharing));
             }
             Ok(explanation)
         }
@@ -170,24 +170,45 @@ fn query(request: &UpstreamRequest) -> String {
         .map_or_else(String::new, |(_, query)| query.into_owned())
 }
 
-/// With whom its answer would be shared: with all whose query becomes the same text, whatever it is.
-fn sharing(upstream: &Upstream) -> String {
-    let doors = |doors: &[Door]| {
-        let names: Vec<_> = doors.iter().map(|door| door.as_str()).collect();
-        if names.is_empty() {
-            "no door".to_owned()
-        } else {
-            names.join(", ")
-        }
-    };
+/// What of its answer would be shared, with all whose query becomes the same text, and why the rest would not. What is
+/// asked makes no difference, but how it is asked does.
+fn sharing(upstream: &Upstream) -> [String; 4] {
     let sharing = &upstream.sharing;
-    format!(
-        "sharing at {}: joined through {}; aligned through {}; kept through {}",
-        upstream.name,
-        doors(&sharing.join),
-        doors(&sharing.align),
-        doors(&sharing.keep)
-    )
+    let grid = sharing.grid.as_secs();
+    let live = "as a range query that ends about now";
+    [
+        format!(
+            "joined with the same under way {}",
+            through(&sharing.join, "sharing.join")
+        ),
+        format!(
+            "{live}, aligned to {grid} s {}",
+            through(&sharing.align, "sharing.align")
+        ),
+        format!(
+            "{live}, kept for {grid} s {}",
+            through(&sharing.keep, "sharing.keep")
+        ),
+        "as an instant query, with times in the past, or with other parameters than start, end, step and timeout: not kept"
+            .to_owned(),
+    ]
+    .map(|line| format!("sharing at {}: {line}", upstream.name))
+}
+
+/// Through which doors, and which the key leaves out.
+fn through(doors: &[Door], key: &str) -> String {
+    let names = |named: bool| {
+        let doors = Door::ALL
+            .iter()
+            .filter(|door| doors.contains(door) == named);
+        let names: Vec<_> = doors.map(|door| door.as_str()).collect();
+        names.join(", ")
+    };
+    match (names(true).as_str(), names(false).as_str()) {
+        ("", _) => format!("through no door, since {key} names none"),
+        (all, "") => format!("through {all}"),
+        (some, rest) => format!("through {some}; not through {rest}, which {key} does not name"),
+    }
 }
 
 /// Which namespaces were reviewed for the set of all that the caller may read, and what that leaves open.

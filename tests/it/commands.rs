@@ -123,7 +123,10 @@ fn explain_says_scope_reviews_and_the_query_that_would_be_sent() {
             "searched: 9 namespaces, all of the cluster",
             "review: get pods.metrics.k8s.io in the whole cluster: denied",
             "query: sum(up{namespace=\"team-a\"})",
-            "sharing at default: joined through service, ingress, direct, gateway; aligned through service, ingress, gateway; kept through service, ingress, gateway",
+            "sharing at default: joined with the same under way through service, ingress, direct, gateway",
+            "sharing at default: as a range query that ends about now, aligned to 10 s through service, ingress, gateway; not through direct, which sharing.align does not name",
+            "sharing at default: as a range query that ends about now, kept for 10 s through service, ingress, gateway; not through direct, which sharing.keep does not name",
+            "sharing at default: as an instant query, with times in the past, or with other parameters than start, end, step and timeout: not kept",
         ];
         assert_eq!(lines, expected);
         let viewer = explain("viewer", "up").await.expect("no panic");
