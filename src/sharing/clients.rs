@@ -123,6 +123,7 @@ impl Client {
                 && let Some(begun) = kept.get(&key)
             {
                 metrics.answered(Answer::Kept);
+                metrics.spared(shares.points);
                 return (Ok(begun), Answer::Kept);
             }
             if standing.keep {
@@ -142,12 +143,16 @@ impl Client {
             }
             Boarded::Begun(begun) => {
                 metrics.answered(Answer::Joined);
+                metrics.spared(shares.points);
                 (Ok(begun), Answer::Joined)
             }
             Boarded::Waiting(waiting) => {
                 metrics.answered(Answer::Joined);
                 match waiting.answer().await {
-                    Some(result) => (result, Answer::Joined),
+                    Some(result) => {
+                        metrics.spared(shares.points);
+                        (result, Answer::Joined)
+                    }
                     None => {
                         metrics.unshared(Unshared::Full);
                         (fetch().await, Answer::Fetched)

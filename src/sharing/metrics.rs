@@ -55,6 +55,7 @@ struct HeldLabels {
 pub struct SharingMetrics {
     answers: Family<AnswerLabels, Counter>,
     unshared: Family<UnsharedLabels, Counter>,
+    spared: Counter,
     held: Family<HeldLabels, Gauge>,
 }
 
@@ -73,6 +74,7 @@ impl Default for SharingMetrics {
         Self {
             answers,
             unshared,
+            spared: Counter::default(),
             held: Family::default(),
         }
     }
@@ -94,6 +96,7 @@ impl SharingMetrics {
         SharedMetrics {
             answers: Answer::ALL.iter().map(answered).collect(),
             unshared: Unshared::ALL.iter().map(unshared).collect(),
+            spared: self.spared.clone(),
             held: self.held.get_or_create(&held).clone(),
         }
     }
@@ -111,6 +114,11 @@ impl Register for SharingMetrics {
             "Answers that were not shared",
             self.unshared.clone(),
         );
+        registry.register(
+            "spared_points",
+            "Points of each series that Prometheus did not compute, since an answer was joined or kept",
+            self.spared.clone(),
+        );
         registry.register_with_unit(
             "shared_answers_held",
             "Memory that shared answers take",
@@ -127,6 +135,7 @@ pub struct SharedMetrics {
     answers: Arc<[Counter]>,
     /// In the order of [`Unshared::ALL`].
     unshared: Arc<[Counter]>,
+    spared: Counter,
     held: Gauge,
 }
 
@@ -137,6 +146,10 @@ impl SharedMetrics {
 
     pub(super) fn unshared(&self, reason: Unshared) {
         self.unshared[reason as usize].inc();
+    }
+
+    pub(super) fn spared(&self, points: u64) {
+        self.spared.inc_by(points);
     }
 
     pub(super) fn held(&self, bytes: u64) {

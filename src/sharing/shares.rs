@@ -23,6 +23,8 @@ pub struct Shares {
     pub(super) join: Result<(), Unshared>,
     /// Its times, where a kept answer will do.
     pub(super) keep: Option<Live>,
+    /// The points of each series that Prometheus is spared where it is not asked.
+    pub(super) points: u64,
 }
 
 impl Rules {
@@ -58,6 +60,7 @@ impl Rules {
                 Ok(())
             },
             keep: live.filter(|_| keep),
+            points: request.points(),
         }
     }
 }

@@ -55,6 +55,7 @@ pub struct PrometheusRequest {
     others: Vec<(Cow<'static, str>, String)>,
     narrowed: Option<NamespaceSet>,
     metricsql: bool,
+    points: u64,
 }
 
 /// A request that is not one to Prometheus as this program serves it.
@@ -261,6 +262,7 @@ impl Target {
             others: Vec::new(),
             narrowed: None,
             metricsql: accepted.metricsql.is_some(),
+            points: 1,
         };
         let mut narrowed = Vec::new();
         for (count, pair) in form::pairs(query.as_bytes())
@@ -282,7 +284,7 @@ impl Target {
         if endpoint.parameter("query").is_some() && request.expression.is_none() {
             return Err(RequestError::NoQuery);
         }
-        request.check_range(limits)?;
+        request.points = request.check_range(limits)?;
         Ok(request)
     }
 }
@@ -310,6 +312,11 @@ impl PrometheusRequest {
     /// Whether it is for an upstream that speaks MetricsQL.
     pub fn speaks_metricsql(&self) -> bool {
         self.metricsql
+    }
+
+    /// How many points of each series Prometheus computes for it; 1 for what is no range query.
+    pub fn points(&self) -> u64 {
+        self.points
     }
 
     /// The namespaces that the answer is to be narrowed to, whoever the caller is.
@@ -380,7 +387,8 @@ impl PrometheusRequest {
         Ok(())
     }
 
-    fn check_range(&self, limits: &RequestLimits) -> Result<(), RequestError> {
+    /// Checks the times that are asked for, and counts their points.
+    fn check_range(&self, limits: &RequestLimits) -> Result<u64, RequestError> {
         let start = self.time("start")?;
         let end = self.time("end")?;
         self.time("time")?;
@@ -389,7 +397,7 @@ impl PrometheusRequest {
             self.duration(name)?;
         }
         let (Some(start), Some(end)) = (start, end) else {
-            return Ok(());
+            return Ok(1);
         };
         let range = end - start;
         if let Some(limit) = limits.max_range
@@ -400,7 +408,7 @@ impl PrometheusRequest {
                 limit: limit.as_secs(),
             });
         }
-        let Some(step) = step else { return Ok(()) };
+        let Some(step) = step else { return Ok(1) };
         if step.is_zero() {
             return Err(RequestError::NotADuration { name: "step" });
         }
@@ -416,7 +424,7 @@ impl PrometheusRequest {
                 step,
             });
         }
-        Ok(())
+        Ok((points as u64).saturating_add(1))
     }
 
     fn time(&self, name: &'static str) -> Result<Option<f64>, RequestError> {

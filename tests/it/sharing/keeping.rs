@@ -35,6 +35,9 @@ fn the_third_viewer_of_a_chart_gets_what_the_second_got() {
         }
         let kept = r#"prom_rbac_proxy_shared_answers_total{answer="kept"}"#;
         assert_eq!(cluster.proxy.metric(kept).await, 2.0);
+        // An hour in steps of a minute, and the point at its beginning, for the two that were kept.
+        let spared = "prom_rbac_proxy_spared_points_total";
+        assert_eq!(cluster.proxy.metric(spared).await, 2.0 * 61.0);
         let held = r#"prom_rbac_proxy_shared_answers_held_bytes{upstream="default"}"#;
         assert!(cluster.proxy.metric(held).await > 500.0);
     });
