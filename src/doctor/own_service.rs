@@ -42,16 +42,14 @@ pub(super) fn own_services(services: &[Service], config: &Config) -> Vec<OwnServ
 pub(super) fn is_own(service: &Service) -> bool {
     let none = BTreeMap::new();
     let labels = service.metadata.labels.as_ref().unwrap_or(&none);
-    let selector = service
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.selector.as_ref());
-    let ours = |labels: &BTreeMap<String, String>| labels.get(NAME).is_some_and(|it| it == PROGRAM);
-    let chart = labels
-        .get(CHART)
-        .and_then(|chart| chart.strip_prefix(PROGRAM));
-    let ours = ours(labels)
-        || selector.is_some_and(ours)
+    let spec = service.spec.as_ref();
+    let selector = spec.and_then(|spec| spec.selector.as_ref());
+    let chart = labels.get(CHART);
+    let chart = chart.and_then(|chart| chart.strip_prefix(PROGRAM));
+    // The pods that it leads to decide, where it says: an overlay of kustomize labels whatever is in it.
+    let name = selector.and_then(|selector| selector.get(NAME));
+    let named = name.or_else(|| labels.get(NAME));
+    let ours = named.is_some_and(|name| name == PROGRAM)
         || chart.is_some_and(|rest| rest.starts_with('-'));
     ours && !labels.contains_key(COMPONENT)
 }
@@ -70,4 +68,26 @@ fn read(service: &Service) -> Option<OwnService> {
         segments: segments.collect(),
         name,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn the_pods_that_a_service_leads_to_decide_before_its_labels() {
+        let own = |labels: Value, selector: Value| {
+            let service = json!({"metadata": {"name": "s", "labels": labels}, "spec": {"selector": selector}});
+            is_own(&serde_json::from_value(service).expect("a Service"))
+        };
+        let (ours, other) = (json!({NAME: PROGRAM}), json!({NAME: "prometheus"}));
+        assert!(own(ours.clone(), Value::Null));
+        assert!(own(Value::Null, ours.clone()));
+        assert!(own(json!({CHART: "prom-rbac-proxy-0.2.0"}), other.clone()));
+        assert!(!own(ours.clone(), other));
+        assert!(!own(json!({CHART: "prom-rbac-proxying"}), Value::Null));
+        assert!(!own(json!({COMPONENT: "metrics"}), ours));
+    }
 }

@@ -12,6 +12,8 @@ mod world;
 mod answers;
 /// Pods of Prometheus that come and go, an API server that restarts.
 mod discovery;
+/// What `doctor` finds, and what it shows to apply.
+mod doctor;
 /// kubectl, Headlamp and the controller manager through the gateway.
 mod gateway;
 /// Users of all kinds: audiences, groups, extra fields, odd names, long tokens.

@@ -17,7 +17,7 @@ use super::finding::Section;
 use super::lists::known;
 use super::own_service::own_services;
 use super::snapshot::Snapshot;
-use crate::config::Config;
+use crate::config::{Config, MetricAccess};
 
 const TITLE: &str = "Rights to take away";
 
@@ -35,7 +35,11 @@ pub(super) fn examine(snapshot: Snapshot, config: &Config) -> Section {
     let without = "the Role of the proxy's own door cannot be told from others";
     let services = known(snapshot.services, without, &mut unread).unwrap_or_default();
     let without = "a star in a role cannot be written out";
-    let served = known(snapshot.served, without, &mut unread);
+    let mut served = known(snapshot.served, without, &mut unread);
+    if let Some(served) = &mut served {
+        // Rights in a group that nothing serves count all the same, and these open charts.
+        served.add_groups(asked_about(config));
+    }
     let rbac = Rbac {
         aggregation: Aggregation::new(&cluster_roles),
         cluster_roles,
@@ -54,4 +58,15 @@ pub(super) fn examine(snapshot: Snapshot, config: &Config) -> Section {
         notes: rbac.notes(),
         findings: rbac.findings(),
     }
+}
+
+/// The groups of what the proxy reviews.
+fn asked_about(config: &Config) -> impl Iterator<Item = &str> {
+    let rules = config.authorization.metric_rules.iter();
+    let of_rules = rules.filter_map(|rule| match &rule.rule {
+        MetricAccess::Cluster(attributes) => Some(attributes),
+        MetricAccess::Label(_) => None,
+    });
+    let attributes = std::iter::once(&config.authorization.attributes).chain(of_rules);
+    attributes.map(|attributes| attributes.group.as_str())
 }

@@ -17,6 +17,14 @@ pub(in crate::doctor) struct Served {
     pub(in crate::doctor) groups: Vec<String>,
 }
 
+impl Served {
+    /// Adds groups that count as if they were served.
+    pub(super) fn add_groups<'a>(&mut self, groups: impl Iterator<Item = &'a str>) {
+        let named = groups.filter(|group| !group.is_empty());
+        self.groups.extend(named.map(str::to_owned));
+    }
+}
+
 /// The rules that remain, none where nothing else was granted. `None`: a star has to be written out, and it is not known
 /// what is served.
 pub(super) fn without_proxies(

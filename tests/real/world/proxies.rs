@@ -23,6 +23,8 @@ pub struct Proxies {
     _processes: Vec<Proxy>,
     /// Tokens of the pods.
     pub tokens: Vec<String>,
+    /// The configuration file that the first pod runs with.
+    pub configuration: PathBuf,
 }
 
 /// Makes the gateway's certificate, and the Secret of it that the Deployment mounts.
@@ -61,11 +63,12 @@ impl Proxies {
         .await;
         let mut processes = Vec::new();
         let mut tokens = Vec::new();
-        for (pod, address) in pods::deployed(cluster).await.iter().zip(ADDRESSES) {
+        let deployed = pods::deployed(cluster).await;
+        for (pod, address) in deployed.iter().zip(ADDRESSES) {
             pods::run(cluster, "monitoring", pod, address, false).await;
             let path = format!("/api/v1/namespaces/monitoring/pods/{pod}");
             let object = cluster.object(&path).await;
-            let config = run_folder().join(format!("{pod}.yaml"));
+            let config = configuration_file(pod);
             std::fs::write(&config, configuration(cluster, &object).await).expect("written");
             let reference = json!({
                 "apiVersion": "v1", "kind": "Pod", "name": pod, "uid": object["metadata"]["uid"],
@@ -101,6 +104,7 @@ impl Proxies {
         Self {
             _processes: processes,
             tokens,
+            configuration: configuration_file(&deployed[0]),
         }
     }
 
@@ -113,6 +117,10 @@ impl Proxies {
     pub fn gateway(&self) -> String {
         format!("https://{}:6443", ADDRESSES[0])
     }
+}
+
+fn configuration_file(pod: &str) -> PathBuf {
+    run_folder().join(format!("{pod}.yaml"))
 }
 
 /// What is mounted: the file of the ConfigMap that the pod names.
