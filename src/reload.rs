@@ -1,4 +1,5 @@
-//! Files that are read again when they change: certificates, authorities, tokens.
+//! Values that are exchanged while the program runs, and files that are read again when they change: certificates,
+//! authorities, tokens.
 //!
 //! Their content is compared, not their modification time: Kubernetes swaps a symbolic link, and some editors keep the
 //! time.
@@ -11,10 +12,11 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 
-/// How often the files are read.
-const INTERVAL: Duration = Duration::from_secs(5);
+/// How often files are read that may change while the program runs.
+pub const INTERVAL: Duration = Duration::from_secs(5);
 
-/// A value made from files, and made again when one of them changes. Cheap to clone.
+/// A value that is exchanged as a whole, and read without a lock: made from files, and again when one of them changes,
+/// or replaced by whoever has made another. Cheap to clone.
 pub struct Reloaded<T>(Arc<ArcSwap<T>>);
 
 impl<T> Clone for Reloaded<T> {
@@ -39,9 +41,14 @@ pub struct FileError {
 }
 
 impl<T: Send + Sync + 'static> Reloaded<T> {
-    /// A value that never changes.
-    pub fn fixed(value: T) -> Self {
+    /// A value that stays until it is replaced.
+    pub fn new(value: T) -> Self {
         Self(Arc::new(ArcSwap::from_pointee(value)))
+    }
+
+    /// Puts another in its place, for all clones, and gives back the one before. Whoever holds that goes on with it.
+    pub fn replace(&self, value: T) -> Arc<T> {
+        self.0.swap(Arc::new(value))
     }
 
     /// Makes the value from the content of `paths`, now and, on `runtime`, whenever one of them changes. While the new
@@ -90,8 +97,14 @@ impl<T: Send + Sync + 'static> Reloaded<T> {
         Ok(reloaded)
     }
 
+    /// The value of now, for a moment.
     pub fn now(&self) -> arc_swap::Guard<Arc<T>> {
         self.0.load()
+    }
+
+    /// The value of now, for as long as it is needed.
+    pub fn latest(&self) -> Arc<T> {
+        self.0.load_full()
     }
 }
 

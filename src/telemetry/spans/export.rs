@@ -127,5 +127,5 @@ fn tls(tracing: &Tracing, runtime: &Handle) -> Result<Reloaded<Arc<ClientConfig>
     let tls = ClientConfig::builder()
         .with_root_certificates(RootCertStore::empty())
         .with_no_client_auth();
-    Ok(Reloaded::fixed(Arc::new(tls)))
+    Ok(Reloaded::new(Arc::new(tls)))
 }
