@@ -9,11 +9,14 @@ pub mod spans;
 mod text_format;
 pub mod trace;
 
+use std::sync::Arc;
+
 use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload;
 
 pub use self::lines::{Line, Lines, Lost, Writing};
 
@@ -31,7 +34,22 @@ const OURS: &str = env!("CARGO_CRATE_NAME");
 /// The log. It is flushed when this is dropped.
 pub struct Telemetry {
     lines: Lines,
+    filter: ChangeableFilter,
     _writing: Writing,
+}
+
+/// Decides what is logged, and can be told otherwise. Cheap to clone.
+#[derive(Clone)]
+pub struct ChangeableFilter(Arc<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>);
+
+impl ChangeableFilter {
+    /// Logs what `filter` passes from now on.
+    ///
+    /// # Errors
+    /// When the log that it belongs to has ended, or never was the process': in a test.
+    pub fn change(&self, filter: EnvFilter) -> Result<(), reload::Error> {
+        (self.0)(filter)
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -71,20 +89,23 @@ fn is_harmless(metadata: &Metadata<'_>) -> bool {
     metadata.level() <= &CAP || name == Some(OURS)
 }
 
-/// Writes the events that `filter` passes.
-fn subscriber<W>(filter: EnvFilter, writer: W) -> impl Subscriber + Send + Sync
+/// Writes the events that `filter` passes, until it is changed. That has a lock, which only an event that is written
+/// takes: whether one is, each place in the program knows for itself.
+fn subscriber<W>(filter: EnvFilter, writer: W) -> (impl Subscriber + Send + Sync, ChangeableFilter)
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    tracing_subscriber::fmt()
+    let builder = tracing_subscriber::fmt()
         .json()
         .flatten_event(true)
         .with_current_span(false)
         .with_span_list(false)
-        .with_env_filter(filter)
         .with_writer(writer)
-        .finish()
-        .with(filter_fn(is_harmless))
+        .with_env_filter(filter)
+        .with_filter_reloading();
+    let handle = builder.reload_handle();
+    let filter = ChangeableFilter(Arc::new(move |filter| handle.reload(filter)));
+    (builder.finish().with(filter_fn(is_harmless)), filter)
 }
 
 impl Telemetry {
@@ -95,13 +116,19 @@ impl Telemetry {
     pub fn start(level: &str) -> Result<Self, StartError> {
         let filter = filter(level)?;
         let (lines, writing) = Lines::start(std::io::stdout()).map_err(StartError::Thread)?;
-        let subscriber = subscriber(filter, lines.clone());
+        let (subscriber, filter) = subscriber(filter, lines.clone());
         // A second start, in a test, keeps the first one's log.
         let _ = tracing::subscriber::set_global_default(subscriber);
         Ok(Self {
             lines,
+            filter,
             _writing: writing,
         })
+    }
+
+    /// What decides what is logged.
+    pub fn filter(&self) -> &ChangeableFilter {
+        &self.filter
     }
 
     /// Where lines go that are made elsewhere.
@@ -118,6 +145,11 @@ mod tests {
 
     /// What is written of what `log` says at `level`.
     fn written(level: &str, log: impl FnOnce()) -> String {
+        written_of(level, |_| log())
+    }
+
+    /// The same, where `log` may change the level.
+    fn written_of(level: &str, log: impl FnOnce(&ChangeableFilter)) -> String {
         #[derive(Clone, Default)]
         struct Sink(Arc<Mutex<Vec<u8>>>);
         impl std::io::Write for Sink {
@@ -134,8 +166,8 @@ mod tests {
             let sink = sink.clone();
             move || sink.clone()
         };
-        let subscriber = subscriber(filter(level).expect("a level"), writer);
-        tracing::subscriber::with_default(subscriber, log);
+        let (subscriber, changeable) = subscriber(filter(level).expect("a level"), writer);
+        tracing::subscriber::with_default(subscriber, || log(&changeable));
         let written = sink.0.lock().expect("no panic").clone();
         String::from_utf8(written).expect("text")
     }
@@ -179,6 +211,22 @@ mod tests {
             "{written}"
         );
         assert!(!written.contains("third"), "{written}");
+    }
+
+    #[test]
+    fn t22_another_level_holds_from_then_on_and_has_no_crate_log_what_travels() {
+        let log = |changeable: &ChangeableFilter| {
+            for level in ["info", "trace,h2=trace", "warn"] {
+                let changed = changeable.change(filter(level).expect("a level"));
+                changed.expect("the log goes on");
+                // One place in the program, which must not remember what it was told before.
+                tracing::debug!(target: "prom_rbac_proxy::gateway", set = level, "ours");
+                tracing::trace!(target: "h2", header = "secret", "frame");
+            }
+        };
+        let written = written_of("error", log);
+        assert_eq!(written.lines().count(), 1, "{written}");
+        assert!(written.contains("trace,h2=trace"), "{written}");
     }
 
     #[test]
