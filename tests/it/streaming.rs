@@ -2,11 +2,8 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::StatusCode;
-use http_body_util::{BodyExt, Full};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
+use http_body_util::BodyExt;
 use standins::prometheus::{Scripted, Step};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -31,10 +28,7 @@ fn large_answer() -> Vec<Step> {
 }
 
 async fn begin(url: String) -> http::Response<hyper::body::Incoming> {
-    let client = Client::builder(TokioExecutor::new()).build_http();
-    let request = http::Request::get(url).header("authorization", format!("Bearer {VIEWER}"));
-    let request = request.body(Full::<Bytes>::default()).expect("a request");
-    client.request(request).await.expect("an answer")
+    Call::get(url).bearer(VIEWER).begin().await
 }
 
 #[test]

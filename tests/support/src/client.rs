@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use standins::{body, connect};
 
 /// The `User-Agent` of every call, which passes on to Prometheus.
@@ -118,9 +119,19 @@ impl Call {
 
     /// The same, where the answer may be cut.
     pub async fn try_send(self) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(Answer::read(self.try_begin().await?).await?)
+    }
+
+    /// The same, where what the answer has in its body is yet to be read.
+    pub async fn begin(self) -> http::Response<Incoming> {
+        self.try_begin().await.expect("an answer")
+    }
+
+    async fn try_begin(
+        self,
+    ) -> Result<http::Response<Incoming>, Box<dyn std::error::Error + Send + Sync>> {
         let request = self.request.body(body::full(self.body))?;
-        let response = connect::unverified().request(request).await?;
-        Ok(Answer::read(response).await?)
+        Ok(connect::unverified().request(request).await?)
     }
 }
 

@@ -94,6 +94,8 @@ pub struct Proxy {
     output: Arc<Output>,
     service: OnceLock<SocketAddr>,
     admin: OnceLock<SocketAddr>,
+    /// Where its configuration is, if it was begun with one.
+    file: Option<PathBuf>,
 }
 
 /// What the process has written, line by line.
@@ -179,7 +181,8 @@ impl Proxy {
             .fold(Options::serve(&file), |options, (key, value)| {
                 options.with_key(key, value)
             });
-        let proxy = Self::launch(&adjust(options)).expect("the proxy starts");
+        let mut proxy = Self::launch(&adjust(options)).expect("the proxy starts");
+        proxy.file = Some(file);
         proxy.bound("service");
         proxy
     }
@@ -223,6 +226,7 @@ impl Proxy {
             output,
             service: OnceLock::new(),
             admin: OnceLock::new(),
+            file: None,
         })
     }
 
@@ -271,6 +275,21 @@ impl Proxy {
 
     pub fn id(&self) -> u32 {
         self.process.id()
+    }
+
+    /// Writes its configuration anew, with `change` made to it, and says what it was. It takes that up within seconds, or
+    /// upon SIGHUP.
+    ///
+    /// # Panics
+    /// If it was not started with a configuration, or that cannot be written.
+    pub fn reconfigure(&self, change: impl FnOnce(&str) -> String) -> String {
+        let file = self.file.as_ref().expect("a configuration");
+        let before = std::fs::read_to_string(file).expect("read");
+        // As a whole: half a file would be half a configuration.
+        let beside = file.with_extension("new");
+        std::fs::write(&beside, change(&before)).expect("written");
+        std::fs::rename(&beside, file).expect("renamed");
+        before
     }
 
     /// Sends a signal by name, as `HUP`.
