@@ -37,15 +37,12 @@ fn execute(command: Command) -> Outcome {
             for warning in config.warnings() {
                 tracing::warn!("{warning}");
             }
-            match run(app::serve(config, &telemetry)) {
+            match run(app::serve(config, &file.path, &telemetry)) {
                 Ok(()) => Outcome::Success,
                 Err(error) => failed(&*error),
             }
         }),
         Command::Check(file) => with_config(&file.path, |config| {
-            if let Err(error) = telemetry::filter(&config.logging.level) {
-                return misused(&error);
-            }
             for warning in config.warnings() {
                 eprintln!("warning: {warning}");
             }

@@ -15,7 +15,7 @@ use self::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::model::{oneshot, sync, time};
 
 /// The bounds of one set of slots.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     /// Requests in progress at the same time.
     pub concurrent: usize,

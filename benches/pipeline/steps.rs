@@ -330,17 +330,8 @@ impl Steps {
 fn nowhere() -> Clients {
     let text = "upstreams: [{name: default, service: {namespace: monitoring, name: prometheus, port: 9090}}]";
     let config = Config::parse(text, std::iter::empty()).expect("a configuration");
-    let kubernetes = tower::service_fn(|_: Request<kube::client::Body>| {
-        std::future::pending::<Result<Response<kube::client::Body>, BoxError>>()
-    });
-    let kubernetes = kube::Client::new(kubernetes, "default");
     let metrics = UpstreamsMetrics::default();
-    let upstream = Upstream::new(
-        &config.upstreams[0],
-        &Handle::current(),
-        &kubernetes,
-        &metrics,
-    );
+    let upstream = Upstream::new(&config.upstreams[0], &Handle::current(), &metrics);
     let metrics = SharingMetrics::default().of("default");
     let sharing = Sharing::new(&config.upstreams[0].sharing, metrics);
     Clients::new(&[(upstream.expect("an upstream"), sharing)], DAY)

@@ -1,6 +1,7 @@
 //! What decides about callers, made of the configuration.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 
@@ -20,6 +21,8 @@ pub struct Authorization {
     /// Decides what a caller may see.
     pub authorizer: Arc<Authorizer>,
     finder: CandidateFinder,
+    /// What is told of changes of rights, where those are watched.
+    changes: Option<Changes>,
     /// What the gateway's list of namespaces shows, where it has one.
     pub(super) objects: Option<NamespaceObjects>,
     /// Where Kubernetes is, and who we are there.
@@ -38,10 +41,8 @@ impl Authorization {
         metrics: &ReviewsMetrics,
         rbac: &RbacMetrics,
     ) -> Result<Self, StartError> {
-        let kubernetes = &config.kubernetes;
-        let client = cluster::client_config(kubernetes.kubeconfig.as_deref()).await?;
-        let concurrent = kubernetes.concurrent_reviews as usize;
-        let cluster = KubeCluster::new(&client, Handle::current(), kubernetes.timeout, concurrent)?;
+        let client = cluster::client_config(config.kubernetes.kubeconfig.as_deref()).await?;
+        let cluster = reviews(&client, config)?;
         let namespaces = ClusterNamespaces::default();
         let watches = cluster::watch_client(&client)?;
         let listed = config.listeners.gateway.as_ref();
@@ -49,45 +50,65 @@ impl Authorization {
         let objects = listed.then(NamespaceObjects::default);
         let watch = cluster::watch_namespaces(watches.clone(), namespaces.clone(), objects.clone());
         tokio::spawn(watch);
-        let authorization = &config.authorization;
-        let rbac = Rbac::watch(authorization, &watches, rbac);
-        let finder = rbac.finder(namespaces);
-        let policy = Policy {
-            attributes: authorization.attributes.clone(),
-            namespace_label: authorization.namespace_label.clone(),
-            metric_rules: authorization.metric_rules.clone(),
-            query_limits: query_limits(config),
-            max_namespaces: config.limits.max_namespaces,
-            // Before it come, one after the other, the token and the whole cluster.
-            patience: kubernetes.request_timeout / 2,
-        };
-        let lifetimes = authz::Lifetimes {
-            allowed: authorization.cache.allowed_ttl,
-            denied: authorization.cache.denied_ttl,
-            stale: authorization.cache.stale_for,
-            capacity: authorization.cache.capacity,
-        };
-        let authorizer = Arc::new(Authorizer::new(
-            policy,
-            lifetimes,
-            Arc::new(cluster.clone()),
-            finder.clone(),
-            rbac.changes(),
-            metrics,
-        ));
-        if let Some(changes) = rbac.changes() {
-            let authorizer = authorizer.clone();
-            let answers = move || authorizer.entries();
-            tokio::spawn(changes.drive(answers, authorization.cache.allowed_ttl));
-        }
+        let rbac_watched = Rbac::watch(&config.authorization, &watches, rbac);
+        let finder = rbac_watched.finder(namespaces);
+        let changes = rbac_watched.changes();
+        let authorizer = authorizer(config, &cluster, &finder, changes.as_ref(), metrics);
         Ok(Self {
             cluster,
             authorizer,
             finder,
+            changes,
             objects,
             client,
             watches,
         })
+    }
+
+    /// That of another configuration, by the same way to Kubernetes and the same watches. What was remembered stays where
+    /// all that decides is what it was `before`, and else nothing of it.
+    ///
+    /// # Errors
+    /// When the credentials cannot be used any longer.
+    pub(super) fn following(
+        &self,
+        before: &Config,
+        config: &Config,
+        metrics: &ReviewsMetrics,
+    ) -> Result<Self, StartError> {
+        let same_kubernetes = before.kubernetes == config.kubernetes;
+        let cluster = if same_kubernetes {
+            self.cluster.clone()
+        } else {
+            reviews(&self.client, config)?
+        };
+        let authorizer = if same_kubernetes && decides_by(before) == decides_by(config) {
+            self.authorizer.clone()
+        } else {
+            let changes = self.changes.as_ref();
+            authorizer(config, &cluster, &self.finder, changes, metrics)
+        };
+        Ok(Self {
+            cluster,
+            authorizer,
+            finder: self.finder.clone(),
+            changes: self.changes.clone(),
+            objects: self.objects.clone(),
+            client: self.client.clone(),
+            watches: self.watches.clone(),
+        })
+    }
+
+    /// Has changes of rights count, where those are watched, for as long as the program runs. `answers` says how many a
+    /// change may touch, which last for `lifetime`.
+    pub(super) fn count_changes(
+        &self,
+        answers: impl Fn() -> u64 + Send + 'static,
+        lifetime: Duration,
+    ) {
+        if let Some(changes) = self.changes.clone() {
+            tokio::spawn(changes.drive(answers, lifetime));
+        }
     }
 
     /// Waits for the first lists of the watches, for as long as a review may take.
@@ -141,6 +162,55 @@ impl Rbac {
     fn changes(&self) -> Option<Changes> {
         self.known.as_ref().map(|(_, changes)| changes.clone())
     }
+}
+
+/// What asks reviews at `client`.
+fn reviews(client: &kube::Config, config: &Config) -> Result<KubeCluster, StartError> {
+    let kubernetes = &config.kubernetes;
+    let concurrent = kubernetes.concurrent_reviews as usize;
+    let runtime = Handle::current();
+    let cluster = KubeCluster::new(client, runtime, kubernetes.timeout, concurrent)?;
+    Ok(cluster)
+}
+
+/// What decides by the answers of `cluster`, of which it remembers none yet.
+fn authorizer(
+    config: &Config,
+    cluster: &KubeCluster,
+    finder: &CandidateFinder,
+    changes: Option<&Changes>,
+    metrics: &ReviewsMetrics,
+) -> Arc<Authorizer> {
+    let (policy, lifetimes) = decides_by(config);
+    Arc::new(Authorizer::new(
+        policy,
+        lifetimes,
+        Arc::new(cluster.clone()),
+        finder.clone(),
+        changes.cloned(),
+        metrics,
+    ))
+}
+
+/// All of a configuration that an authorizer goes by, beside its way to Kubernetes.
+fn decides_by(config: &Config) -> (Policy, authz::Lifetimes) {
+    let authorization = &config.authorization;
+    let policy = Policy {
+        attributes: authorization.attributes.clone(),
+        namespace_label: authorization.namespace_label.clone(),
+        metric_rules: authorization.metric_rules.clone(),
+        query_limits: query_limits(config),
+        max_namespaces: config.limits.max_namespaces,
+        // Before it come, one after the other, the token and the whole cluster.
+        patience: config.kubernetes.request_timeout / 2,
+    };
+    let lifetimes = authz::Lifetimes {
+        allowed: authorization.cache.allowed_ttl,
+        denied: authorization.cache.denied_ttl,
+        stale: authorization.cache.stale_for,
+        capacity: authorization.cache.capacity,
+    };
+    (policy, lifetimes)
 }
 
 fn query_limits(config: &Config) -> promql::Limits {

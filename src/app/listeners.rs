@@ -8,6 +8,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::runtime::Handle;
 
 use super::StartError;
+use super::current::Current;
 use super::metrics::Metrics;
 use super::signals::Signals;
 use crate::config::{Config, TlsFiles};
@@ -24,16 +25,16 @@ const DRAIN_NOTICE: Duration = Duration::from_secs(2);
 /// All that this program listens on.
 pub(super) struct Listeners {
     admin: Listener<Admin>,
-    service: Listener<TowerToHyperService<Stack>>,
-    gateway: Option<Listener<Gateway>>,
+    service: Listener<Current<TowerToHyperService<Stack>>>,
+    gateway: Option<Listener<Current<Gateway>>>,
 }
 
 /// Who answers: one of each for each worker.
 pub(super) struct Answering {
     pub(super) admin: Vec<Admin>,
-    pub(super) service: Vec<Stack>,
-    /// As many, where there is a gateway.
-    pub(super) gateway: Option<Vec<Gateway>>,
+    pub(super) service: Vec<Current<TowerToHyperService<Stack>>>,
+    /// Used where there is a gateway.
+    pub(super) gateway: Vec<Current<Gateway>>,
 }
 
 impl Listeners {
@@ -41,37 +42,47 @@ impl Listeners {
     pub(super) async fn bind(
         config: &Config,
         answering: Answering,
+        limits: &Reloaded<ConnectionLimits>,
         metrics: &Metrics,
     ) -> Result<Self, StartError> {
-        let limits = ConnectionLimits {
-            header_timeout: config.limits.header_timeout,
-            connections: config.limits.max_connections,
-        };
         let open = &metrics.process.connections;
         let addresses = &config.listeners;
         let address = addresses.admin.address;
         // Not counted: the gauge is about callers.
         let uncounted = Default::default();
-        let admin =
-            Listener::bind("admin", address, None, answering.admin, limits, uncounted).await?;
+        let admin = Listener::bind(
+            "admin",
+            address,
+            None,
+            answering.admin,
+            limits.clone(),
+            uncounted,
+        )
+        .await?;
         let tls = tls_of("service", addresses.service.tls.as_ref())?;
-        let services = answering.service.into_iter().map(TowerToHyperService::new);
         let service = Listener::bind(
             "service",
             addresses.service.address,
             tls,
-            services.collect(),
-            limits,
+            answering.service,
+            limits.clone(),
             open.clone(),
         )
         .await?;
-        let gateway = match addresses.gateway.as_ref().zip(answering.gateway) {
+        let gateway = match addresses.gateway.as_ref() {
             None => None,
-            Some((gateway, gateways)) => {
+            Some(gateway) => {
                 let tls = tls_of("gateway", gateway.tls.as_ref())?;
                 let (address, open) = (gateway.address, open.clone());
-                let listener =
-                    Listener::bind("gateway", address, tls, gateways, limits, open).await?;
+                let listener = Listener::bind(
+                    "gateway",
+                    address,
+                    tls,
+                    answering.gateway,
+                    limits.clone(),
+                    open,
+                )
+                .await?;
                 Some(listener.like_an_api_server())
             }
         };
@@ -90,14 +101,14 @@ impl Listeners {
         told.join(", ")
     }
 
-    /// Accepts connections until a signal comes, and drains for at most `drain_timeout`. The admin listener answers to
+    /// Accepts connections until a signal comes, and drains for at most what `drain_timeout` says then. The admin listener answers to
     /// the very end, so that one can see how draining goes.
     pub(super) async fn serve(
         self,
         workers: &Workers,
         mut signals: Signals,
         readiness: &Readiness,
-        drain_timeout: Duration,
+        drain_timeout: impl Fn() -> Duration,
     ) {
         let (graceful, admin_graceful) = (GracefulShutdown::new(), GracefulShutdown::new());
         let (service, gateway) = (self.service, self.gateway);
@@ -122,7 +133,7 @@ impl Listeners {
             };
             // Closes the listeners.
             drop(accepting);
-            let drained = tokio::time::timeout(drain_timeout, graceful.shutdown());
+            let drained = tokio::time::timeout(drain_timeout(), graceful.shutdown());
             let complete = !at_once
                 && tokio::select! {
                     drained = drained => drained.is_ok(),
@@ -139,7 +150,7 @@ impl Listeners {
 
 /// Accepts connections where there is a gateway, and does nothing for ever where there is none.
 async fn accept_gateway(
-    listener: Option<Listener<Gateway>>,
+    listener: Option<Listener<Current<Gateway>>>,
     workers: &Workers,
     graceful: &GracefulShutdown,
 ) {

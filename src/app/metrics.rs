@@ -1,15 +1,17 @@
 //! The series of all rooms.
 
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 
 use crate::cluster::metrics::ReviewsMetrics;
 use crate::gateway::GatewayMetrics;
 use crate::rbac::metrics::RbacMetrics;
 use crate::request::metrics::RequestMetrics;
 use crate::sharing::metrics::SharingMetrics;
-use crate::telemetry::metrics::{Exposition, Register};
+use crate::telemetry::metrics::{Exposition, Register, closed_label};
 use crate::upstream::metrics::UpstreamsMetrics;
 
 /// What is counted, and where.
@@ -22,6 +24,7 @@ pub(super) struct Metrics {
     pub(super) sharing: SharingMetrics,
     pub(super) gateway: GatewayMetrics,
     pub(super) process: ProcessMetrics,
+    pub(super) reloads: ReloadMetrics,
 }
 
 /// What belongs to no request.
@@ -34,7 +37,7 @@ pub(super) struct ProcessMetrics {
 
 impl Metrics {
     pub(super) fn exposition(&self) -> Exposition {
-        let rooms: [&dyn Register; 7] = [
+        let rooms: [&dyn Register; 8] = [
             &self.requests,
             &self.reviews,
             &self.rbac,
@@ -42,6 +45,7 @@ impl Metrics {
             &self.sharing,
             &self.gateway,
             &self.process,
+            &self.reloads,
         ];
         Exposition::of(rooms)
     }
@@ -63,6 +67,88 @@ impl Register for ProcessMetrics {
             "spans_dropped",
             "Spans that reached no collector",
             self.spans_dropped.clone(),
+        );
+    }
+}
+
+closed_label! {
+    /// What came of a configuration that was read while the program ran.
+    ReloadResult {
+        Applied = "applied",
+        /// It says what runs already.
+        Unchanged = "unchanged",
+        /// It cannot be read, or has faults.
+        Invalid = "invalid",
+        /// It changes what takes a restart.
+        NeedsRestart = "needs_restart",
+        /// Something that it names cannot be used.
+        Unusable = "unusable",
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReloadLabels {
+    result: ReloadResult,
+}
+
+/// The series of configurations that came while the program ran. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct ReloadMetrics {
+    reloads: Family<ReloadLabels, Counter>,
+    successful: Gauge,
+    succeeded: Gauge,
+}
+
+impl Default for ReloadMetrics {
+    fn default() -> Self {
+        let reloads = Family::<ReloadLabels, Counter>::default();
+        // A rate misses the step from nothing to one.
+        for result in ReloadResult::ALL {
+            drop(reloads.get_or_create(&ReloadLabels { result: *result }));
+        }
+        Self {
+            reloads,
+            successful: Gauge::default(),
+            succeeded: Gauge::default(),
+        }
+    }
+}
+
+impl ReloadMetrics {
+    /// One more was read.
+    pub(super) fn count(&self, result: ReloadResult) {
+        self.reloads.get_or_create(&ReloadLabels { result }).inc();
+    }
+
+    /// What runs is what the file says, as was seen at `time`, in seconds since 1970.
+    pub(super) fn succeeded(&self, time: i64) {
+        self.successful.set(1);
+        self.succeeded.set(time);
+    }
+
+    /// What runs is not what the file says.
+    pub(super) fn failed(&self) {
+        self.successful.set(0);
+    }
+}
+
+impl Register for ReloadMetrics {
+    fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "config_reloads",
+            "Configurations that were read while the program ran",
+            self.reloads.clone(),
+        );
+        registry.register(
+            "config_last_reload_successful",
+            "Whether the configuration that was read last is the one that runs",
+            self.successful.clone(),
+        );
+        registry.register_with_unit(
+            "config_last_reload_success_timestamp",
+            "When the configuration that runs was last found in its file",
+            Unit::Seconds,
+            self.succeeded.clone(),
         );
     }
 }

@@ -1,37 +1,28 @@
 //! Whether all that requests need is there.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::BoxFuture;
 
-use crate::cluster::KubeCluster;
-use crate::config::NeededUpstreams;
+use super::composition::Composition;
+use crate::config::{Config, NeededUpstreams};
+use crate::reload::Reloaded;
 use crate::server::admin::Probe;
-use crate::upstream::{Presence, Upstreams};
+use crate::upstream::Presence;
 
 /// What readiness depends on.
 pub(super) struct Dependencies {
-    cluster: KubeCluster,
-    upstreams: Arc<Upstreams>,
-    /// `None`: the upstreams do not count.
-    needed: Option<NeededUpstreams>,
+    running: Reloaded<Composition>,
     /// Whether Kubernetes has answered once. It is not asked again: while it is away, known callers are
     /// served, and a replica that hides would not help the others.
     answered: AtomicBool,
 }
 
 impl Dependencies {
-    /// Kubernetes, and as many of `upstreams` as are needed.
-    pub(super) fn new(
-        cluster: KubeCluster,
-        upstreams: Arc<Upstreams>,
-        needed: Option<NeededUpstreams>,
-    ) -> Self {
+    /// Kubernetes, and as many upstreams of what runs as that needs.
+    pub(super) fn new(running: Reloaded<Composition>) -> Self {
         Self {
-            cluster,
-            upstreams,
-            needed,
+            running,
             answered: AtomicBool::new(false),
         }
     }
@@ -40,8 +31,9 @@ impl Dependencies {
 impl Probe for Dependencies {
     fn look(&self) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(async move {
+            let running = self.running.latest();
             if !self.answered.load(Ordering::Relaxed) {
-                match self.cluster.may_review().await {
+                match running.cluster().may_review().await {
                     Ok(true) => self.answered.store(true, Ordering::Relaxed),
                     Ok(false) => return Err(
                         "the proxy's ServiceAccount may not create tokenreviews and subjectaccessreviews".to_owned(),
@@ -49,11 +41,20 @@ impl Probe for Dependencies {
                     Err(unavailable) => return Err(unavailable.to_string()),
                 }
             }
-            match self.needed {
+            match needed(&running.config) {
                 None => Ok(()),
-                Some(needed) => judge(needed, &self.upstreams.look().await),
+                Some(needed) => judge(needed, &running.presence().look().await),
             }
         })
+    }
+}
+
+/// Which upstreams count; none where Headlamp needs the gateway for more than its charts: it must not go away with
+/// Prometheus.
+fn needed(config: &Config) -> Option<NeededUpstreams> {
+    match config.listeners.gateway {
+        Some(_) => None,
+        None => Some(config.readiness.upstreams),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The signals that end the program.
+//! The signals that end the program, and the one that has it read its configuration again.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -10,9 +10,17 @@ pub(super) struct Signals {
     interrupt: Signal,
 }
 
+/// SIGHUP, which no longer ends the program from now on.
+pub(super) fn hangup() -> Result<Signal, StartError> {
+    listen(SignalKind::hangup())
+}
+
+fn listen(kind: SignalKind) -> Result<Signal, StartError> {
+    signal(kind).map_err(StartError::Signals)
+}
+
 impl Signals {
     pub(super) fn listen() -> Result<Self, StartError> {
-        let listen = |kind| signal(kind).map_err(StartError::Signals);
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,

@@ -40,7 +40,7 @@ pub(super) struct Access {
 }
 
 /// How long answers are kept.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lifetimes {
     /// Of a permission.
     pub allowed: Duration,

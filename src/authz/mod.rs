@@ -33,7 +33,7 @@ use crate::rbac::{CandidateFinder, Candidates, Changes};
 mod tests;
 
 /// What to ask, and of which series.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// Asked for each namespace, and for the whole cluster.
     pub attributes: ResourceAttributes,

@@ -28,8 +28,8 @@ use hyper::service::Service;
 use hyper::upgrade::OnUpgrade;
 use tower::ServiceExt;
 
-pub use self::api_server::{ApiServer, SetupError};
-use self::api_server::{Connections, PassError};
+use self::api_server::PassError;
+pub use self::api_server::{ApiServer, Connections, SetupError};
 pub use self::body::GatewayBody;
 pub use self::metrics::GatewayMetrics;
 use self::namespace_list::{Asked, Content, Handshake};
@@ -46,7 +46,6 @@ use crate::server::Peer;
 
 /// What the gateways of all workers share.
 pub struct Shared {
-    api_server: Arc<ApiServer>,
     routes: Routes,
     authenticator: Arc<Authenticator>,
     /// Where the authenticator looks for tokens; at this door only `Authorization` has any.
@@ -59,7 +58,6 @@ impl Shared {
     /// Puts it together. `token_headers` are those that `authenticator` reads; `namespace_lists` are there where the
     /// configuration wants them.
     pub fn new(
-        api_server: ApiServer,
         gateway: &config::Gateway,
         authenticator: Arc<Authenticator>,
         token_headers: &[HeaderName],
@@ -68,7 +66,6 @@ impl Shared {
     ) -> Arc<Self> {
         metrics.expect_passed();
         Arc::new(Self {
-            api_server: Arc::new(api_server),
             routes: Routes::new(gateway),
             authenticator,
             token_headers: token_headers.to_vec(),
@@ -84,16 +81,20 @@ pub struct Gateway(Arc<Inner>);
 
 struct Inner {
     shared: Arc<Shared>,
-    connections: Connections,
+    connections: Arc<Connections>,
     stack: Stack,
     recorder: Recorder,
 }
 
 impl Gateway {
-    /// One that answers the Prometheus plugin by `stack`, of the same worker; `recorder` is told what is refused
-    /// here.
-    pub fn new(shared: Arc<Shared>, stack: Stack, recorder: Recorder) -> Self {
-        let connections = Connections::new(shared.api_server.clone());
+    /// One that answers the Prometheus plugin by `stack`, of the same worker, as `connections` are; `recorder` is told
+    /// what is refused here.
+    pub fn new(
+        shared: Arc<Shared>,
+        connections: Arc<Connections>,
+        stack: Stack,
+        recorder: Recorder,
+    ) -> Self {
         Self(Arc::new(Inner {
             shared,
             connections,

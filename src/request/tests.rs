@@ -126,13 +126,9 @@ async fn caller() -> Caller {
 fn upstreams() -> Clients {
     let text = "upstreams: [{name: default, url: 'http://127.0.0.1:1'}]";
     let config = Config::parse(text, std::iter::empty()).expect("a configuration");
-    let kubernetes = service_fn(|_: Request<kube::client::Body>| async {
-        Ok::<_, Infallible>(Response::new(kube::client::Body::empty()))
-    });
-    let kubernetes = kube::Client::new(kubernetes, "default");
     let runtime = tokio::runtime::Handle::current();
     let metrics = UpstreamsMetrics::default();
-    let upstream = Upstream::new(&config.upstreams[0], &runtime, &kubernetes, &metrics);
+    let upstream = Upstream::new(&config.upstreams[0], &runtime, &metrics);
     let metrics = SharingMetrics::default().of("default");
     let sharing = Sharing::new(&config.upstreams[0].sharing, metrics);
     let upstream = upstream.expect("an upstream");

@@ -55,7 +55,7 @@ pub struct Listener<S> {
     socket: TcpListener,
     tls: Option<Reloaded<Arc<rustls::ServerConfig>>>,
     services: Vec<S>,
-    limits: ConnectionLimits,
+    limits: Reloaded<ConnectionLimits>,
     open: Gauge,
     protocol: Protocol,
 }
@@ -71,7 +71,7 @@ pub struct BindError {
 }
 
 impl<S> Listener<S> {
-    /// Binds `address` and says so in the log.
+    /// Binds `address` and says so in the log. A connection has the `limits` of when it is accepted.
     ///
     /// # Errors
     /// When the address is taken, or not ours.
@@ -80,7 +80,7 @@ impl<S> Listener<S> {
         address: SocketAddr,
         tls: Option<Reloaded<Arc<rustls::ServerConfig>>>,
         services: Vec<S>,
-        limits: ConnectionLimits,
+        limits: Reloaded<ConnectionLimits>,
         open: Gauge,
     ) -> Result<Self, BindError> {
         let failed = |source| BindError {
@@ -138,7 +138,8 @@ impl<S> Listener<S> {
                     continue;
                 }
             };
-            if self.open.get() >= i64::from(self.limits.connections) {
+            let limits = **self.limits.now();
+            if self.open.get() >= i64::from(limits.connections) {
                 continue;
             }
             // Leaves this runtime's reactor, for that of the worker.
@@ -148,7 +149,7 @@ impl<S> Listener<S> {
             let (worker, count) = workers.least_busy();
             let connection = Connection {
                 tls: self.tls.clone(),
-                limits: self.limits,
+                limits,
                 accepting: accepting.clone(),
                 protocol: self.protocol,
             };

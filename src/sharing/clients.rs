@@ -203,13 +203,29 @@ fn cache_status(answer: Answer) -> Option<HeaderValue> {
 pub struct Clients(Arc<[Arc<Client>]>);
 
 impl Clients {
-    /// Clients of one worker for all upstreams, each beside what workers share of its answers.
+    /// Clients of one worker for all upstreams, each beside what workers share of its answers. An answer takes at most
+    /// `max_duration`.
     pub fn new(upstreams: &[(Arc<Upstream>, Arc<Sharing>)], max_duration: Duration) -> Self {
+        Self(Arc::new([])).following(upstreams, max_duration)
+    }
+
+    /// The same, over the connections that these have open to the upstreams that stay as they are.
+    pub fn following(
+        &self,
+        upstreams: &[(Arc<Upstream>, Arc<Sharing>)],
+        max_duration: Duration,
+    ) -> Self {
+        let before = self.0.iter().map(|client| &client.upstream);
+        let connected = |upstream: &Arc<Upstream>| {
+            let stays = |client: &&Arc<UpstreamClient>| client.is_of(upstream, max_duration);
+            before.clone().find(stays).cloned()
+        };
         let mut clients: Vec<_> = upstreams
             .iter()
             .map(|(upstream, sharing)| {
+                let anew = || Arc::new(UpstreamClient::new(upstream.clone(), max_duration));
                 Arc::new(Client {
-                    upstream: Arc::new(UpstreamClient::new(upstream.clone(), max_duration)),
+                    upstream: connected(upstream).unwrap_or_else(anew),
                     sharing: sharing.clone(),
                     table: Arc::new(sharing.table.clone()),
                 })

@@ -59,6 +59,11 @@ impl Kept {
         Self { answers, memory }
     }
 
+    /// Keeps nothing of what is there.
+    pub(super) fn clear(&self) {
+        self.answers.invalidate_all();
+    }
+
     /// How many bytes are kept, once what is too old is gone.
     pub(super) fn bytes(&self) -> u64 {
         self.answers.run_pending_tasks();

@@ -102,6 +102,14 @@ impl SharingMetrics {
     }
 }
 
+impl SharingMetrics {
+    /// Drops the gauge of an upstream that is no more.
+    pub fn forget(&self, upstream: &str) {
+        let upstream = Arc::from(upstream);
+        self.held.remove(&HeldLabels { upstream });
+    }
+}
+
 impl Register for SharingMetrics {
     fn register(&self, registry: &mut Registry) {
         registry.register(

@@ -69,6 +69,11 @@ impl Sharing {
         })
     }
 
+    /// Lets go of what is kept: nobody will look for it here any longer. Answers under way end as they began.
+    pub fn clear(&self) {
+        self.kept.clear();
+    }
+
     /// Sets the gauge of the bytes that are held.
     pub fn refresh_gauges(&self) {
         self.metrics

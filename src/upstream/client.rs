@@ -61,6 +61,11 @@ impl UpstreamClient {
         &self.upstream
     }
 
+    /// Whether it is for just this upstream, and for answers of that length.
+    pub(crate) fn is_of(&self, upstream: &Arc<Upstream>, max_duration: Duration) -> bool {
+        Arc::ptr_eq(&self.upstream, upstream) && self.max_duration == max_duration
+    }
+
     /// Sends a request, and gives the answer as the caller may have it, and how long its head took. Requests of
     /// the same `affinity` go to the same endpoint as long as that is well.
     ///

@@ -73,20 +73,19 @@ pub struct Upstream {
     connect_timeout: Duration,
     response_timeout: Duration,
     idle_timeout: Duration,
-    discovered: bool,
+    address: config::UpstreamAddress,
     endpoints: Endpoints,
 }
 
 impl Upstream {
-    /// Sets one up. Its files are watched and its endpoints found and probed on `runtime`; `cluster` is asked
-    /// where they are, if that is for Kubernetes to say.
+    /// Sets one up. Its files are watched on `runtime`. Where Kubernetes has to say where its endpoints are, there are
+    /// none before [`Upstream::look_after`] has found them.
     ///
     /// # Errors
     /// When a file cannot be used.
     pub fn new(
         upstream: &config::Upstream,
         runtime: &Handle,
-        cluster: &kube::Client,
         metrics: &UpstreamsMetrics,
     ) -> Result<Arc<Self>, SetupError> {
         let name = &upstream.name;
@@ -106,7 +105,7 @@ impl Upstream {
             config::UpstreamAddress::Url(uri) => vec![fixed(uri)],
             _ => Vec::new(),
         };
-        let made = Arc::new(Self {
+        Ok(Arc::new(Self {
             name: name.clone(),
             prefix: upstream.path_prefix.trim_end_matches('/').to_owned(),
             scheme: match address.scheme() {
@@ -126,11 +125,33 @@ impl Upstream {
             connect_timeout: upstream.connect_timeout,
             response_timeout: upstream.response_timeout,
             idle_timeout: upstream.idle_timeout,
-            discovered: known.is_empty(),
+            address: address.clone(),
             endpoints: Endpoints::new(known, metrics.of(name)),
-        });
-        runtime.spawn(look_after(made.clone(), address.clone(), cluster.clone()));
-        Ok(made)
+        }))
+    }
+
+    /// Finds its endpoints and probes them, for ever; returns at once where there is nothing to find.
+    pub async fn look_after(self: Arc<Self>, cluster: kube::Client) {
+        // The one endpoint of a URL is used whatever a probe would say of it.
+        if !self.is_discovered() {
+            return;
+        }
+        let mut probes = Probes::new(self.clone());
+        probes.follow();
+        discovery::watch(self.name(), cluster, self.address.clone(), |found| {
+            self.endpoints.replace(found);
+            probes.follow();
+        })
+        .await;
+    }
+
+    /// Brings its gauges up to date.
+    pub fn report(&self) {
+        if self.is_discovered() {
+            self.endpoints.report();
+        } else {
+            self.endpoints.metrics().endpoints(0, 0);
+        }
     }
 
     /// Its name in logs.
@@ -178,7 +199,7 @@ impl Upstream {
     /// Whether Kubernetes says where it is, so that each endpoint is a Prometheus with metrics of its own. A URL
     /// may lead to anything.
     pub(super) fn is_discovered(&self) -> bool {
-        self.discovered
+        !matches!(self.address, config::UpstreamAddress::Url(_))
     }
 
     pub(super) fn endpoints(&self) -> &Endpoints {
@@ -215,25 +236,6 @@ impl Upstream {
         }
         request.finish(form)
     }
-}
-
-/// Finds and probes the endpoints of an upstream, for ever.
-async fn look_after(
-    upstream: Arc<Upstream>,
-    address: config::UpstreamAddress,
-    cluster: kube::Client,
-) {
-    // The one endpoint of a URL is used whatever a probe would say of it.
-    if !upstream.is_discovered() {
-        return;
-    }
-    let mut probes = Probes::new(upstream.clone());
-    probes.follow();
-    discovery::watch(upstream.name(), cluster, address, |found| {
-        upstream.endpoints.replace(found);
-        probes.follow();
-    })
-    .await;
 }
 
 /// The one endpoint of a URL. Its name is resolved by whoever connects, each time anew.
@@ -284,12 +286,9 @@ fn bearer(content: &[u8]) -> Result<HeaderValue, TokenError> {
 pub(super) fn at(url: &str) -> Arc<Upstream> {
     let document = format!("upstreams:\n  - url: {url}\n");
     let config = config::Config::parse(&document, std::iter::empty()).expect("a configuration");
-    let nowhere = kube::Config::new("http://127.0.0.1:1".parse().expect("a URL"));
-    let cluster = kube::Client::try_from(nowhere).expect("a client");
     Upstream::new(
         &config.upstreams[0],
         &Handle::current(),
-        &cluster,
         &UpstreamsMetrics::default(),
     )
     .expect("an upstream")

@@ -116,6 +116,20 @@ impl UpstreamsMetrics {
     }
 }
 
+impl UpstreamsMetrics {
+    /// Drops the gauges of an upstream that is no more: an alert would look at its last values for ever.
+    pub fn forget(&self, name: &str) {
+        let upstream = || Arc::from(name);
+        self.up.remove(&UpLabels {
+            upstream: upstream(),
+        });
+        for state in [EndpointState::Healthy, EndpointState::Unhealthy] {
+            let upstream = upstream();
+            self.endpoints.remove(&EndpointsLabels { upstream, state });
+        }
+    }
+}
+
 impl Register for UpstreamsMetrics {
     fn register(&self, registry: &mut Registry) {
         registry.register_with_unit(

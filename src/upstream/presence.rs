@@ -23,6 +23,9 @@ const INTERVAL: Duration = Duration::from_secs(5);
 /// How long one look may take.
 const WITHIN: Duration = Duration::from_secs(2);
 
+/// How often one that is new is tried until it answers.
+const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(200);
+
 /// Why an upstream counts as away.
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
@@ -47,7 +50,7 @@ impl From<UpstreamError> for Away {
 }
 
 /// All upstreams, to see whether those are there.
-pub struct Upstreams(Vec<Watched>);
+pub struct Upstreams(Vec<Arc<Watched>>);
 
 /// An upstream, over connections of its own.
 struct Watched {
@@ -72,18 +75,36 @@ pub struct Presence {
 impl Upstreams {
     /// Opens no connection yet.
     pub fn new(upstreams: &[Arc<Upstream>]) -> Self {
-        let watched = |upstream: &Arc<Upstream>| Watched {
+        Self(Vec::new()).following(upstreams)
+    }
+
+    /// The same, with what these know of the upstreams that stay.
+    pub fn following(&self, upstreams: &[Arc<Upstream>]) -> Self {
+        let anew = |upstream: &Arc<Upstream>| Watched {
             upstream: upstream.clone(),
             client: http1::Client::new(upstream.connector()),
             last: AtomicU8::new(UNKNOWN),
         };
+        let watched = |upstream: &Arc<Upstream>| {
+            let known = self.0.iter();
+            let known = known.filter(|watched| Arc::ptr_eq(&watched.upstream, upstream));
+            let known = known.cloned().next();
+            known.unwrap_or_else(|| Arc::new(anew(upstream)))
+        };
         Self(upstreams.iter().map(watched).collect())
+    }
+
+    /// Waits until each of these that nobody has looked at yet answers, for at most `limit`.
+    pub async fn found(&self, limit: Duration) {
+        let news = self.0.iter();
+        let news = news.filter(|watched| watched.last.load(Ordering::Relaxed) == UNKNOWN);
+        let _ = tokio::time::timeout(limit, join_all(news.map(|one| one.answers()))).await;
     }
 
     /// Looks at all of them at the same time, and brings their gauges up to date.
     pub async fn look(&self) -> Presence {
         let mut presence = Presence::default();
-        for (watched, found) in join_all(self.0.iter().map(Watched::look)).await {
+        for (watched, found) in join_all(self.0.iter().map(|watched| watched.look())).await {
             match found {
                 Ok(()) => presence.up += 1,
                 Err(error) => {
@@ -107,6 +128,13 @@ impl Upstreams {
 }
 
 impl Watched {
+    /// Waits until it answers.
+    async fn answers(&self) {
+        while self.any().await.is_err() {
+            tokio::time::sleep(BETWEEN_ATTEMPTS).await;
+        }
+    }
+
     async fn look(&self) -> (&Self, Result<(), UpstreamError>) {
         let found = tokio::time::timeout(WITHIN, self.any()).await;
         let found = found.unwrap_or_else(|_| Err(UpstreamError::Timeout.into()));

@@ -26,6 +26,8 @@ mod kubernetes;
 mod manual;
 /// What goes on when Kubernetes is slow, away, or back again.
 mod outage;
+/// Another configuration while the program runs.
+mod reload;
 /// Answers that several callers get.
 mod sharing;
 /// What scripts do without what they need.

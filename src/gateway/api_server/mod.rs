@@ -128,7 +128,7 @@ impl ApiServer {
 }
 
 /// The connections of one worker. No worker uses another's.
-pub(super) struct Connections {
+pub struct Connections {
     server: Arc<ApiServer>,
     /// One HTTP/2 connection each, or as many HTTP/1.1 connections as there are requests.
     lanes: Mutex<Vec<Lane>>,
@@ -144,7 +144,7 @@ struct Lane {
 
 impl Connections {
     /// Opens no connection yet.
-    pub(super) fn new(server: Arc<ApiServer>) -> Self {
+    pub fn new(server: Arc<ApiServer>) -> Self {
         let mut builder = Client::builder(TokioExecutor::new());
         builder.pool_max_idle_per_host(0);
         let upgrades = builder.build(connector(&server, Versions::Http1));

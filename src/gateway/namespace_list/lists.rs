@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, Response, StatusCode};
 use jiff::Timestamp;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::changes::Told;
@@ -34,6 +35,8 @@ pub(super) struct Lists {
     parts: Parts,
     pub(super) memory: Memory,
     places: Places,
+    /// Whether watches end.
+    ended: watch::Sender<bool>,
 }
 
 /// Why it is not answered here.
@@ -69,7 +72,18 @@ impl Lists {
             parts,
             memory: Memory::default(),
             places: Places::new(metrics.namespace_watches().clone()),
+            ended: watch::Sender::new(false),
         }
+    }
+
+    pub(super) fn end_watches(&self) {
+        self.ended.send_replace(true);
+    }
+
+    /// Returns when watches are to end.
+    pub(super) async fn watches_end(&self) {
+        // The sender is our own, and there for as long as we are.
+        let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
     }
 
     /// Answers a question of a caller who was refused by the API server.

@@ -47,7 +47,8 @@ use crate::request::record::Record;
 use crate::slots::{Slot, Slots};
 use crate::upstream::body::ResponseBody;
 
-/// What answers for namespaces; the same for all workers.
+/// What answers for namespaces; the same for all workers. Cheap to clone.
+#[derive(Clone)]
 pub struct NamespaceLists(Arc<Lists>);
 
 /// What it is made of.
@@ -113,6 +114,11 @@ impl NamespaceLists {
     /// Counts in `metrics`.
     pub fn new(parts: Parts, metrics: &GatewayMetrics) -> Self {
         Self(Arc::new(Lists::new(parts, metrics)))
+    }
+
+    /// Ends the watches that are under way: what they go by counts no longer, and their callers ask anew.
+    pub fn end_watches(&self) {
+        self.0.end_watches();
     }
 
     /// The answer to what the API server has refused. `None`: its refusal stands, for a caller who is not known here or may

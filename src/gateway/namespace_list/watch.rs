@@ -178,6 +178,7 @@ impl Session {
         tokio::select! {
             biased;
             () = sleep_until(self.deadline) => Woken::End,
+            () = lists.watches_end() => Woken::End,
             () = sleep_until(renewal) => Woken::Look,
             () = rights_changed, if lists.watches_changes() => Woken::Look,
             () = changed => Woken::Look,

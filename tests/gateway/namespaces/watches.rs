@@ -154,3 +154,24 @@ fn where_changes_are_watched_a_watch_tells_of_them_before_any_answer_ends() {
         assert!(taken < std::time::Duration::from_secs(9), "{taken:?}");
     });
 }
+
+#[test]
+fn a_watch_outlives_another_configuration_unless_that_decides_otherwise() {
+    run(async {
+        let cluster = Cluster::listing_namespaces().await;
+        let mut watch = Watch::open(&cluster, TEAM_A, "").await;
+        assert_eq!(watch.told().await.1, "team-a");
+        let level = |text: &str| text.replace("level: debug", "level: info");
+        cluster.proxy.reconfigure(level);
+        let line = cluster.proxy.said("another configuration runs now").await;
+        assert!(line.contains(r#""changed":"logging""#), "{line}");
+        grant(&cluster, "team-b");
+        assert_eq!(watch.told().await.1, "team-b");
+        let attributes = "  attributes: { group: example.org, resource: charts }\n";
+        let denying = |text: &str| format!("{text}{attributes}");
+        cluster.proxy.reconfigure(denying);
+        assert_eq!(watch.next().await, None);
+        let answer = cluster.http2().await.get(TEAM_A, PATH).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    });
+}
