@@ -18,18 +18,21 @@ def replica_set(name, config, replicas, labels=LABELS):
             "spec": {"replicas": replicas, "template": {"spec": {"volumes": volumes}}}}
 
 
-def config_map(name):
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": NAMESPACE}, "data": {"config.yaml": f"# {name}\n"}}
+def config_map(name, labels):
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": NAMESPACE, "labels": labels}, "data": {"config.yaml": f"# {name}\n"}}
 
 
-# The old revision still runs, the one after it failed and has no pods any more, and another release runs beside.
+# The old revision still runs, one before it with a ConfigMap that is not Helm's, the one after them failed and has no pods
+# any more, and another release runs beside.
 SETS = [
     replica_set("old", f"{RELEASE}-old", 2),
+    replica_set("own", "operators-own", 1),
     replica_set("gone", f"{RELEASE}-gone", 0),
     replica_set("pruned", f"{RELEASE}-pruned", 1),
     replica_set("other", "other-config", 1, {"app.kubernetes.io/instance": "other", "app.kubernetes.io/name": RELEASE}),
 ]
-MAPS = {name: config_map(name) for name in (f"{RELEASE}-old", f"{RELEASE}-gone", "other-config")}
+MAPS = {name: config_map(name, LABELS) for name in (f"{RELEASE}-old", f"{RELEASE}-gone", "other-config")}
+MAPS["operators-own"] = config_map("operators-own", {})
 
 
 def resources(version, *kinds):
@@ -88,3 +91,9 @@ def faults():
         yield f"the old one changed: {kept}"
     if set(configurations(rendered_on_the_cluster("--set", "keepConfigInUse=false"))) != {new}:
         yield "keepConfigInUse=false keeps one"
+    own = rendered_on_the_cluster("--set", "existingConfigMap=operators-own")
+    if set(configurations(own)) != {f"{RELEASE}-old"}:
+        yield "with a ConfigMap of the operator's there is more than that of the pods that run"
+    volumes = [v for o in own if o["kind"] == "Deployment" for v in o["spec"]["template"]["spec"]["volumes"]]
+    if {"name": "config", "configMap": {"name": "operators-own"}} not in volumes:
+        yield f"the pods do not mount it: {volumes}"

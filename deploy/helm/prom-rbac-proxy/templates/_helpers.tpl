@@ -106,9 +106,10 @@ app.kubernetes.io/component: test
 {{- end }}
 {{- end }}
 
-{{/* Its name holds its content's hash: a new one never reaches pods that run with the old one. */}}
+{{/* The chart's own holds its content's hash in its name: a new one never reaches pods that run with the old one. */}}
 {{- define "prom-rbac-proxy.configName" -}}
-{{- printf "%s-%s" (include "prom-rbac-proxy.fullname" .) (include "prom-rbac-proxy.config" . | sha256sum | trunc 10) }}
+{{- $own := printf "%s-%s" (include "prom-rbac-proxy.fullname" .) (include "prom-rbac-proxy.config" . | sha256sum | trunc 10) }}
+{{- .Values.existingConfigMap | default $own }}
 {{- end }}
 
 {{/* Mounted beside the configuration, not in it: a volume cannot be mounted inside a read-only ConfigMap. */}}
