@@ -8,6 +8,8 @@ mod error;
 mod listing;
 mod permit;
 mod readable;
+mod rules;
+mod selections;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,18 +17,18 @@ use std::time::Duration;
 pub use self::access::Lifetimes;
 use self::access::{Access, AccessReviews};
 pub use self::error::AuthorizationError;
-use self::error::Names;
 pub use self::listing::NamespacesPermit;
 use self::permit::Grounds;
 pub use self::permit::{Decision, Denial, Grant, Permit, Scope, Selection};
 use self::readable::Readable;
+use self::rules::Rules;
 use crate::authn::Caller;
 use crate::cluster::metrics::{Review, ReviewsMetrics};
 use crate::cluster::{Cluster, Unavailable};
-use crate::config::{MetricAccess, MetricPattern, MetricRule, ResourceAttributes};
+use crate::config::{MetricRule, ResourceAttributes};
 use crate::namespace::{Namespace, NamespaceSet};
 use crate::prometheus::{Endpoint, PrometheusRequest, Reads};
-use crate::promql::{self, Query, Selector};
+use crate::promql;
 use crate::rbac::{CandidateFinder, Candidates, Changes};
 
 #[cfg(test)]
@@ -55,15 +57,9 @@ pub struct Authorizer {
     reviews: Arc<AccessReviews>,
     readable: Readable,
     access: Access,
-    label: Arc<str>,
-    rules: Vec<(Vec<MetricPattern>, RuleAccess)>,
+    rules: Rules,
     limits: promql::Limits,
     max_namespaces: usize,
-}
-
-enum RuleAccess {
-    Label(Arc<str>),
-    Cluster(Access),
 }
 
 impl Authorizer {
@@ -101,24 +97,12 @@ impl Authorizer {
             patience,
             metrics.of(Review::Readable),
         );
-        let rules = metric_rules
-            .into_iter()
-            .map(|MetricRule { metrics, rule }| {
-                let access = match rule {
-                    MetricAccess::Label(label) => RuleAccess::Label(label.into()),
-                    MetricAccess::Cluster(attributes) => {
-                        RuleAccess::Cluster(reviews.access(attributes))
-                    }
-                };
-                (metrics, access)
-            });
-        let rules = rules.collect();
+        let rules = Rules::new(namespace_label, metric_rules, &reviews);
         Self {
             finder,
             reviews,
             readable,
             access,
-            label: namespace_label.into(),
             rules,
             limits: query_limits,
             max_namespaces,
@@ -208,7 +192,7 @@ impl Authorizer {
                 // Selectors of /rules are about the rules' own labels; what they let pass is filtered still.
                 self.measure(request)?;
                 Scope::Answer {
-                    label: self.label.clone(),
+                    label: self.rules.label.clone(),
                     namespaces: match narrowed {
                         Some(narrowed) => narrowed,
                         None => self.readable(caller, grounds).await?,
@@ -245,59 +229,6 @@ impl Authorizer {
     /// How many access reviews are remembered, about.
     pub fn entries(&self) -> u64 {
         self.reviews.entries()
-    }
-
-    /// Reads the expression, or the selectors, of a request that will be restricted, and the namespaces that they
-    /// name. `None` stands for all series, where the request has no selector.
-    fn queries<'r>(
-        &self,
-        request: &'r PrometheusRequest,
-    ) -> Result<(Vec<Option<Query<'r>>>, Vec<Namespace>), AuthorizationError> {
-        let mut named = Vec::new();
-        if let Some(expression) = request.expression() {
-            let query = Query::parse(expression, &self.limits);
-            let query =
-                query.map_err(|error| AuthorizationError::query(error, expression, request))?;
-            self.name(&query, &mut named)?;
-            return Ok((vec![Some(query)], named));
-        }
-        let mut queries = Vec::new();
-        for text in request.selectors() {
-            let query = Query::parse_selector(text, &self.limits);
-            let query = query.map_err(|error| AuthorizationError::query(error, text, request))?;
-            self.name(&query, &mut named)?;
-            queries.push(Some(query));
-        }
-        if queries.is_empty() {
-            queries.push(None);
-        }
-        Ok((queries, named))
-    }
-
-    /// Adds the namespaces that a query names. Past the limit nothing more is read, since a form has room for
-    /// hundreds of thousands.
-    fn name(
-        &self,
-        query: &Query<'_>,
-        named: &mut Vec<Namespace>,
-    ) -> Result<(), AuthorizationError> {
-        let limit = self.max_namespaces;
-        for selector in query.selectors() {
-            let label = self.label_of(selector);
-            let mut too_many = selector.names_more_than(limit, label);
-            if !too_many {
-                named.extend(selector.named(label).iter().flatten().cloned());
-            }
-            if named.len() > limit {
-                named.sort_unstable();
-                named.dedup();
-                too_many |= named.len() > limit;
-            }
-            if too_many {
-                return Err(AuthorizationError::TooManyNamespaces { limit });
-            }
-        }
-        Ok(())
     }
 
     /// Prometheus' parser cannot be stopped, so the bounds hold for those who see everything, too.
@@ -342,79 +273,6 @@ impl Authorizer {
         })
     }
 
-    /// Nothing but these namespaces in each selector, whatever it names by itself: both must hold.
-    fn narrowed_selections<'r>(
-        &self,
-        queries: Vec<Option<Query<'r>>>,
-        namespaces: &NamespaceSet,
-    ) -> Vec<Selection<'r>> {
-        let selection = |query: Option<Query<'r>>| {
-            let Some(query) = query else {
-                return Selection::All {
-                    label: self.label.clone(),
-                    namespaces: namespaces.clone(),
-                };
-            };
-            let grant = |selector| Grant::Namespaces {
-                label: self.label_of(selector).clone(),
-                namespaces: namespaces.clone(),
-            };
-            let grants = query.selectors().iter().map(grant).collect();
-            Selection::Written { query, grants }
-        };
-        queries.into_iter().map(selection).collect()
-    }
-
-    async fn selections<'r>(
-        &self,
-        caller: &Caller,
-        queries: Vec<Option<Query<'r>>>,
-        partly: bool,
-        reviewed: &[(Namespace, bool)],
-        grounds: &mut Grounds,
-    ) -> Result<Vec<Selection<'r>>, AuthorizationError> {
-        let mut denied = Vec::new();
-        let mut selections = Vec::with_capacity(queries.len());
-        'queries: for query in queries {
-            let Some(query) = query else {
-                let namespaces = self.readable(caller, grounds).await?;
-                selections.push(Selection::All {
-                    label: self.label.clone(),
-                    namespaces,
-                });
-                continue;
-            };
-            let mut grants = Vec::with_capacity(query.selectors().len());
-            for selector in query.selectors() {
-                let grant = self.grant(caller, selector, reviewed, grounds);
-                match grant.await {
-                    Err(AuthorizationError::Namespaces { namespaces, .. }) if partly => {
-                        denied.extend(namespaces);
-                        continue 'queries;
-                    }
-                    grant => grants.push(grant?),
-                }
-            }
-            // A query without any selector reads nothing, but is answered for callers only.
-            if grants.is_empty() {
-                self.readable(caller, grounds).await?;
-            }
-            selections.push(Selection::Written { query, grants });
-        }
-        denied.sort_unstable();
-        denied.dedup();
-        if selections.is_empty() {
-            return Err(AuthorizationError::Namespaces {
-                attributes: self.access.attributes.clone(),
-                namespaces: denied,
-            });
-        }
-        if !denied.is_empty() {
-            remember(&mut grounds.warnings, self.left_out(&denied));
-        }
-        Ok(selections)
-    }
-
     /// Reviews every namespace that a selector names, some of them at the same time. The answers are in order.
     async fn review_named(
         &self,
@@ -438,66 +296,6 @@ impl Authorizer {
         Ok(reviewed)
     }
 
-    async fn grant(
-        &self,
-        caller: &Caller,
-        selector: &Selector<'_>,
-        reviewed: &[(Namespace, bool)],
-        grounds: &mut Grounds,
-    ) -> Result<Grant, AuthorizationError> {
-        let label = self.label_of(selector);
-        let named = selector.named(label);
-        if let Some((metrics, RuleAccess::Cluster(access))) = self.rule(selector) {
-            let answer = self.reviews.allowed(caller, access, None).await?;
-            let allowed = answer.value.allowed;
-            remember(&mut grounds.decisions, access.decision(None, allowed));
-            if allowed {
-                return Ok(Grant::Open);
-            }
-            // To leave the selector empty would give `or vector(0)`, absent() or a sum around it another meaning.
-            if named.is_none() {
-                return Err(AuthorizationError::ClusterMetrics {
-                    metrics: metrics.clone(),
-                    attributes: access.attributes.clone(),
-                    label: label.clone(),
-                });
-            }
-        }
-        let Some(named) = named else {
-            return Ok(Grant::Namespaces {
-                label: label.clone(),
-                namespaces: self.readable(caller, grounds).await?,
-            });
-        };
-        let allowed = |name: &Namespace| {
-            reviewed
-                .binary_search_by(|(other, _)| other.cmp(name))
-                .is_ok_and(|index| reviewed[index].1)
-        };
-        let (granted, denied): (Vec<_>, Vec<_>) = named.iter().cloned().partition(allowed);
-        let attributes = || self.access.attributes.clone();
-        match NamespaceSet::new(granted) {
-            None => Err(AuthorizationError::Namespaces {
-                attributes: attributes(),
-                namespaces: denied,
-            }),
-            Some(namespaces) => {
-                if !denied.is_empty() {
-                    remember(&mut grounds.warnings, self.left_out(&denied));
-                }
-                Ok(Grant::Namespaces {
-                    label: label.clone(),
-                    namespaces,
-                })
-            }
-        }
-    }
-
-    fn left_out(&self, denied: &[Namespace]) -> String {
-        let (names, needed) = (Names(denied), &self.access.attributes);
-        format!("series of {names} are left out: they need {needed} there")
-    }
-
     async fn readable(
         &self,
         caller: &Caller,
@@ -508,26 +306,6 @@ impl Authorizer {
         found.namespaces.ok_or_else(|| AuthorizationError::Nothing {
             attributes: self.access.attributes.clone(),
         })
-    }
-
-    /// The rule of a selector, by the one metric that it selects. A selector of more than one has none: a
-    /// caller could otherwise choose which label counts.
-    fn rule(&self, selector: &Selector<'_>) -> Option<(&MetricPattern, &RuleAccess)> {
-        let metric = selector.metric()?;
-        let fits = |pattern: &&MetricPattern| match pattern {
-            MetricPattern::Exact(name) => name == metric,
-            MetricPattern::Prefix(prefix) => metric.starts_with(prefix),
-        };
-        self.rules
-            .iter()
-            .find_map(|(patterns, access)| Some((patterns.iter().find(fits)?, access)))
-    }
-
-    fn label_of(&self, selector: &Selector<'_>) -> &Arc<str> {
-        match self.rule(selector) {
-            Some((_, RuleAccess::Label(label))) => label,
-            Some((_, RuleAccess::Cluster(_))) | None => &self.label,
-        }
     }
 }
 

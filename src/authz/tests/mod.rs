@@ -3,6 +3,7 @@ use http::Method;
 use super::*;
 use crate::cluster::mock::MockCluster;
 use crate::cluster::{ClusterNamespaces, Unavailable};
+use crate::config::{MetricAccess, MetricPattern};
 use crate::prometheus::{Accepted, RequestLimits, Target};
 use crate::upstream::request::restrict;
 
