@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use prom_rbac_proxy::app;
+use prom_rbac_proxy::authn::Caller;
 use prom_rbac_proxy::cli::args::{Arguments, Command, Outcome, Output};
 use prom_rbac_proxy::cli::progress::Progress;
 use prom_rbac_proxy::cli::{explain, manual};
@@ -64,9 +65,10 @@ fn execute(command: Command) -> Outcome {
         Command::Doctor(arguments) => with_config(&arguments.config.path, |config| {
             let progress = Progress::new();
             let kubeconfig = arguments.kubeconfig.as_deref();
-            let examined = run(doctor::examine(config, kubeconfig, &|step| {
-                progress.show(step)
-            }));
+            let caller = arguments.user.as_deref();
+            let caller = caller.map(|user| Caller::assumed(user, &arguments.groups));
+            let show = |step: &str| progress.show(step);
+            let examined = run(doctor::examine(config, kubeconfig, caller.as_ref(), &show));
             progress.clear();
             let report = match examined {
                 Ok(report) => report,

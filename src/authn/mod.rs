@@ -25,6 +25,9 @@ mod tests;
 const ANONYMOUS_USER: &str = "system:anonymous";
 const UNAUTHENTICATED_GROUP: &str = "system:unauthenticated";
 
+/// So begins the name of a ServiceAccount; its namespace and its own name follow, with a colon between.
+pub const ACCOUNT: &str = "system:serviceaccount:";
+
 /// An authenticated caller. Only a token review makes one.
 #[derive(Clone, Debug)]
 pub struct Caller(Arc<Identity>);
@@ -40,13 +43,15 @@ struct Identity {
 }
 
 impl Caller {
-    /// Somebody whom no review has named, for `explain`: nothing is served to such a caller.
+    /// Somebody whom no review has named, for `explain` and `doctor`: nothing is served to such a caller. To the groups that
+    /// are given come those that every review of such a user has.
     pub fn assumed(username: &str, groups: &[String]) -> Self {
+        let groups = groups_of(username, groups);
         let parts = std::iter::once(username).chain(groups.iter().map(String::as_str));
         Self(Arc::new(Identity {
             username: username.to_owned(),
             uid: None,
-            groups: groups.to_vec(),
+            groups: groups.clone(),
             extra: BTreeMap::new(),
             digest: Digester::new().digest(parts.map(str::as_bytes)),
             slots: CallerSlots::new(Bounds {
@@ -90,6 +95,23 @@ impl Caller {
     pub fn slots(&self) -> &CallerSlots {
         &self.0.slots
     }
+}
+
+/// The groups that were given, and those that Kubernetes adds.
+fn groups_of(username: &str, given: &[String]) -> Vec<String> {
+    let mut groups = given.to_vec();
+    let mut add = |group: String| {
+        if !groups.contains(&group) {
+            groups.push(group);
+        }
+    };
+    let account = username.strip_prefix(ACCOUNT);
+    if let Some((namespace, _)) = account.and_then(|account| account.split_once(':')) {
+        add("system:serviceaccounts".to_owned());
+        add(format!("system:serviceaccounts:{namespace}"));
+    }
+    add("system:authenticated".to_owned());
+    groups
 }
 
 /// The result of a token review.

@@ -190,6 +190,20 @@ impl AccessReviews {
         self.ask(caller, access, namespace, key, None).await
     }
 
+    /// Whether `caller` may do something else in Kubernetes, by a review of its own that nothing remembers.
+    pub(super) async fn may(
+        &self,
+        caller: &Caller,
+        asked: kubernetes::ResourceAttributes,
+    ) -> Result<bool, Unavailable> {
+        let class = ReviewClass {
+            flow: caller.flow(),
+            priority: Priority::New,
+        };
+        let status = self.cluster.review_access(about(caller, asked), class);
+        Ok(is_allowed(&status.await?))
+    }
+
     /// The answer of a review, of one that is under way if there is one.
     async fn ask(
         &self,
@@ -209,9 +223,7 @@ impl AccessReviews {
                 priority: Priority::of(remembered),
             };
             async move {
-                let status = cluster.review_access(spec, class).await?;
-                // An authorizer may answer both; then somebody has said no.
-                let allowed = status.allowed && status.denied != Some(true);
+                let allowed = is_allowed(&cluster.review_access(spec, class).await?);
                 let fresh_for = if allowed {
                     lifetimes.allowed
                 } else {
@@ -257,26 +269,40 @@ impl AccessReviews {
     }
 }
 
+/// An authorizer may answer both; then somebody has said no.
+fn is_allowed(status: &kubernetes::SubjectAccessReviewStatus) -> bool {
+    status.allowed && status.denied != Some(true)
+}
+
 fn spec(
     caller: &Caller,
     attributes: &ResourceAttributes,
     namespace: Option<&Namespace>,
 ) -> kubernetes::SubjectAccessReviewSpec {
     let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let asked = kubernetes::ResourceAttributes {
+        verb: some(&attributes.verb),
+        group: some(&attributes.group),
+        resource: some(&attributes.resource),
+        subresource: some(&attributes.subresource),
+        namespace: namespace.map(|namespace| namespace.as_str().to_owned()),
+        ..Default::default()
+    };
+    about(caller, asked)
+}
+
+/// The question whether `caller` may do what is `asked`.
+fn about(
+    caller: &Caller,
+    asked: kubernetes::ResourceAttributes,
+) -> kubernetes::SubjectAccessReviewSpec {
     let extra = caller.extra();
     kubernetes::SubjectAccessReviewSpec {
         user: Some(caller.username().to_owned()),
         uid: caller.uid().map(str::to_owned),
         groups: (!caller.groups().is_empty()).then(|| caller.groups().to_vec()),
         extra: (!extra.is_empty()).then(|| extra.clone()),
-        resource_attributes: Some(kubernetes::ResourceAttributes {
-            verb: some(&attributes.verb),
-            group: some(&attributes.group),
-            resource: some(&attributes.resource),
-            subresource: some(&attributes.subresource),
-            namespace: namespace.map(|namespace| namespace.as_str().to_owned()),
-            ..Default::default()
-        }),
+        resource_attributes: Some(asked),
         ..Default::default()
     }
 }

@@ -14,6 +14,8 @@ mod selections;
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::api::authorization::v1 as kubernetes;
+
 pub use self::access::Lifetimes;
 use self::access::{Access, AccessReviews};
 pub use self::error::AuthorizationError;
@@ -224,6 +226,19 @@ impl Authorizer {
     /// When neither bindings nor namespaces are known yet.
     pub async fn candidates(&self, caller: &Caller) -> Result<Candidates, Unavailable> {
         self.finder.candidates(caller).await
+    }
+
+    /// Whether `caller` may do something in Kubernetes that opens no series, such as come through the API server. Nothing
+    /// that is served depends on it: it is for `doctor`.
+    ///
+    /// # Errors
+    /// When Kubernetes does not say.
+    pub async fn may(
+        &self,
+        caller: &Caller,
+        asked: kubernetes::ResourceAttributes,
+    ) -> Result<bool, Unavailable> {
+        self.reviews.may(caller, asked).await
     }
 
     /// How many access reviews are remembered, about.

@@ -2,6 +2,7 @@
 //!
 //! The fields are for `authz` alone: nobody else makes a permit.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::AuthorizationError;
@@ -114,6 +115,22 @@ pub struct Decision {
     pub namespace: Option<Namespace>,
     /// The answer.
     pub allowed: bool,
+}
+
+/// As `review: get pods.metrics.k8s.io in namespace team-a: allowed`.
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "review: {} ", self.attributes)?;
+        match &self.namespace {
+            Some(namespace) => write!(f, "in namespace {namespace}")?,
+            None => f.write_str("in the whole cluster")?,
+        }
+        f.write_str(if self.allowed {
+            ": allowed"
+        } else {
+            ": denied"
+        })
+    }
 }
 
 impl<'r> Permit<'r> {

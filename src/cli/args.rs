@@ -45,8 +45,8 @@ pub enum Command {
     Explain(Explain),
     /// Say whether Headlamp finds the proxy, and which rights can be taken away now that charts come through it.
     ///
-    /// Only reads: roles, bindings, Services and pods of the whole cluster, with the rights of whoever runs it. What it may not
-    /// read, it names. Ends with 1 when something should change.
+    /// Changes nothing: reads roles, bindings, Services and pods of the whole cluster, with the rights of whoever runs it, and
+    /// with --as creates SubjectAccessReviews. What it may not read, it names. Ends with 1 when something should change.
     Doctor(Doctor),
     /// Print the JSON Schema of the configuration.
     ///
@@ -101,6 +101,12 @@ pub struct Doctor {
     /// The kubeconfig to look with; without it, as the configuration says.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub kubeconfig: Option<PathBuf>,
+    /// Say as well what this user gets at each door, and what to grant where that is nothing.
+    #[arg(long = "as", value_name = "USER", value_hint = ValueHint::Other)]
+    pub user: Option<String>,
+    /// A group of that user; may be given more than once.
+    #[arg(long = "group", value_name = "GROUP", value_hint = ValueHint::Other, requires = "user")]
+    pub groups: Vec<String>,
     /// How the report is written.
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Output::Text)]
     pub output: Output,

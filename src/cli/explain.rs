@@ -12,9 +12,8 @@ use crate::cli::args::Explain;
 use crate::cluster::metrics::ReviewsMetrics;
 use crate::config::{Config, Upstream};
 use crate::door::Door;
-use crate::prometheus::{Accepted, RequestError, Target};
+use crate::prometheus::{PrometheusRequest, RequestError};
 use crate::rbac::metrics::RbacMetrics;
-use crate::rbac::{Searched, Source};
 use crate::upstream::request::{UpstreamRequest, restrict};
 
 /// What would be decided.
@@ -58,12 +57,8 @@ impl fmt::Display for Explanation {
 pub async fn explain(config: &Config, arguments: &Explain) -> Result<Explanation, ExplainError> {
     let authorization =
         Authorization::new(config, &ReviewsMetrics::default(), &RbacMetrics::default()).await?;
-    let caller = Caller::assumed(&arguments.user, &groups(&arguments.user, &arguments.groups));
-    let target = Target::find("/api/v1/query", &Method::GET)?;
-    let query = form_urlencoded::Serializer::new(String::new())
-        .append_pair("query", &arguments.query)
-        .finish();
-    let request = target.read(&query, b"", Accepted::default(), &request_limits(config))?;
+    let caller = Caller::assumed(&arguments.user, &arguments.groups);
+    let request = PrometheusRequest::instant(&arguments.query, &request_limits(config))?;
     authorization.watches_settled().await;
     match authorization.authorizer.explain(&caller, &request).await {
         Ok(permit) => {
@@ -85,30 +80,13 @@ pub async fn explain(config: &Config, arguments: &Explain) -> Result<Explanation
 
 fn denied(denial: &Denial) -> Explanation {
     let mut lines = vec!["scope: nothing, for this query".to_owned()];
-    lines.extend(denial.searched.map(searched));
-    lines.extend(denial.decisions.iter().map(review));
+    lines.extend(denial.searched.map(|searched| searched.to_string()));
+    lines.extend(denial.decisions.iter().map(Decision::to_string));
     lines.push(format!("denied: {}", denial.error));
     Explanation {
         lines,
         allowed: false,
     }
-}
-
-/// The groups that were given, and those that every review of such a user has.
-fn groups(user: &str, given: &[String]) -> Vec<String> {
-    let mut groups = given.to_vec();
-    let mut add = |group: String| {
-        if !groups.contains(&group) {
-            groups.push(group);
-        }
-    };
-    let account = user.strip_prefix("system:serviceaccount:");
-    if let Some((namespace, _)) = account.and_then(|account| account.split_once(':')) {
-        add("system:serviceaccounts".to_owned());
-        add(format!("system:serviceaccounts:{namespace}"));
-    }
-    add("system:authenticated".to_owned());
-    groups
 }
 
 fn allowed(permit: &Permit<'_>, upstreams: &[Upstream]) -> Explanation {
@@ -125,8 +103,8 @@ fn allowed(permit: &Permit<'_>, upstreams: &[Upstream]) -> Explanation {
         }
     };
     lines.push(format!("scope: {scope}"));
-    lines.extend(permit.searched().map(searched));
-    lines.extend(permit.decisions().iter().map(review));
+    lines.extend(permit.searched().map(|searched| searched.to_string()));
+    lines.extend(permit.decisions().iter().map(Decision::to_string));
     lines.extend(
         permit
             .warnings()
@@ -209,32 +187,4 @@ fn through(doors: &[Door], key: &str) -> String {
         (all, "") => format!("through {all}"),
         (some, rest) => format!("through {some}; not through {rest}, which {key} does not name"),
     }
-}
-
-/// Which namespaces were reviewed for the set of all that the caller may read, and what that leaves open.
-fn searched(searched: Searched) -> String {
-    let count = searched.candidates;
-    let place = match searched.source {
-        Source::All => "all of the cluster",
-        Source::Bindings => {
-            "those with a RoleBinding that may concern the caller; rights that something else than RBAC gives in a namespace are not searched"
-        }
-        Source::Fallback => {
-            "all of the cluster, since the RoleBindings could not be listed; the log says why"
-        }
-    };
-    format!("searched: {count} namespaces, {place}")
-}
-
-fn review(decision: &Decision) -> String {
-    let place = match &decision.namespace {
-        Some(namespace) => format!("in namespace {namespace}"),
-        None => "in the whole cluster".to_owned(),
-    };
-    let answer = if decision.allowed {
-        "allowed"
-    } else {
-        "denied"
-    };
-    format!("review: {} {place}: {answer}", decision.attributes)
 }

@@ -64,6 +64,14 @@ pub enum Code {
     InstallServicePorts,
     /// `view` does not grant what the proxy asks about.
     InstallViewLacksRight,
+    /// The caller may not come through the API server to the proxy.
+    CallerDoorClosed,
+    /// No series is open to the caller.
+    CallerSeesNothing,
+    /// Headlamp's autodetection ends early for the caller.
+    CallerNotDetected,
+    /// A rule of the configuration closes metrics of the cluster to the caller.
+    CallerClusterMetricsClosed,
     /// Somebody holds a role with a right on `*/proxy` that does not come with Kubernetes.
     RightsProxyGranted,
     /// Everybody with a token, or without one, holds it.
@@ -74,13 +82,17 @@ pub enum Code {
 
 impl Code {
     /// All there are.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 13] = [
         Self::InstallServiceMissing,
         Self::InstallLabelMissing,
         Self::InstallLabelElsewhere,
         Self::InstallPodLabelled,
         Self::InstallServicePorts,
         Self::InstallViewLacksRight,
+        Self::CallerDoorClosed,
+        Self::CallerSeesNothing,
+        Self::CallerNotDetected,
+        Self::CallerClusterMetricsClosed,
         Self::RightsProxyGranted,
         Self::RightsProxyGrantedToAll,
         Self::RightsProxyUnbound,
@@ -95,6 +107,10 @@ impl Code {
             Self::InstallPodLabelled => "install-pod-labelled",
             Self::InstallServicePorts => "install-service-ports",
             Self::InstallViewLacksRight => "install-view-lacks-right",
+            Self::CallerDoorClosed => "caller-door-closed",
+            Self::CallerSeesNothing => "caller-sees-nothing",
+            Self::CallerNotDetected => "caller-not-detected",
+            Self::CallerClusterMetricsClosed => "caller-cluster-metrics-closed",
             Self::RightsProxyGranted => "rights-proxy-granted",
             Self::RightsProxyGrantedToAll => "rights-proxy-granted-to-all",
             Self::RightsProxyUnbound => "rights-proxy-unbound",

@@ -3,14 +3,14 @@
 use std::cmp::Reverse;
 
 use k8s_openapi::api::core::v1::Service;
-use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
+use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::json;
 
 use super::finding::{Code, Finding, Section, Severity};
 use super::lists::known;
 use super::own_service::is_own;
-use super::rule::{KUBERNETES_OWN, allows};
+use super::rule::{KUBERNETES_OWN, grants, resource};
 use super::snapshot::{LABEL, Snapshot};
 use crate::config::{Config, ResourceAttributes};
 
@@ -180,12 +180,7 @@ fn ports(service: &Service) -> Option<Finding> {
 
 /// Whether whoever is bound to `view` has the right that the proxy asks about.
 fn of_view(roles: &[ClusterRole], attributes: &ResourceAttributes) -> Option<Finding> {
-    let grants = |role: &&ClusterRole| {
-        role.rules
-            .iter()
-            .flatten()
-            .any(|rule| grants(rule, attributes))
-    };
+    let grants = |role: &&ClusterRole| grants(role.rules.as_deref(), attributes);
     let name = |role: &ClusterRole| role.metadata.name.clone().unwrap_or_default();
     let view = roles
         .iter()
@@ -230,19 +225,4 @@ fn of_view(roles: &[ClusterRole], attributes: &ResourceAttributes) -> Option<Fin
                 .to_owned(),
         )
     })
-}
-
-fn resource(attributes: &ResourceAttributes) -> String {
-    if attributes.subresource.is_empty() {
-        attributes.resource.clone()
-    } else {
-        format!("{}/{}", attributes.resource, attributes.subresource)
-    }
-}
-
-/// One for certain names does not grant the access without a name that the proxy asks about.
-fn grants(rule: &PolicyRule, attributes: &ResourceAttributes) -> bool {
-    let ResourceAttributes { verb, group, .. } = attributes;
-    let named = rule.resource_names.iter().flatten().next().is_some();
-    !named && allows(rule, verb, group, &resource(attributes))
 }

@@ -1,7 +1,8 @@
-//! `doctor`: what is wrong around the proxy, and which rights can be taken away. It only reads.
+//! `doctor`: what is wrong around the proxy, what somebody gets of it, and which rights can be taken away. It changes nothing.
 //!
 //! A file for each section. What they find is a [`Report`]; how that looks is `render`'s.
 
+mod caller;
 mod finding;
 mod install;
 mod lists;
@@ -16,10 +17,15 @@ pub use self::render::{json, text};
 
 use std::path::Path;
 
+use crate::app::{Authorization, StartError};
+use crate::authn::Caller;
 use crate::cluster::goaway::again_if_unprocessed;
+use crate::cluster::metrics::ReviewsMetrics;
 use crate::cluster::{self, ConfigError};
-use crate::config::Config;
+use crate::config::{Config, RightsChanges};
+use crate::rbac::metrics::RbacMetrics;
 
+use self::caller::Examination;
 use self::lists::Lists;
 use self::snapshot::Snapshot;
 
@@ -29,6 +35,9 @@ pub enum DoctorError {
     /// No way to Kubernetes.
     #[error(transparent)]
     Kubernetes(#[from] ConfigError),
+    /// What asks reviews cannot be made.
+    #[error(transparent)]
+    Start(#[from] StartError),
     /// The API server does not answer, or does not know us.
     #[error(
         "doctor cannot ask the Kubernetes API server; check the kubeconfig and its credentials"
@@ -39,31 +48,63 @@ pub enum DoctorError {
     NothingRead(String),
 }
 
-/// Looks at the cluster with the rights of the kubeconfig; without one, as the configuration says. `progress` is told
-/// what is being done.
+/// Looks at the cluster with the rights of the kubeconfig; without one, as the configuration says. What `caller` gets is told
+/// where there is one. `progress` is told what is being done.
 ///
 /// # Errors
 /// When it could not look at all. What it may not read beside other things is named in the report.
 pub async fn examine(
     config: &Config,
     kubeconfig: Option<&Path>,
+    caller: Option<&Caller>,
     progress: &dyn Fn(&str),
 ) -> Result<Report, DoctorError> {
-    let kubeconfig = kubeconfig.or(config.kubernetes.kubeconfig.as_deref());
-    let client = cluster::client_config(kubeconfig).await?;
+    let config = &as_asked(config, kubeconfig);
+    let client = cluster::client_config(config.kubernetes.kubeconfig.as_deref()).await?;
     let client = cluster::watch_client(&client)?;
     let version = again_if_unprocessed(|| client.apiserver_version());
     version.await.map_err(DoctorError::Unreachable)?;
     let lists = Lists::new(client, progress);
-    let snapshot = Snapshot::read(&lists).await;
-    let install = install::examine(&snapshot, config);
-    let report = Report {
-        sections: vec![install, rights::examine(snapshot, config)],
+    // What it watches is listed while the lists are read.
+    let authorization = match caller {
+        Some(_) => Some(authorization(config).await?),
+        None => None,
     };
-    if lists.has_read_nothing() {
+    let caller = caller.zip(authorization.as_ref());
+    let caller = caller.map(|(caller, authorization)| Examination {
+        config,
+        authorization,
+        caller,
+    });
+    let snapshot = Snapshot::read(&lists).await;
+    let mut looked = !lists.has_read_nothing();
+    let mut sections = vec![install::examine(&snapshot, config)];
+    if let Some(caller) = caller {
+        progress("reviews of the caller");
+        let (section, known) = caller.examine(&snapshot).await;
+        looked |= known;
+        sections.push(section);
+    }
+    sections.push(rights::examine(snapshot, config));
+    let report = Report { sections };
+    if !looked {
         let unread = report.sections.iter().flat_map(|section| &section.unread);
         let unread: Vec<_> = unread.map(String::as_str).collect();
         return Err(DoctorError::NothingRead(unread.join("; ")));
     }
     Ok(report)
+}
+
+/// The configuration with the credentials that were asked for. Rights change too seldom to be watched for some seconds.
+fn as_asked(config: &Config, kubeconfig: Option<&Path>) -> Config {
+    let mut config = config.clone();
+    if let Some(kubeconfig) = kubeconfig {
+        config.kubernetes.kubeconfig = Some(kubeconfig.to_owned());
+    }
+    config.authorization.changes = RightsChanges::Ttl;
+    config
+}
+
+async fn authorization(config: &Config) -> Result<Authorization, StartError> {
+    Authorization::new(config, &ReviewsMetrics::default(), &RbacMetrics::default()).await
 }

@@ -22,11 +22,7 @@ pub(super) struct OwnService {
 
 /// The proxy's own Services, of all, and the one that the gateway answers for.
 pub(super) fn own_services(services: &[Service], config: &Config) -> Vec<OwnService> {
-    let mut own: Vec<_> = services
-        .iter()
-        .filter(|it| is_own(it))
-        .filter_map(read)
-        .collect();
+    let mut own = entrances(services);
     if let Some(gateway) = &config.listeners.gateway {
         let answered = &gateway.reserved_service;
         own.push(OwnService {
@@ -36,6 +32,12 @@ pub(super) fn own_services(services: &[Service], config: &Config) -> Vec<OwnServ
         });
     }
     own
+}
+
+/// Those of all that callers come through.
+pub(super) fn entrances(services: &[Service]) -> Vec<OwnService> {
+    let own = services.iter().filter(|it| is_own(it));
+    own.filter_map(read).collect()
 }
 
 /// Whether callers come through it.

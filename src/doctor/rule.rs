@@ -4,6 +4,8 @@
 
 use k8s_openapi::api::rbac::v1::PolicyRule;
 
+use crate::config::ResourceAttributes;
+
 /// Everything, as a group, a resource or a verb.
 pub(super) const ALL: &str = "*";
 
@@ -21,4 +23,22 @@ pub(super) fn allows(rule: &PolicyRule, verb: &str, group: &str, resource: &str)
     has(&rule.verbs, verb)
         && has(groups, group)
         && (has(resources, resource) || every.is_some_and(|every| resources.contains(&every)))
+}
+
+/// Whether a role's rules grant the access that the proxy asks about. One for certain names does not grant it without a name.
+pub(super) fn grants(rules: Option<&[PolicyRule]>, attributes: &ResourceAttributes) -> bool {
+    let ResourceAttributes { verb, group, .. } = attributes;
+    rules.unwrap_or_default().iter().any(|rule| {
+        let named = rule.resource_names.iter().flatten().next().is_some();
+        !named && allows(rule, verb, group, &resource(attributes))
+    })
+}
+
+/// As a rule writes it.
+pub(super) fn resource(attributes: &ResourceAttributes) -> String {
+    if attributes.subresource.is_empty() {
+        attributes.resource.clone()
+    } else {
+        format!("{}/{}", attributes.resource, attributes.subresource)
+    }
 }

@@ -1,5 +1,6 @@
 //! The namespaces of which it is worth asking whether a caller may read them.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::bindings::Bindings;
@@ -39,6 +40,22 @@ pub struct Searched {
     pub source: Source,
     /// How many they were.
     pub candidates: usize,
+}
+
+/// Which namespaces were reviewed for the set of all that a caller may read, and what that leaves open.
+impl fmt::Display for Searched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = match self.source {
+            Source::All => "all of the cluster",
+            Source::Bindings => {
+                "those with a RoleBinding that may concern the caller; rights that something else than RBAC gives in a namespace are not searched"
+            }
+            Source::Fallback => {
+                "all of the cluster, since the RoleBindings could not be listed; the log says why"
+            }
+        };
+        write!(f, "searched: {} namespaces, {place}", self.candidates)
+    }
 }
 
 impl Candidates {

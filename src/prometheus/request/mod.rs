@@ -138,6 +138,30 @@ impl Target {
 }
 
 impl PrometheusRequest {
+    /// What a GET of `/api/v1/query` asks that has this expression and no other parameter.
+    ///
+    /// # Errors
+    /// When it is past a limit.
+    pub fn instant(expression: &str, limits: &RequestLimits) -> Result<Self, RequestError> {
+        Self::get("/api/v1/query", &[("query", expression)], limits)
+    }
+
+    /// What a GET of this path asks, with these parameters.
+    ///
+    /// # Errors
+    /// When there is no such endpoint, or a parameter is malformed or past a limit.
+    pub fn get(
+        path: &str,
+        parameters: &[(&str, &str)],
+        limits: &RequestLimits,
+    ) -> Result<Self, RequestError> {
+        let query = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(parameters)
+            .finish();
+        let target = Target::find(path, &Method::GET)?;
+        target.read(&query, b"", Accepted::default(), limits)
+    }
+
     pub fn endpoint(&self) -> Endpoint {
         self.endpoint
     }

@@ -11,6 +11,9 @@ use support::{run, scratch};
 
 use crate::commands::{execute, text};
 
+/// What is said of one caller.
+mod caller;
+
 /// What the document shows as planted.
 const ENHANCED_VIEW: &str = "
 apiVersion: rbac.authorization.k8s.io/v1
@@ -39,17 +42,29 @@ async fn installed() -> ApiServer {
 }
 
 /// Runs it with a token's rights; the configuration names another kubeconfig, which is not to be read.
-async fn doctor(api: &ApiServer, name: &str, token: &str, more: &'static [&'static str]) -> Output {
+async fn doctor(api: &ApiServer, name: &str, token: &str, more: &[&'static str]) -> Output {
+    let nowhere = configuration(&PathBuf::from("/nowhere"), "http://127.0.0.1:9");
+    doctor_of(&nowhere, api, name, token, more).await
+}
+
+/// The same, of a proxy with another configuration.
+async fn doctor_of(
+    configuration: &str,
+    api: &ApiServer,
+    name: &str,
+    token: &str,
+    more: &[&'static str],
+) -> Output {
     let kubeconfig = scratch(&format!("{name}.kubeconfig"));
     api.write_kubeconfig(&kubeconfig, token).expect("written");
     let config = scratch(&format!("{name}.yaml"));
-    let text = configuration(&PathBuf::from("/nowhere"), "http://127.0.0.1:9");
-    std::fs::write(&config, text).expect("written");
+    std::fs::write(&config, configuration).expect("written");
+    let more = more.to_vec();
     let run = tokio::task::spawn_blocking(move || {
         let path = |path: &PathBuf| path.to_str().expect("UTF-8").to_owned();
         let (config, kubeconfig) = (path(&config), path(&kubeconfig));
         let arguments = ["doctor", "--config", &config, "--kubeconfig", &kubeconfig];
-        execute(&[&arguments[..], more].concat())
+        execute(&[&arguments[..], &more].concat())
     });
     run.await.expect("no panic")
 }
@@ -145,6 +160,8 @@ struct Fault {
     about: &'static str,
     /// The exit code: advice is no reason to act.
     ends: i32,
+    /// Whom it is asked about.
+    caller: &'static [&'static str],
     plant: fn(&ApiServer),
 }
 
@@ -158,11 +175,19 @@ fn service(api: &ApiServer, name: &str, labels: &[(&str, &str)]) {
     api.create_service_at("monitoring", name, labels, 9090, nowhere);
 }
 
-const FAULTS: [Fault; 9] = [
+/// What Headlamp's autodetection needs.
+fn lists_everything(api: &ApiServer, user: &str) {
+    let rule = json!([{"apiGroups": [""], "resources": ["pods", "services"], "verbs": ["list"]}]);
+    api.create_cluster_role("lists", &[], rule);
+    api.bind_cluster_role("lists", "lists", Subject::User(user));
+}
+
+const FAULTS: [Fault; 13] = [
     Fault {
         code: "install-service-missing",
         about: "the proxy's Service",
         ends: 1,
+        caller: &[],
         plant: |api| {
             assert!(api.delete(SERVICES, "monitoring", "prom-rbac-proxy"));
             // Without it, nobody's door is the proxy's.
@@ -174,6 +199,7 @@ const FAULTS: [Fault; 9] = [
         code: "install-label-missing",
         about: "Service monitoring/prom-rbac-proxy",
         ends: 1,
+        caller: &[],
         plant: |api| {
             assert!(api.delete(SERVICES, "monitoring", "prom-rbac-proxy"));
             service(api, "prom-rbac-proxy", &[NAME]);
@@ -183,12 +209,14 @@ const FAULTS: [Fault; 9] = [
         code: "install-label-elsewhere",
         about: "Service monitoring/prometheus",
         ends: 1,
+        caller: &[],
         plant: |api| service(api, "prometheus", &[LABEL]),
     },
     Fault {
         code: "install-pod-labelled",
         about: "Pod monitoring/prom-rbac-proxy-0",
         ends: 1,
+        caller: &[],
         plant: |api| {
             let nowhere = NOWHERE.parse().expect("an address");
             api.create_pod_at("monitoring", "prom-rbac-proxy-0", &[LABEL], nowhere);
@@ -198,6 +226,7 @@ const FAULTS: [Fault; 9] = [
         code: "install-service-ports",
         about: "Service monitoring/prom-rbac-proxy",
         ends: 1,
+        caller: &[],
         plant: |api| {
             let ports = json!([
                 {"name": "http", "port": 9090, "protocol": "TCP"}, {"name": "metrics", "port": 9091, "protocol": "TCP"},
@@ -214,15 +243,55 @@ const FAULTS: [Fault; 9] = [
         code: "install-view-lacks-right",
         about: "ClusterRole view",
         ends: 1,
+        caller: &[],
         plant: |api| {
             let role = "clusterroles.rbac.authorization.k8s.io";
             assert!(api.delete(role, "", "prom-rbac-proxy-view"));
         },
     },
     Fault {
+        code: "caller-door-closed",
+        about: "user viewer",
+        ends: 1,
+        caller: &["--as", "viewer"],
+        plant: |api| {
+            let binding = "rolebindings.rbac.authorization.k8s.io";
+            assert!(api.delete(binding, "monitoring", "prom-rbac-proxy-access"));
+        },
+    },
+    Fault {
+        code: "caller-sees-nothing",
+        about: "user mallory",
+        ends: 1,
+        caller: &["--as", "mallory"],
+        plant: |api| {
+            lists_everything(api, "mallory");
+            let role = "prom-rbac-proxy-cluster-metrics";
+            api.bind_cluster_role("operators", role, Subject::User("mallory"));
+        },
+    },
+    Fault {
+        code: "caller-not-detected",
+        about: "user alice",
+        ends: 0,
+        caller: &["--as", "alice"],
+        plant: |api| {
+            let role = "prom-rbac-proxy-cluster-metrics";
+            api.bind_cluster_role("operators", role, Subject::User("alice"));
+        },
+    },
+    Fault {
+        code: "caller-cluster-metrics-closed",
+        about: "user alice",
+        ends: 0,
+        caller: &["--as", "alice"],
+        plant: |api| lists_everything(api, "alice"),
+    },
+    Fault {
         code: "rights-proxy-granted",
         about: "ClusterRole enhanced-view",
         ends: 1,
+        caller: &[],
         plant: |api| {
             api.apply_yaml(ENHANCED_VIEW, "monitoring")
                 .expect("applied");
@@ -232,6 +301,7 @@ const FAULTS: [Fault; 9] = [
         code: "rights-proxy-granted-to-all",
         about: "ClusterRole charts",
         ends: 1,
+        caller: &[],
         plant: |api| {
             let rule =
                 json!([{"apiGroups": [""], "resources": ["services/proxy"], "verbs": ["get"]}]);
@@ -243,6 +313,7 @@ const FAULTS: [Fault; 9] = [
         code: "rights-proxy-unbound",
         about: "ClusterRole enhanced-view",
         ends: 0,
+        caller: &[],
         plant: |api| {
             let role = ENHANCED_VIEW.split("---").next().expect("the role");
             api.apply_yaml(role, "monitoring").expect("applied");
@@ -264,7 +335,8 @@ fn each_fault_is_found_alone_and_shown_as_in_the_document() {
             let code = fault.code;
             let api = installed().await;
             (fault.plant)(&api);
-            let output = doctor(&api, code, api.admin_token(), &["--output", "json"]).await;
+            let json = [fault.caller, &["--output", "json"]].concat();
+            let output = doctor(&api, code, api.admin_token(), &json).await;
             assert_eq!(
                 output.status.code(),
                 Some(fault.ends),
@@ -273,7 +345,7 @@ fn each_fault_is_found_alone_and_shown_as_in_the_document() {
             );
             let report = json_of(&output);
             assert_eq!(found(&report), [(code.to_owned(), fault.about.to_owned())]);
-            let output = doctor(&api, code, api.admin_token(), &[]).await;
+            let output = doctor(&api, code, api.admin_token(), fault.caller).await;
             let printed = text(&output.stdout);
             let title = format!("### {code}\n");
             let (_, rest) = document.split_once(&title).expect(code);
@@ -368,17 +440,28 @@ fn twenty_five_thousand_bindings_are_read_within_ten_seconds() {
                 Subject::Group(&team),
             );
         }
+        // As the proxy is run in a cluster of this size.
+        let mut config = configuration(&PathBuf::from("/nowhere"), "http://127.0.0.1:9");
+        config += "  namespaces: bindings\n";
         let start = std::time::Instant::now();
-        let output = doctor(
+        let output = doctor_of(
+            &config,
             &api,
             "doctor-large",
             api.admin_token(),
-            &["--output", "json"],
+            &["--as", "alice", "--output", "json"],
         )
         .await;
         let taken = start.elapsed();
         assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
-        let details = rights(&json_of(&output))["findings"][0]["details"].clone();
+        let report = json_of(&output);
+        assert!(
+            report
+                .to_string()
+                .contains("sees the series of the namespaces team-a\""),
+            "{report}"
+        );
+        let details = rights(&report)["findings"][0]["details"].clone();
         let held = BINDINGS / 100 + 1;
         // And what the role gives beside.
         assert_eq!(details.as_array().map(Vec::len), Some(held + 1));
