@@ -4,9 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::contenders::Kind;
-
-/// Where the long form writes.
-const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/performance.md");
+use crate::document;
 
 /// How large an answer of the upstream is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,7 +198,7 @@ impl Form {
                 connections: 10_000,
             }),
             strict: false,
-            document: Some(DOCUMENT.into()),
+            document: Some(document::PATH.into()),
             hold: false,
         }
     }

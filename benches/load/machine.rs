@@ -1,5 +1,6 @@
 //! What the measurements were made on, and with which versions.
 
+use std::fmt;
 use std::fs;
 use std::process::Command;
 
@@ -23,6 +24,24 @@ pub(crate) struct Machine {
     pub(crate) wrk: String,
     /// As `scripts/bench-peers` says.
     pub(crate) peers: String,
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let gibibytes = self.memory_bytes as f64 / f64::from(1 << 30);
+        let Self {
+            processor,
+            processors,
+            system,
+            kernel,
+            load_average,
+            ..
+        } = self;
+        write!(
+            f,
+            "{processors} processors ({processor}), {gibibytes:.1} GiB, {system}, Linux {kernel}; load average before: {load_average}"
+        )
+    }
 }
 
 impl Machine {

@@ -7,7 +7,7 @@
 //! cases       what is varied, and the forms          machine     what it ran on, and versions
 //! wrk         load and latencies                     usage       processor time and memory, from /proc
 //! footprint   memory at rest, and start time         report      table, summary.json, docs/performance.md
-//! sharing     many viewers of few charts, for itself
+//! sharing     many viewers of few charts, for itself document    the parts of docs/performance.md that are written
 //! hyper_h1    hyper's client to the upstream, built into a binary of its own (src/upstream/mod.rs)
 //! ```
 //!
@@ -16,6 +16,7 @@
 
 mod cases;
 mod contenders;
+mod document;
 mod footprint;
 mod launch;
 mod machine;
@@ -28,12 +29,13 @@ mod usage;
 mod wrk;
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use self::cases::{Case, Form};
 use self::contenders::{Kind, Running};
+use self::document::SHARED;
 use self::machine::Machine;
 use self::report::{Report, Row};
 use self::spread::Spread;
@@ -51,10 +53,11 @@ cargo bench --bench load -- [--long | --full | --short | --clients | --smoke | -
   --clients  who sees everything and who sees namespaces, with our client to the upstream and with hyper's
   --smoke    everything once, for seconds; nothing that it measures counts
   --sharing  1,000 viewers of 50 charts with shared answers and without; writes target/bench/sharing.json
+             and its part of docs/performance.md
   --rounds   other than the form's
   --seconds  of each contender in each round
   --only     of the contenders those with these names; nginx is always there, and no document is written
-  --document another file for what the long form writes
+  --document another file for what the long form writes, with the same lines around it
   --peers    where kube-rbac-proxy and prom-label-proxy are; default: $BENCH_PEERS
   --hold     measures nothing: starts the contenders, says where they are, and waits for the end of its input;
              for a profiler, and for load of another kind";
@@ -161,6 +164,8 @@ fn run(form: &Form, peers: PathBuf) -> Result<()> {
 
 /// The load that sharing is for. An unoptimized build measures nothing that counts: there it is as short as can be.
 fn run_sharing() -> Result<()> {
+    // Before anything runs, for the load average.
+    let machine = Machine::look();
     let target = target()?;
     let folder = target.join(format!("bench/run-{}", std::process::id()));
     let stage = Stage::start(folder, PathBuf::new())?;
@@ -183,9 +188,10 @@ fn run_sharing() -> Result<()> {
     };
     let figures = sharing::measure(&stage, length, &target.join("bench"))?;
     if cfg!(debug_assertions) {
-        println!("not optimized, and so not kept: {figures}");
+        println!("not optimized, and so not kept: {}", figures.json());
     } else {
-        sharing::write(&figures, &target.join("bench/sharing.json"))?;
+        figures.write(&target.join("bench/sharing.json"))?;
+        SHARED.write(&figures.section(&machine), Path::new(document::PATH))?;
     }
     stage.end()
 }

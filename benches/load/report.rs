@@ -10,48 +10,10 @@ use serde_json::{Value, json};
 use crate::Result;
 use crate::cases::{Case, Form};
 use crate::contenders::Kind;
+use crate::document::MEASURED;
 use crate::footprint::Measured;
 use crate::machine::Machine;
 use crate::spread::{Spread, rounded};
-
-/// What is between these lines of the document is replaced; the rest of it stays.
-const BEGIN: &str = "<!-- measured: written by make bench -->";
-const END: &str = "<!-- end of measured -->";
-
-const METHOD: &str = "\
-# Performance
-
-`make bench` writes the measurements below. How they are made:
-
-- Everything runs on one machine, over loopback: the contenders, the upstream (an nginx that answers queries with
-  files of a fixed size, as `application/json`), a stand-in for Kubernetes, and wrk with one thread. They share the
-  processors, so requests per second say less than processor time, which is that of the contender alone.
-- All contenders of a case run at the same time and are measured in turn, in at least five rounds, each of which begins
-  with another one. A ratio is of two measurements of the same round; minimum, median and maximum are over the rounds.
-  All other figures are medians over the rounds.
-- Processor time is user and system time of the contender's processes, from `/proc/PID/stat`. Memory is `VmHWM`
-  (peak) or `VmRSS`, added up over nginx's processes, so that memory which they share counts more than once.
-- Ratios are to nginx as a plain reverse proxy, without checks and without a log. `nginx-logging` shows what a buffered
-  access log adds; prom-rbac-proxy always has its audit log and its metrics on. `gateway-pass` is compared to
-  `nginx-to-https`, since both speak TLS to what is behind them. `tls` is compared to plain nginx, and `nginx-tls` stands
-  beside it.
-- Connections are opened within a round, so the handshakes of 1,000 TLS connections are part of the figures of that case.
-- Answers of 10 MB are counted by bytes, so that those on their way at the end of a round count in part.
-- nginx and the upstream are not set up to lose: connections are kept, no answer goes to disk. Each nginx worker has room
-  for 16,384 connections, which takes memory at rest.
-- prom-rbac-proxy has its default configuration but for `limits.concurrentPerCaller` and `limits.maxConnections`, as one caller stands for many here.
-- kube-rbac-proxy may ask Kubernetes as often as it likes; its default is five times in a second.
-- A contender of which more than one answer in a hundred failed has no ratio: failures are quick.
-- Tokens have the length of a ServiceAccount's. *Warm*: every caller was answered once right before the round; `(cold)`
-  behind a name says that this could not be done within 40 s, so that its figures are not those of a warm cache.
-- prom-rbac-proxy remembers a denial for 10 s by default. Each namespaced caller is denied the whole cluster, so with
-  10,000 of them reviews are part of a warm round, too.
-- *Cold*: every request has a token of its own, so each costs a review of the token, one for the whole cluster, and for a
-  namespaced caller one for each of the cluster's two namespaces.
-- The query names no namespace. What the upstream was asked is checked before each case: it has a matcher for the
-  namespace where there should be one.
-- `kube-rbac-proxy` and `prom-label-proxy` each do a part of the work; chained they come closest to all of it.
-";
 
 /// A contender in a case.
 #[derive(Clone, Debug)]
@@ -129,33 +91,13 @@ impl Report {
 
     /// Writes the document; what stands outside of the measured part stays.
     pub(crate) fn write_document(&self, form: &Form, path: &Path) -> Result<()> {
-        let measured = self.measured(form)?;
-        let old = fs::read_to_string(path).unwrap_or_default();
-        let parts = old
-            .split_once(BEGIN)
-            .and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
-        let text = match parts {
-            Some((before, after)) => format!("{before}{BEGIN}\n\n{measured}\n{END}{after}"),
-            None => format!("{METHOD}\n{BEGIN}\n\n{measured}\n{END}\n"),
-        };
-        fs::write(path, text)?;
-        println!("{}", path.display());
-        Ok(())
+        MEASURED.write(&self.measured(form)?, path)
     }
 
     fn measured(&self, form: &Form) -> Result<String> {
         let machine = &self.machine;
         let mut text = format!("## Measured on {}\n\n", machine.date);
-        writeln!(
-            text,
-            "{} processors ({}), {:.1} GiB, {}, Linux {}; load average before: {}.\n",
-            machine.processors,
-            machine.processor,
-            machine.memory_bytes as f64 / f64::from(1 << 30),
-            machine.system,
-            machine.kernel,
-            machine.load_average
-        )?;
+        writeln!(text, "{machine}.\n")?;
         let versions = [
             &machine.proxy,
             &machine.rustc,

@@ -1,7 +1,8 @@
 //! The load that sharing is for: 1,000 viewers of 50 charts in 4 scopes before a real Prometheus that scrapes, at the
 //! plugin's ranges and refresh, with and without; and what it costs where there is nothing to share.
 
-use std::fs;
+mod figures;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use standins::headlamp::cookie_header;
 use standins::prometheus::{Data, Options, Prometheus};
 use support::proxy::Proxy;
 
+pub(crate) use self::figures::Figures;
 use crate::Result;
 use crate::cases::Size;
 use crate::launch::launch_shared;
@@ -53,7 +55,7 @@ pub(crate) struct Length {
 ///
 /// # Errors
 /// If something cannot be started, or an answer is none.
-pub(crate) fn measure(stage: &Stage, length: Length, cache: &Path) -> Result<Value> {
+pub(crate) fn measure(stage: &Stage, length: Length, cache: &Path) -> Result<Figures> {
     stage.api.answer_token_reviews(Some(Arc::new(token_review)));
     stage
         .api
@@ -72,26 +74,14 @@ pub(crate) fn measure(stage: &Stage, length: Length, cache: &Path) -> Result<Val
     let compressed = kept(stage, &prometheus, length, Some("gzip"))?;
     let plain = kept(stage, &prometheus, length, None)?;
     let lone = lone(stage, length)?;
-    Ok(json!({
-        "viewers": length.viewers,
-        "charts": length.charts,
-        "scopes": SCOPES,
-        "refreshes": length.refreshes,
-        "prometheus_cpu_ms_per_refresh": {
-            "without": without.prometheus_ms / f64::from(length.refreshes),
-            "with": with.prometheus_ms / f64::from(length.refreshes),
-        },
-        "prometheus_cpu_ratio": without.prometheus_ms / with.prometheus_ms.max(1.0),
-        "queries_per_chart_refresh": with.queries / (length.charts as f64 * f64::from(length.refreshes)),
-        "queries_per_chart_refresh_without": without.queries / (length.charts as f64 * f64::from(length.refreshes)),
-        "kept_cpu_ratio_to_nginx": compressed.cpu_ratio,
-        "kept_answer_bytes": compressed.bytes,
-        "kept_uncompressed_cpu_ratio_to_nginx": plain.cpu_ratio,
-        "kept_uncompressed_answer_bytes": plain.bytes,
-        "lone_cpu_ratio": lone,
-        "peak_rss_bytes": with.peak_rss_bytes,
-        "peak_rss_bytes_without": without.peak_rss_bytes,
-    }))
+    Ok(Figures {
+        length,
+        without,
+        with,
+        compressed,
+        plain,
+        lone,
+    })
 }
 
 /// What a crowd of viewers has cost.
@@ -332,17 +322,4 @@ fn access_review(spec: &Value) -> Option<Value> {
         _ => scope == 0,
     };
     Some(json!({"allowed": allowed}))
-}
-
-/// Writes the figures to `file`, for whoever compares runs.
-///
-/// # Errors
-/// If it cannot be written.
-pub(crate) fn write(figures: &Value, file: &Path) -> Result<()> {
-    if let Some(folder) = file.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    fs::write(file, serde_json::to_string_pretty(figures)? + "\n")?;
-    println!("{}\n{figures:#}", file.display());
-    Ok(())
 }
