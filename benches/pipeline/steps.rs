@@ -29,11 +29,13 @@ use prom_rbac_proxy::request::{Door, Entrance};
 use prom_rbac_proxy::sharing::metrics::SharingMetrics;
 use prom_rbac_proxy::sharing::{Answer, Answered, Clients, Sharing};
 use prom_rbac_proxy::slots::{Bounds, Slots};
+use prom_rbac_proxy::telemetry::spans::{Exporter, Tracer};
 use prom_rbac_proxy::telemetry::{Lines, Writing};
 use prom_rbac_proxy::upstream::body::ResponseBody;
 use prom_rbac_proxy::upstream::metrics::UpstreamsMetrics;
 use prom_rbac_proxy::upstream::request::restrict;
 use prom_rbac_proxy::upstream::{Upstream, UpstreamError};
+use prometheus_client::metrics::counter::Counter;
 use tokio::runtime::{Handle, Runtime};
 use tower::{BoxError, ServiceExt};
 
@@ -112,6 +114,9 @@ pub struct Steps {
     viewer: Caller,
     request: PrometheusRequest,
     stack: Stack,
+    /// With a collector of spans, for the sampled requests alone.
+    traced: Stack,
+    _exporter: Exporter,
     _writing: Writing,
 }
 
@@ -120,7 +125,7 @@ pub type Step = (&'static str, fn(&Steps));
 
 impl Steps {
     /// All of them, in the order of a request's way.
-    pub const ALL: [Step; 12] = [
+    pub const ALL: [Step; 13] = [
         ("credential/header", |steps| {
             steps.credential(&steps.by_header)
         }),
@@ -144,7 +149,8 @@ impl Steps {
         }),
         ("audit-line", Self::audit_line),
         ("all", Self::all),
-        ("stack", Self::stack),
+        ("stack", |steps| steps.whole_way(&steps.stack)),
+        ("stack/not-sampled", |steps| steps.whole_way(&steps.traced)),
     ];
 
     /// Everything that is remembered is remembered already.
@@ -211,7 +217,6 @@ impl Steps {
         );
         let (lines, writing) = Lines::start(std::io::sink()).expect("a thread");
         let log = Log::new(Some(lines), AuditQuery::Hash, RequestMetrics::default());
-        let recorder = Recorder::new(log.clone(), Arc::default(), None);
         let authorizer = Arc::new(authorizer);
         let shared = Shared {
             authenticator: authenticator.clone(),
@@ -224,10 +229,16 @@ impl Steps {
             slots: Slots::new(bounds),
             review_timeout: DAY,
         };
-        let stack = {
+        let (tracer, exporter) = {
             let _runtime = runtime.enter();
+            tracing()
+        };
+        let stack = |tracer| {
+            let _runtime = runtime.enter();
+            let recorder = Recorder::new(log.clone(), Arc::default(), tracer);
             stack(&shared, nowhere(), recorder, Entrance::Service)
         };
+        let (stack, traced) = (stack(None), stack(Some(tracer)));
         let by_header = headers("authorization", &format!("Bearer {}", token("viewer")));
         let cookie = format!("theme=dark; headlamp-auth-main.0={}", token("viewer"));
         let known = |headers: &HeaderMap| {
@@ -248,6 +259,8 @@ impl Steps {
             viewer,
             request,
             stack,
+            traced,
+            _exporter: exporter,
             runtime,
             _writing: writing,
         }
@@ -293,11 +306,11 @@ impl Steps {
     }
 
     /// The same request through all layers, up to where it would be sent.
-    fn stack(&self) {
+    fn whole_way(&self, stack: &Stack) {
         let mut request = Request::new(Empty::<Bytes>::new());
         *request.uri_mut() = Uri::from_static(TARGET);
         request.headers_mut().clone_from(black_box(&self.by_header));
-        let response = self.runtime.block_on(self.stack.clone().oneshot(request));
+        let response = self.runtime.block_on(stack.clone().oneshot(request));
         let response = response.expect("infallible");
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         black_box(self.runtime.block_on(response.into_body().collect())).expect("a body");
@@ -335,6 +348,14 @@ fn nowhere() -> Clients {
     let metrics = SharingMetrics::default().of("default");
     let sharing = Sharing::new(&config.upstreams[0].sharing, metrics);
     Clients::new(&[(upstream.expect("an upstream"), sharing)], DAY)
+}
+
+/// Spans for a collector that is never spoken to, since no request is sampled.
+fn tracing() -> (Tracer, Exporter) {
+    let text = "tracing: {endpoint: \"http://127.0.0.1:4318/v1/traces\", sampleRatio: 0}";
+    let config = Config::parse(text, std::iter::empty()).expect("a configuration");
+    let started = Exporter::start(&config.tracing, Counter::default());
+    started.expect("an exporter").expect("a collector")
 }
 
 /// An answer of Prometheus' that took 3 ms.
