@@ -37,7 +37,7 @@ use prom_rbac_proxy::upstream::request::restrict;
 use prom_rbac_proxy::upstream::{Upstream, UpstreamError};
 use prometheus_client::metrics::counter::Counter;
 use tokio::runtime::{Handle, Runtime};
-use tower::{BoxError, ServiceExt};
+use tower::ServiceExt;
 
 /// As the plugin sends it, a chart of one workload.
 const QUERY: &str = "query=sum(rate(container_cpu_usage_seconds_total%7Bcontainer%21%3D%22%22%2Cnamespace%3D%22team-a%22%2Cpod%3D~%22web-.%2A%22%7D%5B5m%5D%29%29+by+%28pod%29&start=1700000000&end=1700003600&step=15";

@@ -86,10 +86,9 @@ impl Upstreams {
             last: AtomicU8::new(UNKNOWN),
         };
         let watched = |upstream: &Arc<Upstream>| {
-            let known = self.0.iter();
-            let known = known.filter(|watched| Arc::ptr_eq(&watched.upstream, upstream));
-            let known = known.cloned().next();
-            known.unwrap_or_else(|| Arc::new(anew(upstream)))
+            let mut known = self.0.iter();
+            let known = known.find(|watched| Arc::ptr_eq(&watched.upstream, upstream));
+            known.map_or_else(|| Arc::new(anew(upstream)), Arc::clone)
         };
         Self(upstreams.iter().map(watched).collect())
     }
