@@ -16,6 +16,7 @@ import yaml
 import browser
 import chart
 import commands
+import demo_page
 import generated
 import headlamp
 import invariants
@@ -369,6 +370,7 @@ def deployment():
     check("alerts, dashboard, docs/metrics.md and helm test over a proxy that runs and is scraped", lambda: signals.faults(*BINARIES),
           ["PROM_RBAC_PROXY", "DEMO", "helm", "prometheus", "promtool", "wget"])
 
+    check("the demo's page draws three people's charts in Chromium", lambda: demo_page.faults(*BINARIES), ["PROM_RBAC_PROXY", "DEMO", "prometheus", "chromium"])
     check("the preset plugin's logic", lambda: run("node", "--test", str(HERE / "preset.test.mjs")) and None, ["node"])
     check("one set of metric rules in all that is shipped", headlamp.metric_rules_faults)
     check("the preset plugin in Chromium", browser.preset_faults, ["chromium"])

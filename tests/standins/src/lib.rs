@@ -13,6 +13,7 @@ pub mod headlamp;
 pub mod kubernetes;
 pub mod process;
 pub mod prometheus;
+pub mod site;
 pub mod tls;
 
 mod gunzip;

@@ -1,28 +1,34 @@
 //! The whole path on one machine: a real Prometheus with data, the stand-ins for Kubernetes and
-//! Headlamp, and the proxy between them, until Ctrl-C.
+//! Headlamp, the proxy between them, and a page to look at, until Ctrl-C.
 
+mod page;
 mod place;
 mod report;
+mod views;
 
 use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use place::Place;
 use report::report;
 use standins::headlamp::{self, Headlamp};
 use standins::kubernetes::{self, ApiServer, Subject, TokenRequest};
-use standins::prometheus::{self, Data, Prometheus};
+use standins::prometheus::{self, Data, Prometheus, Recorder};
+use standins::site::Site;
 use support::client::Call;
 use support::proxy::{self, METRIC_RULES, Proxy};
 use tokio::signal::unix::{SignalKind, signal};
+use views::{PODS, Viewer, Views};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
 const NAMESPACE: &str = "monitoring";
 const SERVICE: &str = "prom-rbac-proxy";
+const PROMETHEUS: &str = "prometheus-operated";
 const PORT: u16 = 9090;
 
 /// The proxy listens within this time of its start.
@@ -141,8 +147,9 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
 /// All that runs. The order is the order of dropping.
 struct Demo {
     proxy: Proxy,
+    _page: Site,
     _headlamp: Headlamp,
-    _api: ApiServer,
+    _api: Arc<ApiServer>,
     _prometheus: Prometheus,
 }
 
@@ -154,25 +161,23 @@ impl Demo {
             Prometheus::start(data),
             ApiServer::start(kubernetes::Options::default())
         );
-        let (prometheus, api) = (prometheus?, api?);
+        let (prometheus, api) = (prometheus?, Arc::new(api?));
+        let upstream = Recorder::start(&prometheus.url()).await?;
         let tokens = furnish(&api, &arguments.manifests)?;
-        api.create_service_at(
-            NAMESPACE,
-            "prometheus-operated",
-            &[],
-            PORT,
-            prometheus.address(),
-        );
+        api.create_service_at(NAMESPACE, PROMETHEUS, &[], PORT, prometheus.address());
         fs::write(place.folder.join("ca.crt"), api.ca_pem())?;
         let headlamp = Headlamp::start(headlamp::Options::new(&api.url(), api.ca_pem())).await?;
-        let proxy = start_proxy(arguments, place, &api, &prometheus).await?;
+        let proxy = start_proxy(arguments, place, &api, &upstream).await?;
         let service = proxy.listening("service", LISTENS_WITHIN).await?;
         let admin = proxy.listening("admin", LISTENS_WITHIN).await?;
         let labels = [("headlamp-prometheus", "true")];
         api.create_service_at(NAMESPACE, SERVICE, &labels, PORT, service);
         wait_until_ready(admin).await?;
         let gateway = proxy.listening("gateway", LISTENS_WITHIN).await?;
+        let views = Views::new(headlamp.url(), api.clone(), upstream, viewers(&tokens));
+        let page = page::start(views).await?;
         let variables = vec![
+            ("PAGE_URL", page.url()),
             ("PROXY_URL", format!("http://{service}")),
             ("ADMIN_URL", format!("http://{admin}")),
             ("GATEWAY_URL", format!("https://{gateway}")),
@@ -188,6 +193,7 @@ impl Demo {
         report(&variables, &place.folder).await?;
         Ok(Self {
             proxy,
+            _page: page,
             _headlamp: headlamp,
             _api: api,
             _prometheus: prometheus,
@@ -232,15 +238,41 @@ fn furnish(api: &ApiServer, manifests: &Path) -> Result<Tokens, Failure> {
         "ClusterRole/view",
         account("team-a-viewer"),
     );
-    for (namespace, pod) in [
-        ("team-a", "web-7d4b9c6f5-abcde"),
-        ("team-a", "postgres-0"),
-        ("team-b", "web-6f8d7c5b4-qwert"),
-    ] {
+    for [namespace, pod] in PODS.into_iter().chain([["team-a", "postgres-0"]]) {
         let address = ([127, 0, 0, 1], 80).into();
         api.create_pod_at(namespace, pod, &[("app", "web")], address);
     }
     Ok(tokens)
+}
+
+/// The same callers, for the page.
+fn viewers(tokens: &Tokens) -> Vec<Viewer> {
+    let viewer = |name, bound, account, token: &String| Viewer {
+        name,
+        bound,
+        account,
+        token: token.clone(),
+    };
+    vec![
+        viewer(
+            "The viewer",
+            "bound to view in the whole cluster",
+            "viewer",
+            &tokens.viewer,
+        ),
+        viewer(
+            "The viewer of team-a",
+            "bound to view in the namespace team-a",
+            "team-a-viewer",
+            &tokens.team_a,
+        ),
+        viewer(
+            "The stranger",
+            "bound to nothing",
+            "stranger",
+            &tokens.stranger,
+        ),
+    ]
 }
 
 /// Starts the proxy, with a gateway.
@@ -248,7 +280,7 @@ async fn start_proxy(
     arguments: &Arguments,
     place: &Place,
     api: &ApiServer,
-    prometheus: &Prometheus,
+    upstream: &Recorder,
 ) -> Result<Proxy, Failure> {
     let folder = &place.folder;
     let token = api.create_token(
@@ -265,7 +297,7 @@ async fn start_proxy(
     fs::write(folder.join("gateway.crt"), identity.certificate_pem)?;
     fs::write(folder.join("gateway.key"), identity.key_pem)?;
     let config = folder.join("config.yaml");
-    fs::write(&config, configuration(folder, &prometheus.url()))?;
+    fs::write(&config, configuration(folder, &upstream.url()))?;
     let options = proxy::Options {
         binary: arguments.proxy.clone(),
         log: Some(folder.join("proxy.log")),

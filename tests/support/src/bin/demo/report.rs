@@ -76,6 +76,10 @@ pub(crate) async fn report(variables: &[(&str, String)], folder: &Path) -> Resul
     let unfinished = folder.join("demo.env.new");
     fs::write(&unfinished, text)?;
     fs::rename(unfinished, file)?;
+    println!(
+        "\nThree people and one pod, to look at: {}",
+        value("PAGE_URL")
+    );
     println!("\nReady. Ctrl-C ends all of it.");
     Ok(())
 }
