@@ -5,8 +5,9 @@ use http::Method;
 use serde_json::{Value, json};
 use standins::kubernetes::{ApiServer, Options, User};
 
+use crate::world::administrator::ADMIN;
 use crate::world::api::{Credentials, Http};
-use crate::world::cluster::{ADMIN, URL};
+use crate::world::cluster::URL;
 use crate::world::proxies::ACCOUNT;
 use crate::world::{World, proved, run};
 use support::client::Answer;

@@ -7,8 +7,9 @@ use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
+use crate::world::administrator::ADMIN;
 use crate::world::api::Credentials;
-use crate::world::cluster::{ADMIN, URL};
+use crate::world::cluster::URL;
 use crate::world::{SOON, World, proved, run, soak, until};
 use support::client::query;
 use support::cluster::service_door;
@@ -162,7 +163,7 @@ fn the_plugin_works_for_a_viewer_of_one_namespace_behind_the_gateway() {
 }
 
 /// Opens a WebSocket through a Headlamp, and gives what is read after the answer's head.
-async fn websocket(headlamp: &str, cookie: &str, path: &str) -> (String, TcpStream) {
+pub(crate) async fn websocket(headlamp: &str, cookie: &str, path: &str) -> (String, TcpStream) {
     let address = headlamp.strip_prefix("http://").expect("plain HTTP");
     let mut stream = TcpStream::connect(address).await.expect("connected");
     let head = format!(

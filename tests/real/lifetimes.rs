@@ -33,16 +33,6 @@ async fn account(world: &World, name: &str) -> String {
     world.cluster.token("people", name, json!({})).await
 }
 
-async fn bind(world: &World, namespace: &str, account: &str) {
-    let binding = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": { "name": account },
-        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view" },
-        "subjects": [{ "kind": "ServiceAccount", "name": account, "namespace": "people" }],
-    });
-    let path = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/rolebindings");
-    world.cluster.create(&path, &binding).await;
-}
-
 #[test]
 #[ignore = "scripts/e2e runs it"]
 fn what_is_granted_and_revoked_counts_within_the_time_to_live() {
@@ -57,7 +47,7 @@ fn what_is_granted_and_revoked_counts_within_the_time_to_live() {
             status(world, &proxy, &token, &a).await,
             StatusCode::FORBIDDEN
         );
-        bind(world, "team-a", "bob").await;
+        world.bind("team-a", "bob").await;
         let granted = until("bob may see team-a", TTL + SLACK, async || {
             status(world, &proxy, &token, &a).await == StatusCode::OK
         })
@@ -66,8 +56,7 @@ fn what_is_granted_and_revoked_counts_within_the_time_to_live() {
             status(world, &proxy, &token, &b).await,
             StatusCode::FORBIDDEN
         );
-        let path = "/apis/rbac.authorization.k8s.io/v1/namespaces/team-a/rolebindings/bob";
-        world.cluster.delete(path).await;
+        world.unbind("team-a", "bob").await;
         let revoked = until("bob may not see team-a", TTL + SLACK, async || {
             status(world, &proxy, &token, &a).await == StatusCode::FORBIDDEN
         })
@@ -96,7 +85,7 @@ fn what_is_kept_for_others_is_nobodys_whose_permission_was_revoked() {
         let proxy = Extra::forgetful(&world.cluster, "keeping", &world.prometheus.url()).await;
         let (erin, frank) = (account(world, "erin").await, account(world, "frank").await);
         for name in ["erin", "frank"] {
-            bind(world, "team-a", name).await;
+            world.bind("team-a", name).await;
         }
         // Through the service door, whose answers are kept.
         let ask = async |token: &str| {
@@ -120,8 +109,7 @@ fn what_is_kept_for_others_is_nobodys_whose_permission_was_revoked() {
             })
             .await;
         }
-        let path = "/apis/rbac.authorization.k8s.io/v1/namespaces/team-a/rolebindings/erin";
-        world.cluster.delete(path).await;
+        world.unbind("team-a", "erin").await;
         let revoked = until("erin may not see team-a", TTL + SLACK, async || {
             let (status, kept) = ask(&erin).await;
             assert!(status == StatusCode::OK || !kept, "{status}");
@@ -148,7 +136,7 @@ fn a_token_counts_no_longer_than_its_account_and_its_expiry() {
         let proxy = Extra::forgetful(&world.cluster, "ending", &world.prometheus.url()).await;
         let path = query("up");
         let token = account(world, "leaver").await;
-        bind(world, "team-a", "leaver").await;
+        world.bind("team-a", "leaver").await;
         until("leaver may see team-a", TTL + SLACK, async || {
             status(world, &proxy, &token, &path).await == StatusCode::OK
         })
@@ -220,13 +208,12 @@ fn a_query_that_names_no_namespace_follows_what_is_granted_and_revoked() {
             .await
         };
         becomes(&[], SLACK).await;
-        bind(world, "team-a", "carol").await;
+        world.bind("team-a", "carol").await;
         // What is denied is remembered for a second, and that nothing can be read for another.
         let first = becomes(&["team-a"], 2 * DENIED_TTL + SLACK).await;
-        bind(world, "team-b", "carol").await;
+        world.bind("team-b", "carol").await;
         let second = becomes(&["team-a", "team-b"], TTL + DENIED_TTL + SLACK).await;
-        let bindings = "/apis/rbac.authorization.k8s.io/v1/namespaces/team-a/rolebindings";
-        world.cluster.delete(&format!("{bindings}/carol")).await;
+        world.unbind("team-a", "carol").await;
         let revoked = becomes(&["team-b"], TTL + SLACK).await;
         proved(format!(
             "a query that names no namespace shows a first one {:.1} s after it is granted, a second one after \

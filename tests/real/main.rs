@@ -20,8 +20,12 @@ mod gateway;
 mod identities;
 /// What is granted and taken away while somebody looks.
 mod lifetimes;
+/// The namespaces that a caller may read, listed by the gateway to kubectl, Headlamp and a kube client.
+mod namespaces;
 /// What callers and the proxy may do in Kubernetes, and may not.
 mod rights;
+/// 5,000 namespaces and 25,000 role bindings, on a control plane of their own.
+mod scale;
 /// What the API server, Headlamp and their stand-ins pass on.
 mod standing_in;
 /// What an API server answers that is just starting.

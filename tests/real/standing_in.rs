@@ -5,8 +5,9 @@ use serde_json::json;
 use standins::kubernetes::{ApiServer, Options};
 use standins::prometheus::Recorder;
 
+use crate::world::administrator::ADMIN;
 use crate::world::api::Http;
-use crate::world::cluster::{ADMIN, URL};
+use crate::world::cluster::URL;
 use crate::world::headlamp::Headlamp;
 use crate::world::pods::Pod;
 use crate::world::{SOON, World, programs, proved, run, until};

@@ -5,8 +5,9 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::world::administrator::ADMIN;
 use crate::world::api::{Credentials, Http};
-use crate::world::cluster::{ADMIN, URL};
+use crate::world::cluster::URL;
 use crate::world::{World, proved, run};
 
 /// For how long it is asked once it is ready.

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use support::files::{binary, scratch};
 use support::kubectl::Kubectl;
 
-use crate::world::cluster::{ADMIN, URL};
+use crate::world::administrator::ADMIN;
+use crate::world::cluster::URL;
 use crate::world::{SOON, World, proved, run, until};
 
 /// Somebody whom the planted roles are about.

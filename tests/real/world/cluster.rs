@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use standins::tls::CertificateAuthority;
 use tokio::sync::Mutex;
 
+use super::administrator::{ADMIN, Administrator};
 use super::api::{Credentials, Http};
 use super::issuer::Issuer;
 use super::programs::{self, Program};
-use super::until;
 use support::client::Answer;
 use support::files::run_folder;
 
@@ -21,12 +21,6 @@ pub const URL: &str = "https://127.0.0.1:6443";
 const ETCD: &str = "http://127.0.0.1:2379";
 /// In no list of loopback addresses: the API server publishes it in Endpoints.
 const ADVERTISED: &str = "10.77.0.1";
-
-/// The administrator's token.
-pub const ADMIN: &str = "administrator";
-
-/// How long a start may take, on two busy cores.
-const START: Duration = Duration::from_secs(90);
 
 /// The controllers that the suite needs. None that would notice that the node has no kubelet.
 const CONTROLLERS: &str = "clusterrole-aggregation-controller,endpoints-controller,endpointslice-controller,\
@@ -39,6 +33,7 @@ pub const TOKEN_USERS: [&str; 2] = [ADMIN, "token-user"];
 /// The cluster.
 pub struct Cluster {
     pub http: Http,
+    administrator: Administrator,
     pub authority: CertificateAuthority,
     pub issuer: Issuer,
     running: Mutex<Running>,
@@ -70,8 +65,10 @@ impl Cluster {
                 "--log-level=warn".to_owned(),
             ],
         );
+        let http = Http::new(authority.pem());
         let cluster = Self {
-            http: Http::new(authority.pem()),
+            http: http.clone(),
+            administrator: Administrator { http, url: URL },
             authority,
             issuer,
             running: Mutex::new(Running {
@@ -90,15 +87,7 @@ impl Cluster {
     pub async fn start_api_server(&self) {
         let start = Timestamp::now();
         let program = start_api_server();
-        until("the API server is ready", START, async || {
-            program.assert_running();
-            let url = format!("{URL}/readyz");
-            let answer = self
-                .http
-                .try_send(Method::GET, &url, Credentials::Bearer(ADMIN), None);
-            answer.await.is_ok_and(|answer| answer.status.is_success())
-        })
-        .await;
+        self.administrator.ready(&program).await;
         let mut running = self.running.lock().await;
         running.api_server = Some(program);
         running.starts.push((start, Timestamp::now()));
@@ -180,9 +169,7 @@ impl Cluster {
 
     /// A request of the administrator, with a JSON body.
     pub async fn admin(&self, method: Method, path: &str, body: &Value) -> Answer {
-        let (url, body) = (format!("{URL}{path}"), (!body.is_null()).then_some(body));
-        let credentials = Credentials::Bearer(ADMIN);
-        self.http.send(method, &url, credentials, body).await
+        self.administrator.send(method, path, body).await
     }
 
     /// A list's or an object's JSON.
@@ -195,22 +182,16 @@ impl Cluster {
 
     /// Creates an object, or replaces nothing if it is there.
     pub async fn create(&self, path: &str, object: &Value) {
-        self.admin(Method::POST, path, object).await.ok();
+        self.administrator.create(path, object).await;
     }
 
     pub async fn delete(&self, path: &str) {
-        self.admin(Method::DELETE, path, &Value::Null).await.ok();
+        self.administrator.delete(path).await;
     }
 
     /// A token of a ServiceAccount, by TokenRequest. `spec` is the request's.
     pub async fn token(&self, namespace: &str, account: &str, spec: Value) -> String {
-        let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token");
-        let request = json!({
-            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec
-        });
-        let answer = self.admin(Method::POST, &path, &request).await.ok().json();
-        let token = answer["status"]["token"].as_str();
-        token.expect("a token").to_owned()
+        self.administrator.token(namespace, account, spec).await
     }
 
     /// What Kubernetes says about an access.

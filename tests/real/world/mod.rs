@@ -1,9 +1,11 @@
 //! The cluster that all tests share, and everything in it: one start, of all programs.
 
+pub mod administrator;
 pub mod api;
 pub mod cluster;
 pub mod headlamp;
 pub mod issuer;
+pub mod large;
 pub mod pods;
 pub mod programs;
 pub mod proxies;
@@ -16,8 +18,9 @@ use standins::prometheus::{Data, Options, Prometheus};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
+use administrator::{ADMIN, role_binding, role_bindings};
 use api::Credentials;
-use cluster::{ADMIN, Cluster, URL};
+use cluster::{Cluster, URL};
 use headlamp::Headlamp;
 use pods::Pod;
 use proxies::Proxies;
@@ -146,6 +149,21 @@ impl World {
         .await;
         println!("started in {:.1} s", start.elapsed().as_secs_f32());
         world
+    }
+
+    /// Binds `view` to a ServiceAccount of `people`, in a namespace.
+    pub async fn bind(&self, namespace: &str, account: &str) {
+        let subject = json!({ "kind": "ServiceAccount", "name": account, "namespace": "people" });
+        let binding = role_binding(account, "view", &[subject]);
+        self.cluster
+            .create(&role_bindings(namespace), &binding)
+            .await;
+    }
+
+    /// Takes that away.
+    pub async fn unbind(&self, namespace: &str, account: &str) {
+        let path = format!("{}/{account}", role_bindings(namespace));
+        self.cluster.delete(&path).await;
     }
 
     /// Whether a caller gets an answer to a query at the direct door, and how it failed if not.

@@ -47,7 +47,8 @@ pub async fn create_certificate(cluster: &Cluster, kubectl: &Kubectl) {
         .await;
 }
 
-fn certificate() -> (PathBuf, PathBuf) {
+/// Where certificate and key of gateways are.
+pub fn certificate() -> (PathBuf, PathBuf) {
     (
         run_folder().join("gateway.crt"),
         run_folder().join("gateway.key"),
@@ -163,7 +164,7 @@ fn environment(name: &str, token: &str) -> Vec<(String, String)> {
 
 /// One more process on loopback, with the same rights, for tests that need another configuration.
 pub struct Extra {
-    _process: Proxy,
+    process: Proxy,
     url: String,
 }
 
@@ -193,7 +194,7 @@ impl Extra {
         let process = Proxy::launch(&options).expect("the proxy starts");
         let address = process.listening("service", SOON).await.expect("bound");
         Self {
-            _process: process,
+            process,
             url: format!("http://{address}"),
         }
     }
@@ -211,8 +212,34 @@ impl Extra {
         Self::start(cluster, name, upstream, &keys).await
     }
 
+    /// The same as a gateway that lists namespaces.
+    pub async fn listing_namespaces(cluster: &Cluster, name: &str, upstream: &str) -> Self {
+        let (certificate, key) = certificate();
+        let ttl = format!("{}s", DENIED_TTL.as_secs());
+        let keys = [
+            ("LISTENERS__GATEWAY__ADDRESS", "127.0.0.1:0"),
+            ("LISTENERS__GATEWAY__NAMESPACE_LIST", "true"),
+            (
+                "LISTENERS__GATEWAY__TLS__CERT_FILE",
+                certificate.to_str().expect("UTF-8"),
+            ),
+            (
+                "LISTENERS__GATEWAY__TLS__KEY_FILE",
+                key.to_str().expect("UTF-8"),
+            ),
+            ("AUTHORIZATION__CACHE__ALLOWED_TTL", &*ttl),
+            ("AUTHORIZATION__CACHE__DENIED_TTL", &*ttl),
+        ];
+        Self::start(cluster, name, upstream, &keys).await
+    }
+
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The gateway, where it is one.
+    pub fn gateway(&self) -> String {
+        format!("https://{}", self.process.bound("gateway"))
     }
 }
 
