@@ -121,6 +121,7 @@ fn lifetimes() -> authz::Lifetimes {
     authz::Lifetimes {
         allowed: MINUTE,
         denied: MINUTE / 6,
+        watched: MINUTE * 5,
         stale: MINUTE * 10,
         capacity: 100_000,
     }

@@ -207,6 +207,7 @@ impl Steps {
             authz::Lifetimes {
                 allowed: DAY,
                 denied: DAY,
+                watched: DAY,
                 stale: DAY,
                 capacity: 100_000,
             },

@@ -207,6 +207,7 @@ fn decides_by(config: &Config) -> (Policy, authz::Lifetimes) {
     let lifetimes = authz::Lifetimes {
         allowed: authorization.cache.allowed_ttl,
         denied: authorization.cache.denied_ttl,
+        watched: authorization.cache.watched_ttl,
         stale: authorization.cache.stale_for,
         capacity: authorization.cache.capacity,
     };

@@ -14,7 +14,7 @@ use k8s_openapi::api::authentication::v1::{TokenReviewSpec, TokenReviewStatus};
 pub use self::credential::{Carrier, CredentialError, Sources};
 pub use self::token::{Digest, Digester, MAX_TOKEN_BYTES, MalformedToken, Token};
 use crate::cluster::metrics::ReviewMetrics;
-use crate::cluster::review_cache::{Answer, Known, ReviewCache};
+use crate::cluster::review_cache::{Answer, Known, ReviewCache, Standing};
 use crate::cluster::{Cluster, Flow, Priority, ReviewClass, Unavailable};
 use crate::slots::{Bounds, CallerSlots};
 
@@ -265,7 +265,7 @@ impl Authenticator {
             Err(error) => return Identification::Remembered(Err(error.into())),
         };
         let key = token.digest(&self.digester, &self.audiences);
-        let ended = match self.cache.known(&key, |_| true) {
+        let ended = match self.cache.known(&key, |_, _| Standing::Holds) {
             Known::Fresh(answer) => return Identification::Remembered(answer.value.caller()),
             Known::Ended(answer) => answer,
         };

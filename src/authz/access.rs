@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::authorization::v1 as kubernetes;
+use tokio::time::Instant;
 
+use super::lifetimes::{Lifetimes, Term};
 use crate::authn::{Caller, Digest, Digester};
 use crate::cluster::metrics::ReviewMetrics;
-use crate::cluster::review_cache::{Answer, Known, ReviewCache};
+use crate::cluster::review_cache::{Answer, Known, ReviewCache, Standing};
 use crate::cluster::{Cluster, ClusterNamespaces, Priority, ReviewClass, Unavailable};
 use crate::config::ResourceAttributes;
 use crate::namespace::Namespace;
@@ -39,19 +41,6 @@ pub(super) struct Access {
     digest: Digest,
 }
 
-/// How long answers are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lifetimes {
-    /// Of a permission.
-    pub allowed: Duration,
-    /// Of a denial.
-    pub denied: Duration,
-    /// Of either beyond that, while Kubernetes does not answer.
-    pub stale: Duration,
-    /// How many are kept.
-    pub capacity: u64,
-}
-
 /// Asks, and remembers by everything that the question holds.
 pub(super) struct AccessReviews {
     cluster: Arc<dyn Cluster>,
@@ -68,6 +57,12 @@ pub(super) struct Reviewed {
     pub(super) allowed: bool,
     /// When it began: what changes after that may touch it.
     began: Epoch,
+    /// When it came.
+    pub(super) came: Instant,
+    /// Since when each review has said so, with no change seen that may touch it.
+    since: Instant,
+    /// Whether nothing but a change that is watched should end it.
+    pub(super) settled: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -96,7 +91,7 @@ impl AccessReviews {
         changes: Option<Changes>,
         metrics: ReviewMetrics,
     ) -> Self {
-        let longest = lifetimes.allowed.max(lifetimes.denied) + lifetimes.stale;
+        let longest = lifetimes.longest() + lifetimes.stale;
         let cache = ReviewCache::new(lifetimes.capacity, longest, metrics);
         Self {
             cluster,
@@ -141,8 +136,11 @@ impl AccessReviews {
                     .load(Ordering::Relaxed)
                     .then(|| {
                         let key = Key::new(caller, access, Some(&name));
-                        let valid = |known: &_| !self.touched(caller, Some(&name), known);
-                        self.cache.without_asking(&key, valid)
+                        let standing = |known: &_, now| {
+                            let place = Place::Namespace(&name);
+                            self.standing(caller, place, self.said(known), now)
+                        };
+                        self.cache.without_asking(&key, standing)
                     })
                     .flatten();
                 let answer = match remembered {
@@ -167,15 +165,20 @@ impl AccessReviews {
     ) -> Result<Answer<Reviewed>, Unavailable> {
         let key = Key::new(caller, access, namespace);
         let arrived = self.now();
-        let valid = |known: &_| !self.touched(caller, namespace, known);
-        let ended = match self.cache.known(&key, valid) {
+        let place = namespace.map_or(Place::Cluster, Place::Namespace);
+        let standing = |known: &_, now| self.standing(caller, place, self.said(known), now);
+        let ended = match self.cache.known(&key, standing) {
             Known::Fresh(answer) => return Ok(answer),
             Known::Ended(answer) => answer,
         };
         if namespace.is_some_and(|namespace| self.namespaces.lacks(namespace)) {
+            let now = Instant::now();
             let denied = Reviewed {
                 allowed: false,
                 began: arrived,
+                came: now,
+                since: now,
+                settled: false,
             };
             return Ok(Answer::new(denied, Duration::ZERO, Duration::ZERO));
         }
@@ -184,7 +187,7 @@ impl AccessReviews {
             .await?;
         // Another request's review may have begun before a change that this request came after. One that begins now
         // has not.
-        if answer.value.began >= arrived || valid(&answer.value) {
+        if answer.value.began >= arrived || !self.touched_since(caller, place, answer.value.began) {
             return Ok(answer);
         }
         self.ask(caller, access, namespace, key, None).await
@@ -214,7 +217,9 @@ impl AccessReviews {
         ended: Option<Answer<Reviewed>>,
     ) -> Result<Answer<Reviewed>, Unavailable> {
         let lifetimes = self.lifetimes;
+        let before = ended.as_ref().map(|answer| answer.value);
         let review = |remembered: Option<&Reviewed>| {
+            let watched = lifetimes.watched > Duration::ZERO && self.all_watched();
             let began = self.now();
             let cluster = self.cluster.clone();
             let spec = spec(caller, &access.attributes, namespace);
@@ -223,18 +228,27 @@ impl AccessReviews {
                 priority: Priority::of(remembered),
             };
             async move {
-                let allowed = is_allowed(&cluster.review_access(spec, class).await?);
-                let fresh_for = if allowed {
-                    lifetimes.allowed
-                } else {
-                    lifetimes.denied
+                let status = cluster.review_access(spec, class).await?;
+                let allowed = is_allowed(&status);
+                let came = Instant::now();
+                let before = before.filter(|before| before.allowed == allowed);
+                let since = before.map_or(came, |before| before.since);
+                // One answer alone may be that of an API server that has not read all roles yet, or is behind.
+                let lasts = came.duration_since(since) >= lifetimes.allowed;
+                let reviewed = Reviewed {
+                    allowed,
+                    began,
+                    came,
+                    since,
+                    settled: watched && lasts && is_rbacs(&status),
                 };
-                let reviewed = Reviewed { allowed, began };
-                Ok(Answer::new(
-                    reviewed,
-                    fresh_for,
-                    fresh_for + lifetimes.stale,
-                ))
+                let term = lifetimes.term(&reviewed);
+                Ok(Answer {
+                    value: reviewed,
+                    fresh_until: term.longest(),
+                    usable_until: term.until + lifetimes.stale,
+                    stale: false,
+                })
             }
         };
         self.cache.ask(key, ended, review).await
@@ -252,10 +266,46 @@ impl AccessReviews {
             .map_or_else(Epoch::default, Changes::now)
     }
 
-    /// Whether a change may touch what was said of `caller`, in a namespace or the whole cluster.
-    fn touched(&self, caller: &Caller, namespace: Option<&Namespace>, known: &Reviewed) -> bool {
-        let place = namespace.map_or(Place::Cluster, Place::Namespace);
-        self.touched_since(caller, place, known.began)
+    /// Whether every change of RBAC is told now.
+    pub(super) fn all_watched(&self) -> bool {
+        let now = Instant::now();
+        self.told_until(now) == Some(now)
+    }
+
+    /// Up to when every change of RBAC was told.
+    pub(super) fn told_until(&self, now: Instant) -> Option<Instant> {
+        self.changes.as_ref()?.told_until(now)
+    }
+
+    /// When `answer` ends, by all that is known now.
+    pub(super) fn term(&self, answer: &Answer<Reviewed>) -> Term {
+        if answer.stale {
+            return Term::fixed(answer.fresh_until);
+        }
+        self.lifetimes.term(&answer.value)
+    }
+
+    fn said(&self, reviewed: &Reviewed) -> (Epoch, Term) {
+        (reviewed.began, self.lifetimes.term(reviewed))
+    }
+
+    /// What is to be made of something that was said of `caller` and `place` at `began`, for `term`.
+    pub(super) fn standing(
+        &self,
+        caller: &Caller,
+        place: Place<'_>,
+        (began, term): (Epoch, Term),
+        now: Instant,
+    ) -> Standing {
+        // Before the look at changes: what was told by then has touched what it may touch.
+        let counts = term.counts(now, || self.told_until(now));
+        if self.touched_since(caller, place, began) {
+            Standing::Changed
+        } else if counts {
+            Standing::Holds
+        } else {
+            Standing::Ended
+        }
     }
 
     /// Whether a change after `since` may touch what was said of `caller` and `place`.
@@ -272,6 +322,19 @@ impl AccessReviews {
 /// An authorizer may answer both; then somebody has said no.
 fn is_allowed(status: &kubernetes::SubjectAccessReviewStatus) -> bool {
     status.allowed && status.denied != Some(true)
+}
+
+/// Whether nobody but RBAC had anything to say, as far as a review tells. All authorizers that do not decide are asked one
+/// after the other, and what each of them says is a line of a denial's reason.
+fn is_rbacs(status: &kubernetes::SubjectAccessReviewStatus) -> bool {
+    let empty = |text: &Option<String>| text.as_deref().is_none_or(str::is_empty);
+    let reason = status.reason.as_deref().unwrap_or_default();
+    let decided = if status.allowed {
+        reason.starts_with("RBAC: allowed by ")
+    } else {
+        reason.lines().all(|line| line.starts_with("RBAC: "))
+    };
+    decided && status.denied != Some(true) && empty(&status.evaluation_error)
 }
 
 fn spec(

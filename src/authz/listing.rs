@@ -3,11 +3,10 @@
 //! Not `get namespaces` with a name: whoever may do that in a namespace is given it by the API server itself, and is
 //! granted the metrics by the same role. A second review for each namespace would double what they cost.
 
-use std::cmp::min;
-
 use tokio::time::Instant;
 
 use super::Authorizer;
+use super::lifetimes::Term;
 use crate::authn::Caller;
 use crate::cluster::Unavailable;
 use crate::namespace::{Namespace, NamespaceSet};
@@ -17,7 +16,7 @@ use crate::rbac::{Epoch, Place};
 #[derive(Clone, Debug)]
 pub struct NamespacesPermit {
     scope: Listed,
-    until: Instant,
+    term: Term,
     /// When the reviews began that it rests on.
     began: Epoch,
 }
@@ -44,9 +43,9 @@ impl NamespacesPermit {
         matches!(self.scope, Listed::Nothing)
     }
 
-    /// When it has to be asked for again.
+    /// When it has to be asked for again, at the latest.
     pub fn until(&self) -> Instant {
-        self.until
+        self.term.longest()
     }
 }
 
@@ -64,7 +63,7 @@ impl Authorizer {
         if everything.value.allowed {
             return Ok(NamespacesPermit {
                 scope: Listed::Everything,
-                until: everything.fresh_until,
+                term: self.reviews.term(&everything),
                 began,
             });
         }
@@ -73,12 +72,12 @@ impl Authorizer {
             // That everything was denied ends sooner than what is granted; whoever has some waits for the rest.
             Some(names) => NamespacesPermit {
                 scope: Listed::These(names),
-                until: readable.fresh_until,
+                term: readable.value.term,
                 began,
             },
             None => NamespacesPermit {
                 scope: Listed::Nothing,
-                until: min(everything.fresh_until, readable.fresh_until),
+                term: self.reviews.term(&everything).and(readable.value.term),
                 began,
             },
         })
@@ -95,24 +94,28 @@ impl Authorizer {
     ) -> Result<NamespacesPermit, Unavailable> {
         let began = self.reviews.now();
         let everything = self.reviews.allowed(caller, &self.access, None).await?;
-        let (allowed, until) = if everything.value.allowed {
-            (true, everything.fresh_until)
+        let (allowed, term) = if everything.value.allowed {
+            (true, self.reviews.term(&everything))
         } else {
             let answer = self.reviews.allowed(caller, &self.access, Some(name));
             let answer = answer.await?;
-            (answer.value.allowed, answer.fresh_until)
+            (answer.value.allowed, self.reviews.term(&answer))
         };
         let names = allowed.then(|| NamespaceSet::new([name.clone()])).flatten();
         Ok(NamespacesPermit {
             scope: names.map_or(Listed::Nothing, Listed::These),
-            until,
+            term,
             began,
         })
     }
 
-    /// Whether a change that was seen may touch what `permit` rests on, which `caller` was given. Never, where changes are
-    /// not watched.
+    /// Whether a change that was seen may touch what `permit` rests on, which `caller` was given, or could go unseen for
+    /// too long. Never, where changes are not watched.
     pub fn may_have_changed(&self, caller: &Caller, permit: &NamespacesPermit) -> bool {
+        let now = Instant::now();
+        if self.watches_changes() && permit.term.end(self.reviews.told_until(now)) <= now {
+            return true;
+        }
         [Place::Anywhere, Place::Cluster]
             .into_iter()
             .any(|place| self.reviews.touched_since(caller, place, permit.began))

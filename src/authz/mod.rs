@@ -5,6 +5,7 @@
 
 mod access;
 mod error;
+mod lifetimes;
 mod listing;
 mod permit;
 mod readable;
@@ -16,9 +17,9 @@ use std::time::Duration;
 
 use k8s_openapi::api::authorization::v1 as kubernetes;
 
-pub use self::access::Lifetimes;
 use self::access::{Access, AccessReviews};
 pub use self::error::AuthorizationError;
+pub use self::lifetimes::Lifetimes;
 pub use self::listing::NamespacesPermit;
 use self::permit::Grounds;
 pub use self::permit::{Decision, Denial, Grant, Permit, Scope, Selection};

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::access::{Access, AccessReviews, Lifetimes};
+use super::access::{Access, AccessReviews};
+use super::lifetimes::{Lifetimes, Term};
 use crate::authn::{Caller, Digest};
 use crate::cluster::Unavailable;
 use crate::cluster::metrics::ReviewMetrics;
 use crate::cluster::review_cache::{Answer, Known, ReviewCache};
 use crate::namespace::NamespaceSet;
-use crate::rbac::{CandidateFinder, Epoch, Place, Searched};
+use crate::rbac::{CandidateFinder, Epoch, Place, Searched, Source};
 
 /// How long a set serves in which a namespace is missing because only a binding in it was seen.
 const UNSEEN: Duration = Duration::from_secs(1);
@@ -34,6 +35,8 @@ pub(super) struct Found {
     pub(super) searched: Searched,
     /// When the search began.
     began: Epoch,
+    /// Until when it serves.
+    pub(super) term: Term,
 }
 
 impl Readable {
@@ -47,7 +50,7 @@ impl Readable {
         patience: Duration,
         metrics: ReviewMetrics,
     ) -> Self {
-        let cache = ReviewCache::new(lifetimes.capacity, lifetimes.allowed, metrics);
+        let cache = ReviewCache::new(lifetimes.capacity, lifetimes.longest(), metrics);
         Self {
             finder,
             reviews,
@@ -64,18 +67,17 @@ impl Readable {
     /// When it cannot be completed in time: never a smaller set instead.
     pub(super) async fn answer(&self, caller: &Caller) -> Result<Answer<Found>, Unavailable> {
         let arrived = self.reviews.now();
-        let valid = |found: &Found| {
-            let touched = self
-                .reviews
-                .touched_since(caller, Place::Anywhere, found.began);
-            !touched
+        let reviews = &self.reviews;
+        let standing = |found: &Found, now| {
+            reviews.standing(caller, Place::Anywhere, (found.began, found.term), now)
         };
-        if let Known::Fresh(answer) = self.cache.known(&caller.digest(), valid) {
+        if let Known::Fresh(answer) = self.cache.known(&caller.digest(), standing) {
             return Ok(answer);
         }
         let answer = self.search(caller).await?;
         // As for a single review: another request's search may have begun before a change.
-        if answer.value.began >= arrived || valid(&answer.value) {
+        let began = answer.value.began;
+        if began >= arrived || !reviews.touched_since(caller, Place::Anywhere, began) {
             return Ok(answer);
         }
         self.search(caller).await
@@ -105,31 +107,55 @@ async fn compute(
     reviews: &AccessReviews,
     lifetimes: Lifetimes,
 ) -> Result<Answer<Found>, Unavailable> {
+    let watched = reviews.all_watched();
     let began = reviews.now();
     let candidates = finder.candidates(caller).await?;
     let searched = candidates.searched();
     let questions = candidates.into_questions();
-    // A binding can be seen before the namespace that it is in.
     let unseen = questions.iter().any(|name| finder.namespaces().lacks(name));
     let reviewed = reviews.allowed_in(caller, access, questions).await?;
     let now = Instant::now();
     let allowed = || reviewed.iter().filter(|(_, answer)| answer.value.allowed);
+    // Nobody else is asked about where RBAC binds nobody: with a search of all, another authorizer may grant anywhere.
+    let settled = watched
+        && searched.source == Source::Bindings
+        && reviewed
+            .iter()
+            .all(|(_, answer)| answer.value.settled && !answer.stale);
     // A permission must not outlive its own answer because it was counted into a set, so the oldest counts. While
     // Kubernetes does not answer the set is made anew of what is remembered of each namespace: an old set would hold
     // what is known to be gone.
-    let fresh_until = allowed().map(|(_, answer)| answer.fresh_until);
-    let mut fresh_until = fresh_until.min().unwrap_or(now + lifetimes.denied);
+    let granted = allowed()
+        .map(|(_, answer)| reviews.term(answer))
+        .reduce(Term::and);
+    let mut term = if settled {
+        // What it lacks ends with the denial.
+        let all = reviewed.iter().map(|(_, answer)| reviews.term(answer));
+        all.reduce(Term::and)
+            .unwrap_or_else(|| Term::fixed(now + lifetimes.denied))
+    } else {
+        let short = if granted.is_some() {
+            lifetimes.allowed
+        } else {
+            lifetimes.denied
+        };
+        granted
+            .unwrap_or_else(|| Term::fixed(now + short))
+            .by(now + short)
+    };
+    // A binding can be seen before the namespace that it is in.
     if unseen {
-        fresh_until = fresh_until.min(now + UNSEEN);
+        term = term.by(now + UNSEEN);
     }
     Ok(Answer {
         value: Found {
             namespaces: NamespaceSet::new(allowed().map(|(name, _)| name.clone())),
             searched,
             began,
+            term,
         },
-        fresh_until,
-        usable_until: fresh_until,
+        fresh_until: term.longest(),
+        usable_until: term.longest(),
         stale: false,
     })
 }

@@ -50,7 +50,7 @@ impl MockCluster {
     }
 
     /// Every token is that of a user with the same name; access is decided by name and namespace ("" for the
-    /// whole cluster).
+    /// whole cluster), in the words of RBAC.
     pub(crate) fn allowing(allowed: impl Fn(&str, &str) -> bool + Send + Sync + 'static) -> Self {
         Self::new(
             |spec| Ok(known(&spec.token)),
@@ -61,6 +61,7 @@ impl MockCluster {
                 let allowed = allowed(&user, &namespace);
                 Ok(SubjectAccessReviewStatus {
                     allowed,
+                    reason: allowed.then(|| "RBAC: allowed by RoleBinding \"one\"".to_owned()),
                     ..Default::default()
                 })
             },

@@ -94,6 +94,9 @@ pub struct AuthorizationCache {
     pub allowed_ttl: Duration,
     /// For a denied access; at most `allowed_ttl`. Default 10 s; zero: not remembered.
     pub denied_ttl: Duration,
+    /// For either, where RBAC has given it for `allowed_ttl` already and all changes of RBAC are watched; below the others, as
+    /// them. Default 5 min; none with strict caches.
+    pub watched_ttl: Duration,
     /// How old an answer may be that serves while Kubernetes does not answer. Default 10 min; none with strict caches. Zero: none.
     pub stale_for: Duration,
     /// Number of answers remembered, at least 1. Default 100,000.
@@ -163,6 +166,12 @@ impl Authorization {
                         "10s",
                         Duration::ZERO..=DAY,
                         "For a denied access, at most allowedTtl; 0s: not remembered",
+                    ),
+                    watched_ttl: section.duration(
+                        "watchedTtl",
+                        caches.watched(),
+                        Duration::ZERO..=DAY,
+                        "With changes: watch, for what RBAC has granted or denied for allowedTtl already; 0s: no longer than the others",
                     ),
                     stale_for: stale_for(section, caches),
                     capacity: section.number(

@@ -20,8 +20,16 @@ impl Caches {
         root.choice(
             "caches",
             [("standard", Self::Standard), ("strict", Self::Strict)],
-            "Defaults of authentication.cache and authorization.cache: standard, or strict (ttl and allowedTtl 10s, staleFor 0s)",
+            "Defaults of authentication.cache and authorization.cache: standard, or strict (ttl and allowedTtl 10s, watchedTtl and staleFor 0s)",
         )
+    }
+
+    /// The default for what is granted or denied while changes of rights are watched.
+    pub(super) fn watched(self) -> &'static str {
+        match self {
+            Self::Standard => "5m",
+            Self::Strict => "0s",
+        }
     }
 
     /// The default for what is accepted or granted. What is rejected or denied has 10 s either way.

@@ -12,7 +12,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::coverage::Coverage;
 use super::epochs::{Epoch, Epochs};
+use super::metrics::Watched;
 use super::subject::{Subject, SubjectRef};
 use crate::authn::Caller;
 use crate::namespace::Namespace;
@@ -65,6 +67,7 @@ struct Shared {
     hasher: RandomState,
     waiting: Mutex<Waiting>,
     woken: Notify,
+    coverage: Coverage,
 }
 
 #[derive(Debug, Default)]
@@ -82,6 +85,7 @@ impl Default for Changes {
             hasher: RandomState::new(),
             waiting: Mutex::default(),
             woken: Notify::new(),
+            coverage: Coverage::default(),
         }))
     }
 }
@@ -112,6 +116,17 @@ impl Changes {
             .map(|whom| self.0.hasher.hash_one(whom))
             .flat_map(|whom| places.map(|place| self.slot(whom, place)));
         self.0.epochs.changed_since(since, slots)
+    }
+
+    /// For whoever watches: all changes of a resource so far have been told, and its watch goes on; or it has ended.
+    pub fn watched(&self, resource: Watched, goes_on: bool) {
+        self.0.coverage.watched(resource, goes_on);
+    }
+
+    /// Up to when every change was told: `now` while everything is watched, else when that ended. `None`: it never was.
+    /// To be read before [`Self::touched`] is asked.
+    pub fn told_until(&self, now: Instant) -> Option<Instant> {
+        self.0.coverage.until(now)
     }
 
     /// Something has changed for these subjects in a namespace; `None`: in the whole cluster.

@@ -6,6 +6,7 @@
 mod bindings;
 mod candidates;
 mod changes;
+mod coverage;
 mod epochs;
 pub mod metrics;
 mod object;

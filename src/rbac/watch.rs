@@ -11,6 +11,7 @@ use kube::runtime::watcher::{self, Event};
 use serde::de::DeserializeOwned;
 
 use super::bindings::Bindings;
+use super::changes::Changes;
 use super::metrics::{RbacMetrics, Watched};
 use super::object::{Binding, ClusterRoleBinding, RoleBinding, Scope};
 use super::roles::Roles;
@@ -60,11 +61,13 @@ impl<S: Scope> Kept<Binding<S>> for Bindings {
 /// Watches the RoleBindings of all namespaces, for ever.
 pub async fn watch_role_bindings(client: kube::Client, bindings: Bindings, metrics: RbacMetrics) {
     let api = Api::<RoleBinding>::all(client);
-    follow(api, Watched::RoleBindings, bindings, &metrics).await;
+    let changes = bindings.changes().clone();
+    follow(api, Watched::RoleBindings, bindings, &changes, &metrics).await;
 }
 
 /// Watches what else decides about rights, for ever: ClusterRoleBindings, Roles and ClusterRoles.
 pub async fn watch_roles(client: kube::Client, bindings: Bindings, metrics: RbacMetrics) {
+    let changes = bindings.changes().clone();
     let cluster = Api::<ClusterRoleBinding>::all(client.clone());
     let roles = Api::<PartialObjectMeta<Role>>::all(client.clone());
     let cluster_roles = Api::<PartialObjectMeta<ClusterRole>>::all(client);
@@ -73,18 +76,21 @@ pub async fn watch_roles(client: kube::Client, bindings: Bindings, metrics: Rbac
             cluster,
             Watched::ClusterRoleBindings,
             bindings.clone(),
+            &changes,
             &metrics
         ),
         follow(
             roles,
             Watched::Roles,
             Roles::new(bindings.clone()),
+            &changes,
             &metrics
         ),
         follow(
             cluster_roles,
             Watched::ClusterRoles,
             Roles::new(bindings),
+            &changes,
             &metrics
         ),
     );
@@ -94,6 +100,7 @@ async fn follow<K>(
     api: Api<K>,
     resource: Watched,
     mut kept: impl Kept<K>,
+    changes: &Changes,
     metrics: &RbacMetrics,
 ) -> std::convert::Infallible
 where
@@ -101,14 +108,18 @@ where
 {
     let mut pauses = Pauses::default();
     let mut told = false;
+    let watched = |goes_on| {
+        changes.watched(resource, goes_on);
+        metrics.watched(resource, goes_on);
+    };
+    watched(false);
     loop {
-        metrics.watched(resource, false);
         let listed = |kept: &mut _| {
             Kept::<K>::listed(kept);
-            metrics.watched(resource, true);
+            watched(true);
         };
         let (error, worked) = watch(api.clone(), &mut kept, listed).await;
-        metrics.watched(resource, false);
+        watched(false);
         kept.lost();
         let forbidden = error.as_ref().is_some_and(is_forbidden);
         // Once: a right that is missing stays so.

@@ -18,13 +18,17 @@ pub(super) fn binding(namespace: &str, name: &str, kind: &str, subject: &str) ->
 pub(super) fn world_with_bindings(
     allowed: impl Fn(&str, &str) -> bool + Send + Sync + 'static,
 ) -> (World, Bindings) {
-    let mut world = world(allowed);
+    with_bindings(world(allowed), LIFETIMES)
+}
+
+/// The same world, with bindings, and answers that last for so long.
+pub(super) fn with_bindings(mut world: World, lifetimes: Lifetimes) -> (World, Bindings) {
     let changes = Changes::default();
     let bindings = Bindings::new(changes.clone(), RbacMetrics::default());
     let (namespaces, metrics) = (world.namespaces.clone(), RbacMetrics::default());
     world.authorizer = Authorizer::new(
         policy(),
-        LIFETIMES,
+        lifetimes,
         world.cluster.clone(),
         CandidateFinder::new(namespaces, Some(bindings.clone()), metrics),
         Some(changes),

@@ -10,6 +10,7 @@ use crate::upstream::request::restrict;
 mod candidates;
 mod changes;
 mod reviews;
+mod watched;
 
 const LIMITS: RequestLimits = RequestLimits {
     max_query_bytes: 4096,
@@ -24,6 +25,7 @@ const LIMITS: RequestLimits = RequestLimits {
 const LIFETIMES: Lifetimes = Lifetimes {
     allowed: Duration::from_secs(60),
     denied: Duration::from_secs(10),
+    watched: Duration::from_secs(300),
     stale: Duration::from_secs(600),
     capacity: 10_000,
 };

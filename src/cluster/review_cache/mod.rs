@@ -23,9 +23,9 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug)]
 pub struct Answer<V> {
     pub value: V,
-    /// Until when it is served without asking again.
+    /// Until when it is served without asking again, at the longest.
     pub fresh_until: Instant,
-    /// Until when it is served while Kubernetes does not answer; not before `fresh_until`.
+    /// Until when it is served while Kubernetes does not answer.
     pub usable_until: Instant,
     /// Whether it is served only because Kubernetes does not answer.
     pub stale: bool,
@@ -52,6 +52,17 @@ impl<V> Answer<V> {
             ..self
         })
     }
+}
+
+/// What whoever asked makes of a remembered answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It serves until its time is over.
+    Holds,
+    /// Its time is over before.
+    Ended,
+    /// Something is known to have changed: it is as none, and does not serve while Kubernetes is away either.
+    Changed,
 }
 
 /// What is remembered of a question.
@@ -104,20 +115,25 @@ where
         }
     }
 
-    /// What is known of `key`. An answer that is no longer `valid` is as none: it does not serve while Kubernetes is away
-    /// either, since something is known to have changed.
-    pub fn known(&self, key: &K, valid: impl FnOnce(&V) -> bool) -> Known<V> {
-        let answer = self.shared.answers.get(key);
-        match answer {
-            Some(answer) if !valid(&answer.value) => {
+    /// What is known of `key`; `standing` is told the answer, and what time it is.
+    pub fn known(&self, key: &K, standing: impl FnOnce(&V, Instant) -> Standing) -> Known<V> {
+        let Some(answer) = self.shared.answers.get(key) else {
+            return Known::Ended(None);
+        };
+        let now = Instant::now();
+        match standing(&answer.value, now) {
+            Standing::Changed => {
                 self.shared.metrics.changed();
                 Known::Ended(None)
             }
-            Some(answer) if Instant::now() < answer.fresh_until => {
+            // One that serves since Kubernetes does not answer has a time of its own.
+            standing
+                if now < answer.fresh_until && (standing == Standing::Holds || answer.stale) =>
+            {
                 self.shared.metrics.hit();
                 Known::Fresh(answer)
             }
-            other => Known::Ended(other),
+            _ => Known::Ended(Some(answer)),
         }
     }
 
@@ -149,9 +165,13 @@ where
         Ok(answer)
     }
 
-    /// What is known of `key`, is `valid`, and may serve while Kubernetes does not answer, without another attempt.
-    pub fn without_asking(&self, key: &K, valid: impl FnOnce(&V) -> bool) -> Option<Answer<V>> {
-        match self.known(key, valid) {
+    /// What is known of `key`, and may serve while Kubernetes does not answer, without another attempt.
+    pub fn without_asking(
+        &self,
+        key: &K,
+        standing: impl FnOnce(&V, Instant) -> Standing,
+    ) -> Option<Answer<V>> {
+        match self.known(key, standing) {
             Known::Fresh(answer) => Some(answer),
             Known::Ended(answer) => {
                 let answer = answer.and_then(Answer::into_stale)?;

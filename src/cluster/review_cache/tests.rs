@@ -44,7 +44,7 @@ async fn answer<F>(
 where
     F: Future<Output = Result<Answer<u32>, Unavailable>> + Send + 'static,
 {
-    match cache.known(&1, |_| true) {
+    match cache.known(&1, |_, _| Standing::Holds) {
         Known::Fresh(answer) => Ok(answer),
         Known::Ended(answer) => cache.ask(1, answer, review).await,
     }

@@ -90,6 +90,7 @@ fn defaults() -> Config {
             cache: AuthorizationCache {
                 allowed_ttl: 60 * SECOND,
                 denied_ttl: 10 * SECOND,
+                watched_ttl: 300 * SECOND,
                 stale_for: 600 * SECOND,
                 capacity: 100_000,
             },

@@ -61,13 +61,18 @@ fn strict_caches_are_other_defaults_and_what_is_written_still_counts() {
         let config = parse_more(text);
         let (tokens, access) = (config.authentication.cache, config.authorization.cache);
         let tokens = [tokens.ttl, tokens.rejected_ttl, tokens.stale_for];
+        let watched = access.watched_ttl;
         let access = [access.allowed_ttl, access.denied_ttl, access.stale_for];
-        [tokens, access].map(|cache| cache.map(|lifetime| lifetime.as_secs()))
+        let [tokens, access] =
+            [tokens, access].map(|cache| cache.map(|lifetime| lifetime.as_secs()));
+        (tokens, access, watched.as_secs())
     };
-    assert_eq!(lifetimes("caches: standard"), [[60, 10, 600]; 2]);
-    assert_eq!(lifetimes(""), [[60, 10, 600]; 2]);
-    assert_eq!(lifetimes("caches: strict"), [[10, 10, 0]; 2]);
-    let own = "caches: strict\nauthorization: {cache: {allowedTtl: 30s, staleFor: 1m}}";
-    assert_eq!(lifetimes(own), [[10, 10, 0], [30, 10, 60]]);
+    let standard = ([60, 10, 600], [60, 10, 600], 300);
+    assert_eq!(lifetimes("caches: standard"), standard);
+    assert_eq!(lifetimes(""), standard);
+    assert_eq!(lifetimes("caches: strict"), ([10, 10, 0], [10, 10, 0], 0));
+    let own =
+        "caches: strict\nauthorization: {cache: {allowedTtl: 30s, staleFor: 1m, watchedTtl: 2m}}";
+    assert_eq!(lifetimes(own), ([10, 10, 0], [30, 10, 60], 120));
     assert!(faults_of("caches: lax")[0].starts_with("caches: \"lax\" is not a choice"));
 }
