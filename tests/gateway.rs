@@ -6,9 +6,6 @@
 #[path = "gateway/cluster.rs"]
 mod cluster;
 
-/// kubectl through the gateway and directly.
-#[path = "gateway/kubectl.rs"]
-mod kubectl;
 /// The namespaces that a caller may read, listed and watched.
 #[path = "gateway/namespaces/mod.rs"]
 mod namespaces;

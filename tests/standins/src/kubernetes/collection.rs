@@ -10,7 +10,6 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::kinds::Kind;
-use super::patch;
 use super::request::{RequestInfo, parameter};
 use super::selector::Selector;
 use super::status::{Status, json_response};
@@ -168,40 +167,6 @@ pub(crate) fn update(
     store
         .replace(kind, &info.namespace, &info.name, object)
         .map(|updated| (*updated).clone())
-}
-
-/// Patches; an apply patch creates what does not exist, which the code tells.
-pub(crate) fn patch(
-    store: &mut Store,
-    kind: &Kind,
-    info: &RequestInfo,
-    media_type: &str,
-    patch: &Value,
-) -> Result<(StatusCode, Value), Status> {
-    let mut object = match stored(store, kind, info) {
-        Ok(object) => object,
-        Err(_) if media_type.starts_with("application/apply-patch") => {
-            let mut object = patch.clone();
-            object["metadata"]["name"] = info.name.clone().into();
-            let created = store.create(kind, &info.namespace, object)?;
-            return Ok((StatusCode::CREATED, (*created).clone()));
-        }
-        Err(missing) => return Err(missing),
-    };
-    let version = object["metadata"]["resourceVersion"].clone();
-    let before = object.clone();
-    patch::apply(media_type, &mut object, patch)?;
-    if info.subresource == "status" {
-        let status = object["status"].clone();
-        object = before;
-        object["status"] = status;
-    }
-    // A patch that names a version is refused when it is not the stored one; others get it.
-    if patch["metadata"]["resourceVersion"].is_null() {
-        object["metadata"]["resourceVersion"] = version;
-    }
-    let updated = store.replace(kind, &info.namespace, &info.name, object)?;
-    Ok((StatusCode::OK, (*updated).clone()))
 }
 
 fn stored(store: &Store, kind: &Kind, info: &RequestInfo) -> Result<Value, Status> {

@@ -181,7 +181,7 @@ fn resources(group: &str, version: &str, kinds: &[Kind]) -> Value {
                 "singularName": "",
                 "namespaced": kind.namespaced,
                 "kind": kind.kind,
-                "verbs": ["create", "delete", "get", "patch", "update"],
+                "verbs": ["create", "delete", "get", "update"],
             }));
         }
     }

@@ -18,7 +18,7 @@ use super::kinds::Kind;
 use super::rbac::{Attributes, authorize};
 use super::request::RequestInfo;
 use super::status::{Status, json_response};
-use super::{Inner, discovery, protobuf, proxying, reviews, watches};
+use super::{Inner, discovery, proxying, reviews, watches};
 use crate::body::{self, Body};
 use crate::serve::{Cut, Peer};
 use crate::{clock, random, tunnel};
@@ -115,18 +115,7 @@ async fn read_json(incoming: Incoming) -> Result<Value, Status> {
     if bytes.is_empty() {
         return Ok(Value::Null);
     }
-    if protobuf::is_protobuf(&bytes) {
-        return protobuf::decode(&bytes).ok_or_else(|| {
-            Status::new(
-                415,
-                "UnsupportedMediaType",
-                "this object is accepted as JSON only",
-            )
-        });
-    }
-    // Apply patches are YAML; the others are JSON, which YAML covers but reads more slowly.
     serde_json::from_slice(&bytes)
-        .or_else(|_| serde_saphyr::from_slice(&bytes).map_err(|error| error.to_string()))
         .map_err(|error| Status::bad_request(format!("the body is no object: {error}")))
 }
 
@@ -317,7 +306,6 @@ impl Call<'_> {
                 StatusCode::OK,
                 collection::update(store, &kind, info, json)?,
             ),
-            "patch" => collection::patch(store, &kind, info, self.media_type(), &json)?,
             "delete" => (StatusCode::OK, collection::delete(store, &kind, info)?),
             "deletecollection" => {
                 let deleted = collection::delete_all(store, &kind, &info.namespace, query)?;
@@ -326,16 +314,6 @@ impl Call<'_> {
             _ => return Err(Status::method_not_allowed()),
         };
         Ok(respond(code, &value, &self.parts.headers))
-    }
-
-    fn media_type(&self) -> &str {
-        self.parts
-            .headers
-            .get(header::CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.split(';').next())
-            .unwrap_or_default()
-            .trim()
     }
 }
 

@@ -1,7 +1,6 @@
 //! The API server over real HTTPS, against the recorded answers.
 
 mod authorization;
-mod kubectl;
 mod proxying;
 mod watches;
 
