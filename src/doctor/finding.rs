@@ -42,7 +42,7 @@ pub struct Finding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Opens nothing today. Does not count for the exit code.
+    /// Opens nothing to people today, or may well be meant so. Does not count for the exit code.
     Advice,
     Warning,
     Error,
@@ -64,6 +64,22 @@ pub enum Code {
     InstallServicePorts,
     /// `view` does not grant what the proxy asks about.
     InstallViewLacksRight,
+    /// Nobody may come through the API server to the proxy.
+    InstallDoorClosed,
+    /// The proxy's account lacks a right that its configuration needs.
+    InstallRightMissing,
+    /// The proxy's account has a right that its configuration does not need.
+    InstallRightExcess,
+    /// A pod of the proxy is not ready, or there is none.
+    InstallPodNotReady,
+    /// There is no Prometheus where the configuration says.
+    InstallUpstreamAway,
+    /// A NetworkPolicy is between the proxy and what it needs, or who needs it.
+    InstallPolicyBlocks,
+    /// Any pod of the cluster can read Prometheus around the proxy.
+    InstallPrometheusOpen,
+    /// This clock and the API server's differ.
+    InstallClockSkew,
     /// The caller may not come through the API server to the proxy.
     CallerDoorClosed,
     /// No series is open to the caller.
@@ -80,15 +96,44 @@ pub enum Code {
     RightsProxyUnbound,
 }
 
+impl Finding {
+    /// One without details and manifest.
+    pub(super) fn new(
+        code: Code,
+        severity: Severity,
+        about: String,
+        what: String,
+        remedy: String,
+    ) -> Self {
+        Self {
+            code,
+            severity,
+            about,
+            what,
+            details: Vec::new(),
+            remedy,
+            manifest: None,
+        }
+    }
+}
+
 impl Code {
     /// All there are.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 21] = [
         Self::InstallServiceMissing,
         Self::InstallLabelMissing,
         Self::InstallLabelElsewhere,
         Self::InstallPodLabelled,
         Self::InstallServicePorts,
         Self::InstallViewLacksRight,
+        Self::InstallDoorClosed,
+        Self::InstallRightMissing,
+        Self::InstallRightExcess,
+        Self::InstallPodNotReady,
+        Self::InstallUpstreamAway,
+        Self::InstallPolicyBlocks,
+        Self::InstallPrometheusOpen,
+        Self::InstallClockSkew,
         Self::CallerDoorClosed,
         Self::CallerSeesNothing,
         Self::CallerNotDetected,
@@ -107,6 +152,14 @@ impl Code {
             Self::InstallPodLabelled => "install-pod-labelled",
             Self::InstallServicePorts => "install-service-ports",
             Self::InstallViewLacksRight => "install-view-lacks-right",
+            Self::InstallDoorClosed => "install-door-closed",
+            Self::InstallRightMissing => "install-right-missing",
+            Self::InstallRightExcess => "install-right-excess",
+            Self::InstallPodNotReady => "install-pod-not-ready",
+            Self::InstallUpstreamAway => "install-upstream-away",
+            Self::InstallPolicyBlocks => "install-policy-blocks",
+            Self::InstallPrometheusOpen => "install-prometheus-open",
+            Self::InstallClockSkew => "install-clock-skew",
             Self::CallerDoorClosed => "caller-door-closed",
             Self::CallerSeesNothing => "caller-sees-nothing",
             Self::CallerNotDetected => "caller-not-detected",

@@ -2,8 +2,8 @@
 
 use std::borrow::Borrow;
 use std::fmt::Debug;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
@@ -16,11 +16,10 @@ const PAGE: u32 = 500;
 /// How often a list begins anew whose next page has expired.
 const ATTEMPTS: usize = 3;
 
-/// Reads lists, and remembers whether any could be read.
+/// Reads lists.
 pub(super) struct Lists<'a> {
     client: Client,
     progress: &'a dyn Fn(&str),
-    read: AtomicBool,
 }
 
 /// A list that could not be read, as it is told.
@@ -39,19 +38,11 @@ pub(super) fn known<T>(
 
 impl<'a> Lists<'a> {
     pub(super) fn new(client: Client, progress: &'a dyn Fn(&str)) -> Self {
-        Self {
-            client,
-            progress,
-            read: AtomicBool::new(false),
-        }
+        Self { client, progress }
     }
 
     pub(super) fn client(&self) -> &Client {
         &self.client
-    }
-
-    pub(super) fn has_read_nothing(&self) -> bool {
-        !self.read.load(Ordering::Relaxed)
     }
 
     /// All objects of a kind, in all namespaces, perhaps with certain labels alone.
@@ -60,17 +51,33 @@ impl<'a> Lists<'a> {
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
     {
         let api = Api::<K>::all(self.client.clone());
+        self.whole(&api, labels, "in the whole cluster").await
+    }
+
+    /// The pods of a namespace that a selector meets.
+    pub(super) async fn pods(&self, namespace: &str, labels: &str) -> Result<Vec<Pod>, Unread> {
+        let api = Api::namespaced(self.client.clone(), namespace);
+        let place = format!("in namespace {namespace}");
+        self.whole(&api, Some(labels), &place).await
+    }
+
+    async fn whole<K>(
+        &self,
+        api: &Api<K>,
+        labels: Option<&str>,
+        place: &str,
+    ) -> Result<Vec<K>, Unread>
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    {
         let mut attempt = 1;
         loop {
-            match self.pages(&api, labels).await {
-                Ok(objects) => {
-                    self.read.store(true, Ordering::Relaxed);
-                    return Ok(objects);
-                }
+            match self.pages(api, labels).await {
+                Ok(objects) => return Ok(objects),
                 Err(kube::Error::Api(status)) if status.code == 410 && attempt < ATTEMPTS => {
                     attempt += 1;
                 }
-                Err(error) => return Err(unread(&K::plural(&()), &error)),
+                Err(error) => return Err(unread(&K::plural(&()), place, &error)),
             }
         }
     }
@@ -95,13 +102,10 @@ impl<'a> Lists<'a> {
 }
 
 /// The API server's own message names the user and the right that is missing, and nothing secret.
-fn unread(resource: &str, error: &kube::Error) -> Unread {
+fn unread(resource: &str, place: &str, error: &kube::Error) -> Unread {
     Unread(match error {
         kube::Error::Api(status) if status.code == 403 => {
-            format!(
-                "{resource} may not be listed in the whole cluster: {}",
-                status.message
-            )
+            format!("{resource} may not be listed {place}: {}", status.message)
         }
         kube::Error::Api(status) => format!("{resource}: the API server answered {}", status.code),
         _ => format!("{resource}: the API server gave no answer that can be read"),

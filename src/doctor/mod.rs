@@ -10,6 +10,7 @@ mod own_service;
 mod render;
 mod rights;
 mod rule;
+mod selector;
 mod snapshot;
 
 pub use self::finding::{Code, Finding, Report, Section, Severity};
@@ -26,6 +27,7 @@ use crate::config::{Config, RightsChanges};
 use crate::rbac::metrics::RbacMetrics;
 
 use self::caller::Examination;
+use self::install::Surroundings;
 use self::lists::Lists;
 use self::snapshot::Snapshot;
 
@@ -77,8 +79,9 @@ pub async fn examine(
         caller,
     });
     let snapshot = Snapshot::read(&lists).await;
-    let mut looked = !lists.has_read_nothing();
-    let mut sections = vec![install::examine(&snapshot, config)];
+    let mut looked = !snapshot.is_blank();
+    let surroundings = Surroundings::read(&lists, &snapshot, config).await;
+    let mut sections = vec![install::examine(&snapshot, &surroundings, config)];
     if let Some(caller) = caller {
         progress("reviews of the caller");
         let (section, known) = caller.examine(&snapshot).await;
@@ -95,16 +98,18 @@ pub async fn examine(
     Ok(report)
 }
 
-/// The configuration with the credentials that were asked for. Rights change too seldom to be watched for some seconds.
+/// The configuration with the credentials that were asked for.
 fn as_asked(config: &Config, kubeconfig: Option<&Path>) -> Config {
     let mut config = config.clone();
     if let Some(kubeconfig) = kubeconfig {
         config.kubernetes.kubeconfig = Some(kubeconfig.to_owned());
     }
-    config.authorization.changes = RightsChanges::Ttl;
     config
 }
 
 async fn authorization(config: &Config) -> Result<Authorization, StartError> {
-    Authorization::new(config, &ReviewsMetrics::default(), &RbacMetrics::default()).await
+    let mut config = config.clone();
+    // Rights change too seldom to be watched for some seconds.
+    config.authorization.changes = RightsChanges::Ttl;
+    Authorization::new(&config, &ReviewsMetrics::default(), &RbacMetrics::default()).await
 }

@@ -56,7 +56,13 @@ pub(super) fn is_own(service: &Service) -> bool {
     ours && !labels.contains_key(COMPONENT)
 }
 
-fn read(service: &Service) -> Option<OwnService> {
+/// Whether labels are those that the chart and the kustomize base give to what is the proxy's.
+pub(super) fn is_program(labels: &BTreeMap<String, String>) -> bool {
+    labels.get(NAME).is_some_and(|name| name == PROGRAM)
+}
+
+/// It under its names.
+pub(super) fn read(service: &Service) -> Option<OwnService> {
     let name = service.metadata.name.clone()?;
     let ports = service.spec.as_ref()?.ports.iter().flatten();
     let segments = ports.flat_map(|port| {

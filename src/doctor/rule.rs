@@ -42,3 +42,32 @@ pub(super) fn resource(attributes: &ResourceAttributes) -> String {
         format!("{}/{}", attributes.resource, attributes.subresource)
     }
 }
+
+/// As `get, list on pods, services in apps`.
+pub(super) fn told(rule: &PolicyRule) -> String {
+    let verbs = rule.verbs.join(", ");
+    let joined = |texts: &Option<Vec<String>>| texts.clone().unwrap_or_default().join(", ");
+    if rule.resources.iter().flatten().next().is_none() {
+        return format!("{verbs} on {}", joined(&rule.non_resource_urls));
+    }
+    let groups: Vec<_> = rule.api_groups.iter().flatten().collect();
+    let place = match groups.as_slice() {
+        [group] if group.is_empty() => String::new(),
+        [group] if *group == ALL => " in all groups".to_owned(),
+        groups => {
+            let named = |group: &&String| {
+                let name = if group.is_empty() { "core" } else { group };
+                name.to_owned()
+            };
+            format!(
+                " in {}",
+                groups.iter().map(named).collect::<Vec<_>>().join(", ")
+            )
+        }
+    };
+    let names = match joined(&rule.resource_names) {
+        names if names.is_empty() => names,
+        names => format!(" of {names}"),
+    };
+    format!("{verbs} on {}{place}{names}", joined(&rule.resources))
+}

@@ -1,6 +1,7 @@
 //! What all sections look at: each list of the cluster, read once.
 
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 
 use super::lists::{Lists, Unread};
@@ -19,21 +20,34 @@ pub(super) struct Snapshot {
     pub(super) services: Result<Vec<Service>, Unread>,
     /// Those with [`LABEL`] alone.
     pub(super) labelled_pods: Result<Vec<Pod>, Unread>,
+    pub(super) policies: Result<Vec<NetworkPolicy>, Unread>,
+    pub(super) namespaces: Result<Vec<Namespace>, Unread>,
     pub(super) served: Result<Served, Unread>,
 }
 
 impl Snapshot {
     pub(super) async fn read(lists: &Lists<'_>) -> Self {
         let label = format!("{}={}", LABEL.0, LABEL.1);
-        let (cluster_roles, roles, cluster_bindings, bindings, services, labelled_pods, served) = tokio::join!(
-            lists.all(None),
-            lists.all(None),
-            lists.all(None),
-            lists.all(None),
-            lists.all(None),
-            lists.all(Some(&label)),
-            served(lists),
-        );
+        let rbac = async {
+            tokio::join!(
+                lists.all(None),
+                lists.all(None),
+                lists.all(None),
+                lists.all(None),
+            )
+        };
+        let others = async {
+            tokio::join!(
+                lists.all(None),
+                lists.all(Some(&label)),
+                lists.all(None),
+                lists.all(None),
+                served(lists),
+            )
+        };
+        let (rbac, others) = tokio::join!(rbac, others);
+        let (cluster_roles, roles, cluster_bindings, bindings) = rbac;
+        let (services, labelled_pods, policies, namespaces, served) = others;
         Self {
             cluster_roles,
             roles,
@@ -41,8 +55,23 @@ impl Snapshot {
             bindings,
             services,
             labelled_pods,
+            policies,
+            namespaces,
             served,
         }
+    }
+}
+
+impl Snapshot {
+    /// Whether nothing was read that anything could be found in. Namespaces and what is served only help to judge it.
+    pub(super) fn is_blank(&self) -> bool {
+        self.cluster_roles.is_err()
+            && self.roles.is_err()
+            && self.cluster_bindings.is_err()
+            && self.bindings.is_err()
+            && self.services.is_err()
+            && self.labelled_pods.is_err()
+            && self.policies.is_err()
     }
 }
 

@@ -10,7 +10,7 @@ use super::super::own_service::OwnService;
 use super::holders::{Aggregation, Bindings, Holder, name};
 use super::smaller::{Served, without_proxies};
 use super::way::{self, Way};
-use crate::doctor::rule::KUBERNETES_OWN;
+use crate::doctor::rule::{self, KUBERNETES_OWN};
 
 /// Who put an object there, where a program says so.
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
@@ -202,7 +202,7 @@ impl Rbac {
         }
         let rest = self.rest(role);
         for rule in rest.iter().flatten() {
-            details.push(format!("gives as well: {}", way::told(rule)));
+            details.push(format!("gives as well: {}", rule::told(rule)));
         }
         let (remedy, manifest) = remedy(role, rest, &holders);
         let reach = if ways.iter().all(|way| !way.names.is_empty()) {

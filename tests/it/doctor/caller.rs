@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use standins::kubernetes::{ApiServer, User};
 use support::run;
 
-use super::{doctor, found, installed, json_of, lists_everything};
+use super::{doctor, found, installed, json_of, leave_door_to, lists_everything};
 use crate::commands::text;
 
 /// The section on the caller.
@@ -67,8 +67,7 @@ fn what_is_printed_opens_what_was_closed_and_nothing_else() {
     run(async {
         let api = installed().await;
         lists_everything(&api, "mallory");
-        let binding = "rolebindings.rbac.authorization.k8s.io";
-        assert!(api.delete(binding, "monitoring", "prom-rbac-proxy-access"));
+        leave_door_to(&api, "others");
         let (report, ended) = asked(&api, "caller-closed", "mallory").await;
         assert_eq!(ended, Some(1));
         let codes: Vec<_> = found(&report).into_iter().map(|(code, _)| code).collect();

@@ -1,6 +1,6 @@
 //! `doctor` over a cluster with a fault planted, and over one without.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use serde_json::{Value, json};
@@ -13,6 +13,15 @@ use crate::commands::{execute, text};
 
 /// What is said of one caller.
 mod caller;
+
+/// What is wrong around the proxy.
+mod install;
+
+const MANIFESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/kustomize");
+
+/// In the configuration of all that is asked here.
+const UPSTREAM: &str = "service: { namespace: monitoring, name: prometheus-operated, port: web }";
+const NOWHERE: &str = "http://127.0.0.1:9";
 
 /// What the document shows as planted.
 const ENHANCED_VIEW: &str = "
@@ -29,22 +38,31 @@ roleRef: { apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: enhance
 subjects: [{ apiGroup: rbac.authorization.k8s.io, kind: Group, name: viewers }]
 ";
 
-/// A cluster with the proxy's roles and its Service.
+/// A cluster with all that is shipped for the proxy, and with a Prometheus that only it may read.
 async fn installed() -> ApiServer {
     let (api, _) = api_server().await;
-    let labels = [
-        ("headlamp-prometheus", "true"),
-        ("app.kubernetes.io/name", "prom-rbac-proxy"),
-    ];
-    let nowhere = "127.0.0.1:9".parse().expect("an address");
-    api.create_service_at("monitoring", "prom-rbac-proxy", &labels, 9090, nowhere);
+    for manifest in [
+        "service.yaml",
+        "networkpolicy.yaml",
+        "components/networkpolicy-prometheus/networkpolicy.yaml",
+    ] {
+        api.apply_manifests(&Path::new(MANIFESTS).join(manifest), "monitoring")
+            .expect(manifest);
+    }
+    api.apply_yaml(install::PODS, "monitoring")
+        .expect("applied");
     api
+}
+
+/// With a kubeconfig that is not there, and the Prometheus of [`installed`].
+fn shipped_configuration() -> String {
+    let configuration = configuration(&PathBuf::from("/nowhere"), NOWHERE);
+    configuration.replace(&format!("url: \"{NOWHERE}\""), UPSTREAM)
 }
 
 /// Runs it with a token's rights; the configuration names another kubeconfig, which is not to be read.
 async fn doctor(api: &ApiServer, name: &str, token: &str, more: &[&'static str]) -> Output {
-    let nowhere = configuration(&PathBuf::from("/nowhere"), "http://127.0.0.1:9");
-    doctor_of(&nowhere, api, name, token, more).await
+    doctor_of(&shipped_configuration(), api, name, token, more).await
 }
 
 /// The same, of a proxy with another configuration.
@@ -165,14 +183,20 @@ struct Fault {
     plant: fn(&ApiServer),
 }
 
-const NOWHERE: &str = "127.0.0.1:9";
-const LABEL: (&str, &str) = ("headlamp-prometheus", "true");
-const NAME: (&str, &str) = ("app.kubernetes.io/name", "prom-rbac-proxy");
-const SERVICES: &str = "services";
+/// A change of an object that is there.
+fn edit(api: &ApiServer, resource: &str, name: &str, change: impl FnOnce(&mut Value)) {
+    let object = api.object(resource, "monitoring", name);
+    let mut object = object.expect("the object");
+    change(&mut object);
+    api.apply(object);
+}
 
-fn service(api: &ApiServer, name: &str, labels: &[(&str, &str)]) {
-    let nowhere = NOWHERE.parse().expect("an address");
-    api.create_service_at("monitoring", name, labels, 9090, nowhere);
+/// Only that group comes through the API server to the proxy.
+fn leave_door_to(api: &ApiServer, group: &str) {
+    let binding = "rolebindings.rbac.authorization.k8s.io";
+    edit(api, binding, "prom-rbac-proxy-access", |binding| {
+        binding["subjects"][0]["name"] = json!(group);
+    });
 }
 
 /// What Headlamp's autodetection needs.
@@ -182,81 +206,14 @@ fn lists_everything(api: &ApiServer, user: &str) {
     api.bind_cluster_role("lists", "lists", Subject::User(user));
 }
 
-const FAULTS: [Fault; 13] = [
-    Fault {
-        code: "install-service-missing",
-        about: "the proxy's Service",
-        ends: 1,
-        caller: &[],
-        plant: |api| {
-            assert!(api.delete(SERVICES, "monitoring", "prom-rbac-proxy"));
-            // Without it, nobody's door is the proxy's.
-            let role = "roles.rbac.authorization.k8s.io";
-            assert!(api.delete(role, "monitoring", "prom-rbac-proxy-access"));
-        },
-    },
-    Fault {
-        code: "install-label-missing",
-        about: "Service monitoring/prom-rbac-proxy",
-        ends: 1,
-        caller: &[],
-        plant: |api| {
-            assert!(api.delete(SERVICES, "monitoring", "prom-rbac-proxy"));
-            service(api, "prom-rbac-proxy", &[NAME]);
-        },
-    },
-    Fault {
-        code: "install-label-elsewhere",
-        about: "Service monitoring/prometheus",
-        ends: 1,
-        caller: &[],
-        plant: |api| service(api, "prometheus", &[LABEL]),
-    },
-    Fault {
-        code: "install-pod-labelled",
-        about: "Pod monitoring/prom-rbac-proxy-0",
-        ends: 1,
-        caller: &[],
-        plant: |api| {
-            let nowhere = NOWHERE.parse().expect("an address");
-            api.create_pod_at("monitoring", "prom-rbac-proxy-0", &[LABEL], nowhere);
-        },
-    },
-    Fault {
-        code: "install-service-ports",
-        about: "Service monitoring/prom-rbac-proxy",
-        ends: 1,
-        caller: &[],
-        plant: |api| {
-            let ports = json!([
-                {"name": "http", "port": 9090, "protocol": "TCP"}, {"name": "metrics", "port": 9091, "protocol": "TCP"},
-            ]);
-            api.apply(json!({
-                "apiVersion": "v1", "kind": "Service", "spec": {"ports": ports},
-                "metadata": {
-                    "name": "prom-rbac-proxy", "namespace": "monitoring", "labels": {LABEL.0: LABEL.1, NAME.0: NAME.1},
-                },
-            }));
-        },
-    },
-    Fault {
-        code: "install-view-lacks-right",
-        about: "ClusterRole view",
-        ends: 1,
-        caller: &[],
-        plant: |api| {
-            let role = "clusterroles.rbac.authorization.k8s.io";
-            assert!(api.delete(role, "", "prom-rbac-proxy-view"));
-        },
-    },
+const FAULTS: [Fault; 7] = [
     Fault {
         code: "caller-door-closed",
         about: "user viewer",
         ends: 1,
         caller: &["--as", "viewer"],
         plant: |api| {
-            let binding = "rolebindings.rbac.authorization.k8s.io";
-            assert!(api.delete(binding, "monitoring", "prom-rbac-proxy-access"));
+            leave_door_to(api, "others");
         },
     },
     Fault {
@@ -321,17 +278,21 @@ const FAULTS: [Fault; 13] = [
     },
 ];
 
+fn faults() -> impl Iterator<Item = &'static Fault> {
+    install::FAULTS.iter().chain(&FAULTS)
+}
+
 #[test]
 fn each_fault_is_found_alone_and_shown_as_in_the_document() {
     run(async {
         for code in prom_rbac_proxy::doctor::Code::ALL {
-            let planted = FAULTS.iter().any(|fault| fault.code == code.as_str());
+            let planted = faults().any(|fault| fault.code == code.as_str());
             assert!(planted, "nothing plants {}", code.as_str());
         }
         let document =
             std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/doctor.md"))
                 .expect("read");
-        for fault in &FAULTS {
+        for fault in faults() {
             let code = fault.code;
             let api = installed().await;
             (fault.plant)(&api);

@@ -1,61 +1,22 @@
 //! Whether Headlamp finds the proxy, and whether viewers may see anything: Services, labels, and what `view` grants.
 
-use std::cmp::Reverse;
-
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::json;
 
-use super::finding::{Code, Finding, Section, Severity};
-use super::lists::known;
-use super::own_service::is_own;
-use super::rule::{KUBERNETES_OWN, grants, resource};
-use super::snapshot::{LABEL, Snapshot};
+use super::names;
 use crate::config::{Config, ResourceAttributes};
-
-const TITLE: &str = "Install";
+use crate::doctor::finding::{Code, Finding, Severity};
+use crate::doctor::own_service::is_own;
+use crate::doctor::rule::{KUBERNETES_OWN, grants, resource};
+use crate::doctor::snapshot::LABEL;
 
 /// What makes a ClusterRole a part of `view`.
 const AGGREGATE: &str = "rbac.authorization.k8s.io/aggregate-to-view";
 
-/// Judges what was read.
-pub(super) fn examine(snapshot: &Snapshot, config: &Config) -> Section {
-    let mut section = Section {
-        title: TITLE,
-        ..Section::default()
-    };
-    if let Some(services) = known(
-        snapshot.services.as_ref(),
-        "the Service and its label are not judged",
-        &mut section.unread,
-    ) {
-        section.findings.extend(of_services(services, config));
-    }
-    if let Some(pods) = known(
-        snapshot.labelled_pods.as_ref(),
-        "pods with Headlamp's label are not known",
-        &mut section.unread,
-    ) {
-        let pods = pods.iter().map(|pod| labelled_pod(&pod.metadata));
-        section.findings.extend(pods);
-    }
-    if let Some(roles) = known(
-        snapshot.cluster_roles.as_ref(),
-        "what view grants is not known",
-        &mut section.unread,
-    ) {
-        section
-            .findings
-            .extend(of_view(roles, &config.authorization.attributes));
-    }
-    section
-        .findings
-        .sort_by_key(|finding| Reverse(finding.severity));
-    section
-}
-
-fn of_services(services: &[Service], config: &Config) -> Vec<Finding> {
+/// Services of the proxy, and others that carry the label.
+pub(super) fn of_services(services: &[Service], config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
     let (own, other): (Vec<_>, Vec<_>) = services.iter().partition(|service| is_own(service));
     if own.is_empty() {
@@ -86,26 +47,8 @@ fn is_labelled(service: &Service) -> bool {
         .is_some_and(|value| value == LABEL.1)
 }
 
-/// Namespace and name.
-fn names(metadata: &ObjectMeta) -> (&str, &str) {
-    let namespace = metadata.namespace.as_deref().unwrap_or_default();
-    (namespace, metadata.name.as_deref().unwrap_or_default())
-}
-
-fn finding(code: Code, severity: Severity, about: String, what: String, remedy: String) -> Finding {
-    Finding {
-        code,
-        severity,
-        about,
-        what,
-        details: Vec::new(),
-        remedy,
-        manifest: None,
-    }
-}
-
 fn missing() -> Finding {
-    finding(
+    Finding::new(
         Code::InstallServiceMissing,
         Severity::Error,
         "the proxy's Service".to_owned(),
@@ -116,7 +59,7 @@ fn missing() -> Finding {
 
 fn unlabelled_service(service: &ObjectMeta) -> Finding {
     let (namespace, name) = names(service);
-    finding(
+    Finding::new(
         Code::InstallLabelMissing,
         Severity::Warning,
         format!("Service {namespace}/{name}"),
@@ -129,7 +72,7 @@ fn unlabelled_service(service: &ObjectMeta) -> Finding {
 
 fn labelled_service(service: &ObjectMeta) -> Finding {
     let (namespace, name) = names(service);
-    finding(
+    Finding::new(
         Code::InstallLabelElsewhere,
         Severity::Warning,
         format!("Service {namespace}/{name}"),
@@ -139,12 +82,12 @@ fn labelled_service(service: &ObjectMeta) -> Finding {
     )
 }
 
-fn labelled_pod(pod: &ObjectMeta) -> Finding {
+pub(super) fn labelled_pod(pod: &ObjectMeta) -> Finding {
     let (namespace, name) = names(pod);
     let remedy = format!(
         "take it out of what made the pod, and: kubectl label pod {name} -n {namespace} headlamp-prometheus-"
     );
-    finding(
+    Finding::new(
         Code::InstallPodLabelled,
         Severity::Warning,
         format!("Pod {namespace}/{name}"),
@@ -168,7 +111,7 @@ fn ports(service: &Service) -> Option<Finding> {
         .collect();
     let (namespace, name) = names(&service.metadata);
     (tcp.len() != 1).then(|| {
-        finding(
+        Finding::new(
             Code::InstallServicePorts,
             Severity::Warning,
             format!("Service {namespace}/{name}"),
@@ -179,7 +122,7 @@ fn ports(service: &Service) -> Option<Finding> {
 }
 
 /// Whether whoever is bound to `view` has the right that the proxy asks about.
-fn of_view(roles: &[ClusterRole], attributes: &ResourceAttributes) -> Option<Finding> {
+pub(super) fn of_view(roles: &[ClusterRole], attributes: &ResourceAttributes) -> Option<Finding> {
     let grants = |role: &&ClusterRole| grants(role.rules.as_deref(), attributes);
     let name = |role: &ClusterRole| role.metadata.name.clone().unwrap_or_default();
     let view = roles
@@ -216,7 +159,7 @@ fn of_view(roles: &[ClusterRole], attributes: &ResourceAttributes) -> Option<Fin
         details: details.collect(),
         // Whatever is JSON can be written as YAML.
         manifest: serde_saphyr::to_string(&manifest).ok(),
-        ..finding(
+        ..Finding::new(
             Code::InstallViewLacksRight,
             Severity::Warning,
             "ClusterRole view".to_owned(),
