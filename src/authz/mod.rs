@@ -4,6 +4,7 @@
 //! cannot be used for another.
 
 mod access;
+mod discovery;
 mod error;
 mod lifetimes;
 mod listing;
@@ -22,7 +23,7 @@ pub use self::error::AuthorizationError;
 pub use self::lifetimes::Lifetimes;
 pub use self::listing::NamespacesPermit;
 use self::permit::Grounds;
-pub use self::permit::{Decision, Denial, Grant, Permit, Scope, Selection};
+pub use self::permit::{Decision, Denial, Grant, Permit, Ruled, Scope, Selection};
 use self::readable::Readable;
 use self::rules::Rules;
 use crate::authn::Caller;
@@ -178,14 +179,21 @@ impl Authorizer {
         Ok(match request.endpoint().reads() {
             Reads::Expression | Reads::Selectors => {
                 let (queries, named) = self.queries(request)?;
-                if let Some(narrowed) = &narrowed {
-                    return Ok(Scope::Series(self.narrowed_selections(queries, narrowed)));
+                let open = self.open_selectors(request, &queries);
+                let mut selections = if let Some(narrowed) = &narrowed {
+                    self.narrowed_selections(queries, narrowed)
+                } else {
+                    let reviewed = self.review_named(caller, named, grounds).await?;
+                    // A Prometheus that federates asks once for all that it wants: what is denied of it is left out.
+                    let partly = request.endpoint() == Endpoint::Federate && queries.len() > 1;
+                    let selections = self.selections(caller, queries, partly, &reviewed, grounds);
+                    selections.await?
+                };
+                if !open.is_empty() {
+                    let ruled = self.ruled(caller, narrowed.as_ref(), grounds).await?;
+                    selections.extend(discovery::each(open, &ruled));
                 }
-                let reviewed = self.review_named(caller, named, grounds).await?;
-                // A Prometheus that federates asks once for all that it wants: what is denied of it is left out.
-                let partly = request.endpoint() == Endpoint::Federate && queries.len() > 1;
-                let selections = self.selections(caller, queries, partly, &reviewed, grounds);
-                Scope::Series(selections.await?)
+                Scope::Series(selections)
             }
             Reads::Rules
             | Reads::Alerts
@@ -194,12 +202,19 @@ impl Authorizer {
             | Reads::Alertmanagers => {
                 // Selectors of /rules are about the rules' own labels; what they let pass is filtered still.
                 self.measure(request)?;
+                let ruled = if request.endpoint().reads() == Reads::Metadata {
+                    self.ruled(caller, narrowed.as_ref(), grounds).await?
+                } else {
+                    Vec::new()
+                };
+                let namespaces = match narrowed {
+                    Some(narrowed) => narrowed,
+                    None => self.readable(caller, grounds).await?,
+                };
                 Scope::Answer {
                     label: self.rules.label.clone(),
-                    namespaces: match narrowed {
-                        Some(narrowed) => narrowed,
-                        None => self.readable(caller, grounds).await?,
-                    },
+                    namespaces,
+                    ruled,
                 }
             }
             Reads::NoSeries => {

@@ -9,7 +9,7 @@ use super::AuthorizationError;
 use crate::config::ResourceAttributes;
 use crate::namespace::{Namespace, NamespaceSet};
 use crate::prometheus::PrometheusRequest;
-use crate::promql::Query;
+use crate::promql::{MetricNames, Query};
 use crate::rbac::Searched;
 
 /// That a request may be answered, and with what. It holds the request: there is no permit without one, and
@@ -54,6 +54,8 @@ pub enum Scope<'r> {
         label: Arc<str>,
         /// Its values.
         namespaces: NamespaceSet,
+        /// Metrics of which another label tells. Only those of [`Reads::Metadata`](crate::prometheus::Reads) are looked for.
+        ruled: Vec<Ruled>,
     },
     /// The answer as it is: it tells nothing of any series.
     NoSeries,
@@ -76,6 +78,21 @@ pub enum Selection<'r> {
         /// Its values.
         namespaces: NamespaceSet,
     },
+    /// Beside one of the others, where the caller wrote no fixed name: what is selected of a rule's metrics.
+    Ruled {
+        /// The selector that the caller wrote, if any.
+        query: Option<Query<'r>>,
+        ruled: Ruled,
+    },
+}
+
+/// Metrics that a rule is about.
+#[derive(Clone, Debug)]
+pub struct Ruled {
+    /// Their names.
+    pub names: Arc<MetricNames>,
+    /// What was granted of their series.
+    pub grant: Grant,
 }
 
 /// What was granted to a selector.
@@ -97,6 +114,7 @@ impl Selection<'_> {
         let (all, grants) = match self {
             Self::All { namespaces, .. } => (Some(namespaces), &[][..]),
             Self::Written { grants, .. } => (None, grants.as_slice()),
+            Self::Ruled { ruled, .. } => (None, std::slice::from_ref(&ruled.grant)),
         };
         all.into_iter()
             .chain(grants.iter().filter_map(|grant| match grant {

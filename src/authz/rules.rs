@@ -4,12 +4,19 @@ use std::sync::Arc;
 
 use super::access::{Access, AccessReviews};
 use crate::config::{MetricAccess, MetricPattern, MetricRule};
-use crate::promql::Selector;
+use crate::promql::{MetricNames, Name, Selector};
 
 /// The label that names a series' namespace, and the exceptions, by the name of the metric. The first that fits counts.
 pub(super) struct Rules {
     pub(super) label: Arc<str>,
-    exceptions: Vec<(Vec<MetricPattern>, RuleAccess)>,
+    exceptions: Vec<Rule>,
+}
+
+struct Rule {
+    metrics: Vec<MetricPattern>,
+    /// Of which metrics this one counts.
+    names: Arc<MetricNames>,
+    access: RuleAccess,
 }
 
 pub(super) enum RuleAccess {
@@ -19,18 +26,28 @@ pub(super) enum RuleAccess {
 
 impl Rules {
     pub(super) fn new(label: String, rules: Vec<MetricRule>, reviews: &AccessReviews) -> Self {
-        let exceptions = rules.into_iter().map(|MetricRule { metrics, rule }| {
+        let mut exceptions: Vec<Rule> = Vec::with_capacity(rules.len());
+        for MetricRule { metrics, rule } in rules {
+            let earlier = exceptions.iter().flat_map(|rule| &rule.metrics);
+            let taken = earlier.filter(|earlier| metrics.iter().any(|one| one.covers(earlier)));
+            let Some(names) = MetricNames::new(metrics.iter().map(name), taken.map(name)) else {
+                continue;
+            };
             let access = match rule {
                 MetricAccess::Label(label) => RuleAccess::Label(label.into()),
                 MetricAccess::Cluster(attributes) => {
                     RuleAccess::Cluster(reviews.access(attributes))
                 }
             };
-            (metrics, access)
-        });
+            exceptions.push(Rule {
+                names: Arc::new(names),
+                metrics,
+                access,
+            });
+        }
         Self {
             label: label.into(),
-            exceptions: exceptions.collect(),
+            exceptions,
         }
     }
 
@@ -44,7 +61,13 @@ impl Rules {
         };
         self.exceptions
             .iter()
-            .find_map(|(patterns, access)| Some((patterns.iter().find(fits)?, access)))
+            .find_map(|rule| Some((rule.metrics.iter().find(fits)?, &rule.access)))
+    }
+
+    /// Of which metrics each exception counts, and what opens their series.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&Arc<MetricNames>, &RuleAccess)> {
+        let exceptions = self.exceptions.iter();
+        exceptions.map(|rule| (&rule.names, &rule.access))
     }
 
     /// The label that names the namespace of what a selector selects.
@@ -53,5 +76,12 @@ impl Rules {
             Some((_, RuleAccess::Label(label))) => label,
             Some((_, RuleAccess::Cluster(_))) | None => &self.label,
         }
+    }
+}
+
+fn name(pattern: &MetricPattern) -> Name<'_> {
+    match pattern {
+        MetricPattern::Exact(name) => Name::Exactly(name),
+        MetricPattern::Prefix(start) => Name::Starting(start),
     }
 }

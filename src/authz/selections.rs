@@ -1,5 +1,6 @@
 //! What a caller gets of each selector that a request names, or would have named.
 
+use super::access::Access;
 use super::error::Names;
 use super::permit::{Grant, Grounds, Selection};
 use super::rules::RuleAccess;
@@ -146,10 +147,7 @@ impl Authorizer {
         let label = self.rules.label_of(selector);
         let named = selector.named(label);
         if let Some((metrics, RuleAccess::Cluster(access))) = self.rules.of(selector) {
-            let answer = self.reviews.allowed(caller, access, None).await?;
-            let allowed = answer.value.allowed;
-            remember(&mut grounds.decisions, access.decision(None, allowed));
-            if allowed {
+            if self.opens(caller, access, grounds).await? {
                 return Ok(Grant::Open);
             }
             // To leave the selector empty would give `or vector(0)`, absent() or a sum around it another meaning.
@@ -189,6 +187,19 @@ impl Authorizer {
                 })
             }
         }
+    }
+
+    /// Whether a right on the cluster is the caller's.
+    pub(super) async fn opens(
+        &self,
+        caller: &Caller,
+        access: &Access,
+        grounds: &mut Grounds,
+    ) -> Result<bool, AuthorizationError> {
+        let answer = self.reviews.allowed(caller, access, None).await?;
+        let allowed = answer.value.allowed;
+        remember(&mut grounds.decisions, access.decision(None, allowed));
+        Ok(allowed)
     }
 
     fn left_out(&self, denied: &[Namespace]) -> String {

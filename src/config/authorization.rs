@@ -285,7 +285,7 @@ fn refuse_shadowed(section: &Section, rules: &[Option<MetricRule>]) {
 
 impl MetricPattern {
     /// Whether all names of `other` are this one's too.
-    fn covers(&self, other: &Self) -> bool {
+    pub fn covers(&self, other: &Self) -> bool {
         let Self::Prefix(prefix) = self else {
             return self == other;
         };

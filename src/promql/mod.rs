@@ -23,6 +23,7 @@ mod grammar;
 mod lexer;
 mod limits;
 mod literal;
+mod names;
 mod number;
 mod pattern;
 mod query;
@@ -35,6 +36,7 @@ mod tests;
 
 pub use error::QueryError;
 pub use limits::{Limits, measure};
+pub use names::{MetricNames, Name};
 pub use query::Query;
 pub use restriction::{Constraint, all_of};
 pub use selector::{MatchOperator, Matcher, Selector};

@@ -1,8 +1,8 @@
 //! Tokens and matchers to text.
 
-use super::selector::Form;
+use super::selector::{Form, METRIC_NAME};
 use super::token::Kind;
-use super::{Query, QueryError, Selector, literal, number, pattern};
+use super::{MatchOperator, MetricNames, Query, QueryError, Selector, literal, number, pattern};
 use crate::namespace::NamespaceSet;
 
 /// What a selector is confined to.
@@ -19,6 +19,12 @@ pub enum Constraint<'a> {
     },
     /// Series whose labels have all of these values, as pairs of name and value; no value is empty.
     Values(&'a [(String, String)]),
+    /// Series of metrics of these names.
+    Metrics {
+        names: &'a MetricNames,
+        /// Their label that carries the namespace, and the values that it may have. `None`: any.
+        within: Option<(&'a str, &'a NamespaceSet)>,
+    },
 }
 
 impl<'t> Query<'t> {
@@ -53,34 +59,60 @@ impl<'t> Query<'t> {
                 continue;
             };
             match constrain(index, selector) {
-                Constraint::Namespaces { label, set } if !selector.is_within(label, set) => {
-                    take(selector, label)?;
-                    writer.matcher(selector, label, set)?;
+                Constraint::Namespaces { label, set } => {
+                    writer.add(selector, [Added::Set { label, set }])?;
                 }
                 Constraint::Values(values) => {
-                    let missing = |(label, value): &&(String, String)| {
-                        !selector.names_value(label, value.as_bytes())
-                    };
-                    let missing: Vec<_> = values.iter().filter(missing).collect();
-                    for (label, _) in &missing {
-                        take(selector, label)?;
-                    }
-                    if !missing.is_empty() {
-                        writer.values(selector, &missing)?;
-                    }
+                    let values = values.iter();
+                    let added = values.map(|(label, value)| Added::Value { label, value });
+                    writer.add(selector, added)?;
                 }
-                Constraint::Namespaces { .. } | Constraint::Open => {}
+                Constraint::Metrics { names, within } => {
+                    let names = names.matchers();
+                    let names = names.map(|(operator, pattern)| Added::Name { operator, pattern });
+                    let set = within.map(|(label, set)| Added::Set { label, set });
+                    writer.add(selector, names.chain(set))?;
+                }
+                Constraint::Open => {}
             }
         }
         Ok(writer.out)
     }
 }
 
-fn take(selector: &Selector<'_>, label: &str) -> Result<(), QueryError> {
-    if selector.takes_matcher_on(label) {
-        return Ok(());
+/// A matcher that a constraint asks for.
+#[derive(Clone, Copy)]
+enum Added<'a> {
+    /// That a label has one of these values.
+    Set {
+        label: &'a str,
+        set: &'a NamespaceSet,
+    },
+    /// That a label has this value.
+    Value { label: &'a str, value: &'a str },
+    /// That the metric's name fits a pattern, or does not.
+    Name {
+        operator: MatchOperator,
+        pattern: &'a str,
+    },
+}
+
+impl Added<'_> {
+    fn label(&self) -> &str {
+        match self {
+            Self::Set { label, .. } | Self::Value { label, .. } => label,
+            Self::Name { .. } => METRIC_NAME,
+        }
     }
-    Err(QueryError::info_labels(label, selector.position))
+
+    /// Whether the caller's own matchers leave nothing for this one to do.
+    fn is_in(&self, selector: &Selector<'_>) -> bool {
+        match *self {
+            Self::Set { label, set } => selector.is_within(label, set),
+            Self::Value { label, value } => selector.has(label, MatchOperator::Equal, value),
+            Self::Name { operator, pattern } => selector.has(METRIC_NAME, operator, pattern),
+        }
+    }
 }
 
 struct Writer {
@@ -107,44 +139,53 @@ impl Writer {
         self.check(0)
     }
 
-    fn matcher(
+    /// Writes those of the matchers that the selector does not have.
+    fn add<'a>(
         &mut self,
         selector: &Selector<'_>,
-        label: &str,
-        set: &NamespaceSet,
+        added: impl IntoIterator<Item = Added<'a>>,
     ) -> Result<(), QueryError> {
-        // Before the set is written, as it may be large and this one of many selectors.
-        let names = set.iter().map(|name| name.as_str());
-        let length = names.map(|name| name.len() + 1).sum::<usize>();
-        self.check(label.len() + length)?;
-
-        self.open(selector);
-        self.label(label);
-        self.set(set, selector.copied || set.len() > 1);
-        self.close(selector);
-        self.check(0)
-    }
-
-    fn values(
-        &mut self,
-        selector: &Selector<'_>,
-        values: &[&(String, String)],
-    ) -> Result<(), QueryError> {
-        self.open(selector);
-        for (index, (label, value)) in values.iter().enumerate() {
-            if index > 0 {
+        let missing = added.into_iter().filter(|added| !added.is_in(selector));
+        let mut first = true;
+        for added in missing {
+            let label = added.label();
+            if !selector.takes_matcher_on(label) {
+                return Err(QueryError::info_labels(label, selector.position));
+            }
+            if std::mem::take(&mut first) {
+                self.open(selector);
+            } else {
                 self.out.push_str(", ");
             }
-            self.label(label);
-            if selector.copied {
-                self.out.push_str("=~");
-                literal::write(&mut self.out, pattern::exactly(value).as_bytes());
-            } else {
-                self.out.push('=');
-                literal::write(&mut self.out, value.as_bytes());
+            match added {
+                Added::Set { label, set } => {
+                    // Before the set is written, as it may be large and this one of many selectors.
+                    let names = set.iter().map(|name| name.as_str());
+                    let length = names.map(|name| name.len() + 1).sum::<usize>();
+                    self.check(label.len() + length)?;
+                    self.label(label);
+                    self.set(set, selector.copied || set.len() > 1);
+                }
+                Added::Value { label, value } if selector.copied => {
+                    self.label(label);
+                    self.out.push_str("=~");
+                    literal::write(&mut self.out, pattern::exactly(value).as_bytes());
+                }
+                Added::Value { label, value } => {
+                    self.label(label);
+                    self.out.push('=');
+                    literal::write(&mut self.out, value.as_bytes());
+                }
+                Added::Name { operator, pattern } => {
+                    self.out.push_str(METRIC_NAME);
+                    self.out.push_str(operator.as_str());
+                    literal::write(&mut self.out, pattern.as_bytes());
+                }
             }
         }
-        self.close(selector);
+        if !first {
+            self.close(selector);
+        }
         self.check(0)
     }
 

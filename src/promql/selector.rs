@@ -18,6 +18,20 @@ pub enum MatchOperator {
     NotRegex,
 }
 
+impl MatchOperator {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Equal => "=",
+            Self::NotEqual => "!=",
+            Self::Regex => "=~",
+            Self::NotRegex => "!~",
+        }
+    }
+}
+
+/// The label that holds a metric's name.
+pub(super) const METRIC_NAME: &str = "__name__";
+
 /// A matcher between braces. The name of a metric that stands before the braces is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Matcher<'t> {
@@ -189,10 +203,10 @@ impl<'t> Selector<'t> {
                 .any(|matcher| matcher.matches_empty() == Some(false))
     }
 
-    /// Whether one of the caller's own matchers is `label="value"`.
-    pub(super) fn names_value(&self, label: &str, value: &[u8]) -> bool {
+    /// Whether one of the caller's own matchers is this one, letter by letter.
+    pub(super) fn has(&self, label: &str, operator: MatchOperator, value: &str) -> bool {
         self.on(label)
-            .any(|matcher| matcher.operator == MatchOperator::Equal && *matcher.value == *value)
+            .any(|matcher| matcher.operator == operator && *matcher.value == *value.as_bytes())
     }
 
     /// Whether Prometheus would refuse the selector because it selects everything. So are the selectors of which this

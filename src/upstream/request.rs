@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Method;
 
-use crate::authz::{AuthorizationError, Grant, Permit, Scope, Selection};
+use crate::authz::{AuthorizationError, Grant, Permit, Ruled, Scope, Selection};
 use crate::namespace::NamespaceSet;
 use crate::prometheus::filter::List;
 use crate::prometheus::{Endpoint, LabelName, Methods, PrometheusRequest, Reads, form};
@@ -179,14 +179,18 @@ pub fn restrict(
             parameters.texts(request, texts)?;
             parameters.others(request, |_| true);
         }
-        Scope::Answer { label, namespaces } => {
+        Scope::Answer {
+            label,
+            namespaces,
+            ruled,
+        } => {
             let (label, namespaces) = (label.clone(), namespaces.clone());
             treatment = match request.endpoint() {
                 Endpoint::Alerts => own(List::Alerts, label, namespaces),
                 Endpoint::Targets => own(List::Targets, label, namespaces),
                 Endpoint::Alertmanagers => own(List::Alertmanagers, label, namespaces),
                 Endpoint::Metadata => {
-                    Treatment::Metadata(Box::new(metadata(request, label, namespaces)))
+                    Treatment::Metadata(Box::new(metadata(request, label, namespaces, ruled)?))
                 }
                 _ => Treatment::Rules {
                     label,
@@ -284,9 +288,17 @@ fn confined<'t>(
 
 /// A selector of all that the upstream's matchers leave.
 fn everything(matchers: &[(String, String)]) -> Cow<'static, str> {
-    let query = Query::parse_selector(ALL, &Limits::default()).expect("a selector");
-    let text = query.restrict(|_, _| Constraint::Values(matchers));
+    let text = all().restrict(|_, _| Constraint::Values(matchers));
     Cow::Owned(text.expect("short"))
+}
+
+/// A selector of all series.
+fn all() -> Query<'static> {
+    let limits = Limits {
+        max_output_bytes: MAX_RESTRICTED_BYTES,
+        ..Limits::default()
+    };
+    Query::parse_selector(ALL, &limits).expect("a selector")
 }
 
 /// As Prometheus reads it, in whole milliseconds; at least one.
@@ -311,29 +323,50 @@ fn restricted(
 ) -> Result<String, AuthorizationError> {
     match selection {
         Selection::All { label, namespaces } => Ok(promql::all_of(label, namespaces)),
-        Selection::Written { query, grants } => {
-            // One grant for each selector: `authz` makes both in one place.
-            let restricted = query.restrict(|index, _| match &grants[index] {
-                Grant::Open => Constraint::Open,
-                Grant::Namespaces { label, namespaces } => Constraint::Namespaces {
-                    label,
-                    set: namespaces,
-                },
-            });
-            restricted.map_err(|error| {
+        // One grant for each selector: `authz` makes both in one place.
+        Selection::Written { query, grants } => query
+            .restrict(|index, _| granted(&grants[index]))
+            .map_err(|error| {
                 let text = request.expression().unwrap_or_default();
                 AuthorizationError::query(error, text, request)
-            })
-        }
+            }),
+        Selection::Ruled { query, ruled } => ruled_of(query.as_ref().unwrap_or(&all()), ruled)
+            .map_err(|error| AuthorizationError::query(error, "", request)),
     }
 }
 
-/// The request for the names of all metrics that some namespaces have.
-fn metric_names(label: &str, namespaces: &NamespaceSet) -> UpstreamRequest {
+fn granted(grant: &Grant) -> Constraint<'_> {
+    match grant {
+        Grant::Open => Constraint::Open,
+        Grant::Namespaces { label, namespaces } => Constraint::Namespaces {
+            label,
+            set: namespaces,
+        },
+    }
+}
+
+/// What of a selector's series is of a rule's metrics, and was granted.
+fn ruled_of(query: &Query<'_>, Ruled { names, grant }: &Ruled) -> Result<String, QueryError> {
+    let within = match grant {
+        Grant::Open => None,
+        Grant::Namespaces { label, namespaces } => Some((&**label, namespaces)),
+    };
+    query.restrict(|_, _| Constraint::Metrics { names, within })
+}
+
+/// The request for the names of all metrics that a caller sees.
+fn metric_names(
+    label: &str,
+    namespaces: &NamespaceSet,
+    ruled: &[Ruled],
+) -> Result<UpstreamRequest, QueryError> {
     let name = LabelName::metric_name();
     let mut parameters = Parameters::new(Endpoint::LabelValues, Some(&name));
     parameters.push("match[]", &promql::all_of(label, namespaces));
-    parameters.request(Endpoint::LabelValues, &Method::GET, Treatment::None)
+    for ruled in ruled {
+        parameters.push("match[]", &ruled_of(&all(), ruled)?);
+    }
+    Ok(parameters.request(Endpoint::LabelValues, &Method::GET, Treatment::None))
 }
 
 fn own(list: List, label: Arc<str>, namespaces: NamespaceSet) -> Treatment {
@@ -349,7 +382,8 @@ fn metadata(
     request: &PrometheusRequest,
     label: Arc<str>,
     namespaces: NamespaceSet,
-) -> MetadataTreatment {
+    ruled: &[Ruled],
+) -> Result<MetadataTreatment, AuthorizationError> {
     let number = |name| -> Option<usize> { request.other(name)?.parse().ok() };
     let metric = request.other("metric");
     let mut parameters = Parameters::new(Endpoint::TargetsMetadata, None);
@@ -357,15 +391,17 @@ fn metadata(
     if let Some(metric) = metric {
         parameters.push("metric", metric);
     }
-    MetadataTreatment {
-        names: metric_names(&label, &namespaces),
+    let names = metric_names(&label, &namespaces, ruled)
+        .map_err(|error| AuthorizationError::query(error, "", request))?;
+    Ok(MetadataTreatment {
+        names,
         texts: parameters.request(Endpoint::TargetsMetadata, &Method::GET, Treatment::None),
         metric: metric.map(str::to_owned),
         label,
         namespaces,
         families: number("limit"),
         entries: number("limit_per_metric").filter(|limit| *limit > 0),
-    }
+    })
 }
 
 /// A path, and parameters behind it, encoded.

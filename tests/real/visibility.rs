@@ -5,9 +5,10 @@ use serde_json::Value;
 use standins::prometheus::{Data, Prometheus};
 
 use crate::world::api::Credentials;
-use crate::world::{World, of_team_a, programs, prometheus, proved, run};
+use crate::world::{World, programs, prometheus, proved, run};
 use support::client::{Answer, chart};
 use support::cluster::service_door;
+use support::prometheus::of_team_a;
 
 #[path = "../corpus/mod.rs"]
 #[allow(dead_code, reason = "other suites use the rest")]

@@ -9,6 +9,7 @@ use crate::upstream::request::restrict;
 
 mod candidates;
 mod changes;
+mod discovery;
 mod reviews;
 mod watched;
 
@@ -104,6 +105,26 @@ fn alice_in_team_a() -> World {
     world(|user, namespace| user == "alice" && namespace == "team-a")
 }
 
+/// The same, and the right that rules of the cluster ask for.
+fn alice_in_team_a_with_nodes() -> World {
+    let opened = MockCluster::new(
+        |_| Err(Unavailable::Malformed),
+        |spec| {
+            let attributes = spec.resource_attributes.clone().unwrap_or_default();
+            let nodes =
+                attributes.resource.as_deref() == Some("nodes") && attributes.namespace.is_none();
+            let allowed = nodes || attributes.namespace.as_deref() == Some("team-a");
+            Ok(
+                k8s_openapi::api::authorization::v1::SubjectAccessReviewStatus {
+                    allowed,
+                    ..Default::default()
+                },
+            )
+        },
+    );
+    world_of(opened, ["team-a", "team-b", "victim"].map(str::to_owned))
+}
+
 fn alice() -> Caller {
     Caller::assumed("alice", &["system:authenticated".to_owned()])
 }
@@ -121,6 +142,18 @@ fn request(path: &str, pairs: &[(&str, &str)]) -> PrometheusRequest {
         .read(&query, b"", Accepted::default(), &limits)
         .expect("a request")
 }
+
+/// What is sent beside a selector without a fixed name, for whoever sees team-a: metrics of the rules. `own` is what the
+/// selector has of its own.
+fn beside(own: &str) -> [String; 2] {
+    [
+        format!(r#"{{{own}, __name__=~"keda_(?s:.*)", exported_namespace="team-a"}}"#),
+        format!(r#"{{{own}, __name__=~"http\\.server\\.(?s:.*)", "k8s.namespace.name"="team-a"}}"#),
+    ]
+}
+
+/// The selector of all series.
+const ANY: &str = r#"__name__!="""#;
 
 impl World {
     /// The parameters that would be sent, decoded.
@@ -295,22 +328,7 @@ async fn rules_by_metric_choose_the_label_or_open_the_metric() {
     let own = r#"karpenter_nodes{namespace="team-a"}"#;
     assert_eq!(keda.query(own).await.expect("a permit"), own);
 
-    let opened = MockCluster::new(
-        |_| Err(Unavailable::Malformed),
-        |spec| {
-            let attributes = spec.resource_attributes.clone().unwrap_or_default();
-            let nodes =
-                attributes.resource.as_deref() == Some("nodes") && attributes.namespace.is_none();
-            let allowed = nodes || attributes.namespace.as_deref() == Some("team-a");
-            Ok(
-                k8s_openapi::api::authorization::v1::SubjectAccessReviewStatus {
-                    allowed,
-                    ..Default::default()
-                },
-            )
-        },
-    );
-    let world = world_of(opened, ["team-a", "team-b", "victim"].map(str::to_owned));
+    let world = alice_in_team_a_with_nodes();
     assert_eq!(
         world.query("karpenter_nodes").await.expect("a permit"),
         "karpenter_nodes"
@@ -361,10 +379,11 @@ async fn q16_q17_every_selector_is_restricted_and_one_is_added_where_there_is_no
             &[("match[]", "up"), ("match[]", r#"{job="x"}"#)],
         )
         .await;
-    let expected = [
+    let own = [
         r#"up{namespace="team-a"}"#,
         r#"{job="x", namespace="team-a"}"#,
     ];
+    let expected = [own.map(str::to_owned), beside(r#"job="x""#)].concat();
     let sent: Vec<_> = sent
         .expect("a permit")
         .into_iter()
@@ -378,11 +397,10 @@ async fn q16_q17_every_selector_is_restricted_and_one_is_added_where_there_is_no
         "/federate",
     ] {
         let sent = world.sent(path, &[]).await.expect("a permit");
-        assert_eq!(
-            sent,
-            [("match[]".to_owned(), r#"{namespace="team-a"}"#.to_owned())],
-            "{path}"
-        );
+        let own = [r#"{namespace="team-a"}"#.to_owned()].into_iter();
+        let expected = own.chain(beside(ANY));
+        let expected: Vec<_> = expected.map(|text| ("match[]".to_owned(), text)).collect();
+        assert_eq!(sent, expected, "{path}");
     }
     let one_is_bad = world
         .sent(
@@ -481,8 +499,10 @@ async fn a_parameter_narrows_the_answer_of_every_caller() {
             assert_eq!(sent, [("query".to_owned(), expected.to_owned())]);
         }
         let sent = world.sent("/api/v1/labels", &[("namespace", "team-a")]);
-        let own = ("match[]".to_owned(), r#"{namespace="team-a"}"#.to_owned());
-        assert_eq!(sent.await.expect("a permit"), [own]);
+        let own = [r#"{namespace="team-a"}"#.to_owned()].into_iter();
+        let expected: Vec<_> = own.chain(beside(ANY)).collect();
+        let sent = sent.await.expect("a permit").into_iter();
+        assert_eq!(sent.map(|(_, text)| text).collect::<Vec<_>>(), expected);
         let request = request("/api/v1/rules", &[("namespace", "team-a")]);
         let permit = world.authorizer.permit(&world.alice, &request).await;
         let permit = permit.expect("a permit");
@@ -561,10 +581,19 @@ async fn an_upstreams_matchers_are_in_everybodys_selectors() {
             &[r#"up{namespace="team-a", cluster="prod-1"}"#],
         ),
     ] {
-        for (world, expected) in [(&everything, for_everything), (&some, for_some)] {
-            let sent = sent_with_matchers(world, path, pairs).await;
-            assert_eq!(sent.expect(path), expected, "{path}");
+        let sent = sent_with_matchers(&everything, path, pairs).await;
+        assert_eq!(sent.expect(path), for_everything, "{path}");
+        let sent = sent_with_matchers(&some, path, pairs).await.expect(path);
+        let (own, ruled) = sent.split_at(for_some.len());
+        assert_eq!(own, for_some, "{path}");
+        for selector in ruled {
+            assert!(
+                selector.ends_with(r#""team-a", cluster="prod-1"}"#),
+                "{selector}"
+            );
         }
+        let open = for_some.iter().filter(|text| text.starts_with('{')).count();
+        assert_eq!(ruled.len(), 2 * open, "{path}");
     }
 }
 

@@ -3,11 +3,8 @@
 use std::borrow::Cow;
 
 use super::{Kind, Parser, QueryError, Selector};
-use crate::promql::selector::{Form, Insertion, Shape};
+use crate::promql::selector::{Form, Insertion, METRIC_NAME, Shape};
 use crate::promql::{MatchOperator, Matcher, literal};
-
-/// The label that holds a metric's name.
-const METRIC_NAME: &[u8] = b"__name__";
 
 /// Where `info()` takes labels from if its second argument names no metric.
 const TARGET_INFO: &str = "target_info";
@@ -36,7 +33,7 @@ impl<'t> Parser<'t, '_> {
         if self.accept(Kind::LeftBrace) {
             insertion = self.matchers(&mut matchers)?;
         }
-        let names_metric = |matcher: &Matcher<'_>| *matcher.label == *METRIC_NAME;
+        let names_metric = |matcher: &Matcher<'_>| *matcher.label == *METRIC_NAME.as_bytes();
         if shape == Shape::InfoLabels && !matchers.iter().any(names_metric) {
             metric = Some(Cow::Borrowed(TARGET_INFO));
         }
@@ -100,7 +97,7 @@ impl<'t> Parser<'t, '_> {
         let Kind::Match(operator) = self.peek() else {
             if is_name {
                 return Ok(Matcher {
-                    label: Cow::Borrowed(METRIC_NAME),
+                    label: Cow::Borrowed(METRIC_NAME.as_bytes()),
                     operator: MatchOperator::Equal,
                     value: label,
                 });
@@ -127,7 +124,7 @@ impl<'t> Parser<'t, '_> {
 /// The name that every series has which these matchers select.
 fn name_in<'t>(matchers: &[Matcher<'t>]) -> Option<Cow<'t, str>> {
     let matcher = matchers.iter().find(|matcher| {
-        *matcher.label == *METRIC_NAME
+        *matcher.label == *METRIC_NAME.as_bytes()
             && matcher.operator == MatchOperator::Equal
             && !matcher.value.is_empty()
     })?;

@@ -9,7 +9,7 @@ mod patterns;
 mod restriction;
 mod selectors;
 
-use super::{Constraint, Limits, Query, QueryError, all_of};
+use super::{Constraint, Limits, MetricNames, Name, Query, QueryError, all_of};
 use crate::namespace::{Namespace, NamespaceSet};
 
 fn set(names: &[&str]) -> NamespaceSet {

@@ -281,3 +281,36 @@ fn fixed_values_stand_in_every_selector_once() {
         assert_eq!(labels, [&b"namespace"[..], b"cluster", b"zone"]);
     }
 }
+
+#[test]
+fn names_known_in_part_stand_beside_the_callers_own() {
+    let names = set(&["team-a"]);
+    let some = MetricNames::new(
+        [Name::Starting("keda_"), Name::Exactly("http.server.count")],
+        [Name::Exactly("keda_x"), Name::Starting("keda_raw_")],
+    );
+    let some = some.expect("names");
+    assert_eq!(MetricNames::new([], [Name::Exactly("x")]), None);
+    let within = Some(("exported_namespace", &names));
+    for (text, within, expected) in [
+        (
+            r#"{__name__=~"keda_.+"}"#,
+            within,
+            r#"{__name__=~"keda_.+", __name__=~"keda_(?s:.*)|http\\.server\\.count", __name__!~"keda_x|keda_raw_(?s:.*)", exported_namespace="team-a"}"#,
+        ),
+        (
+            r#"{pod="x",}"#,
+            None,
+            r#"{pod="x", __name__=~"keda_(?s:.*)|http\\.server\\.count", __name__!~"keda_x|keda_raw_(?s:.*)"}"#,
+        ),
+    ] {
+        let constraint = Constraint::Metrics {
+            names: &some,
+            within,
+        };
+        let restricted = parse(text).restrict(|_, _| constraint).expect(text);
+        assert_eq!(restricted, expected);
+        let again = parse(&restricted).restrict(|_, _| constraint);
+        assert_eq!(again.as_ref(), Ok(&restricted), "twice is once");
+    }
+}

@@ -3,6 +3,7 @@
 
 mod answers;
 mod boundary;
+mod discovery;
 mod load;
 mod matchers;
 mod parameters;

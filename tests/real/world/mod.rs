@@ -98,13 +98,6 @@ pub async fn prometheus(binary: &std::path::Path, data: Data) -> Prometheus {
     Prometheus::start(options).await.expect("Prometheus starts")
 }
 
-/// The series of team-a, by the labels that the shipped configuration names.
-pub fn of_team_a() -> Data {
-    Data::only(["team-a"])
-        .counting("keda_", "exported_namespace")
-        .counting("capi_cluster_", "cluster_namespace")
-}
-
 impl World {
     async fn start() -> Self {
         let start = Instant::now();

@@ -34,6 +34,13 @@ pub async fn scraping() -> &'static Prometheus {
         .await
 }
 
+/// The series of team-a, by the labels that the shipped configuration names.
+pub fn of_team_a() -> Data {
+    Data::only(["team-a"])
+        .counting("keda_", "exported_namespace")
+        .counting("capi_cluster_", "cluster_namespace")
+}
+
 /// Whether a connection carried a query, and not just the proxy's probes.
 pub fn is_query(connection: &Connection) -> bool {
     let received = &connection.received;
