@@ -3,10 +3,16 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{AuditQuery, Config, MetricAccess, NamespaceSearch, Scheme, Upstream, UpstreamAddress};
+use super::{
+    AuditQuery, Config, MetricAccess, NamespaceSearch, RightsChanges, Scheme, Upstream,
+    UpstreamAddress,
+};
 
 /// Ten seconds before Headlamp gives up, for reviews and for a slot of the caller's.
 const LONGEST_FOR_HEADLAMP: Duration = Duration::from_secs(110);
+
+/// What is taken away should not serve for longer, where only its age ends an answer. Also the default of `watchedTtl`.
+const LONG: Duration = Duration::from_secs(5 * 60);
 
 pub(super) fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
@@ -79,11 +85,40 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
                 .to_owned(),
         );
     }
+    warnings.extend(of_lifetimes(config));
     let tracing = &config.tracing;
     if tracing.endpoint.is_none() && tracing.sample_ratio.as_f64() > 0.0 {
         warnings.push("tracing.sampleRatio: means nothing without a collector: set tracing.endpoint, or OTEL_EXPORTER_OTLP_ENDPOINT".to_owned());
     }
     warnings
+}
+
+/// Lifetimes of answers about access that do not fit how changes are noticed.
+fn of_lifetimes(config: &Config) -> Option<String> {
+    let cache = &config.authorization.cache;
+    let (allowed, watched) = (cache.allowed_ttl, cache.watched_ttl);
+    match config.authorization.changes {
+        RightsChanges::Ttl if allowed > LONG => Some(
+            "authorization.cache.allowedTtl: a right that was taken away serves for as long; with authorization.changes: watch \
+             answers may last, and end when a right changes"
+                .to_owned(),
+        ),
+        // By default it is either.
+        RightsChanges::Ttl if watched > Duration::ZERO && watched != LONG => Some(
+            "authorization.cache.watchedTtl: means nothing without authorization.changes: watch"
+                .to_owned(),
+        ),
+        RightsChanges::Watch if allowed > LONG => Some(
+            "authorization.cache.allowedTtl: while changes cannot be watched, and of what another authorizer than RBAC grants, \
+             what was taken away serves for as long; watchedTtl is for what may last"
+                .to_owned(),
+        ),
+        RightsChanges::Watch if watched > Duration::ZERO && watched <= allowed => Some(
+            "authorization.cache.watchedTtl: means nothing, as allowedTtl is not shorter; write 0s if nothing is to last longer"
+                .to_owned(),
+        ),
+        _ => None,
+    }
 }
 
 fn is_loopback(upstream: &Upstream) -> bool {

@@ -26,8 +26,8 @@ START_SECONDS = 120
 MONITORED = Path(__file__).parent / "cases/equal/servicemonitor/values.yaml"
 # Families that are there from their first event on, which no healthy proxy has.
 FROM_THE_FIRST_FAILURE = set()
-# Families that are there where RBAC is watched, which the proxy that is scraped here does not do.
-WHERE_RBAC_IS_WATCHED = {"rbac_watched", "role_bindings_passed_over_total"}
+# Families that are there where RBAC is watched, which the proxy that is scraped here does not do; with their labels.
+WHERE_RBAC_IS_WATCHED = {"rbac_watched": {"resource"}, "role_bindings_passed_over_total": {"reason"}}
 # Panels that may be empty while nothing fails.
 EMPTY_WHEN_ALL_IS_WELL = {"Errors"}
 # What the Prometheus operator has every series of a ServiceMonitor carry.
@@ -204,14 +204,16 @@ def helm_test_faults(demo):
 def expression_faults(prometheus, families):
     for owner, expression in [(rule["alert"], rule["expr"]) for rule in alert_rules()] + list(dashboard_expressions()):
         for name in set(re.findall(rf"{PREFIX}\w+", expression)):
-            if name not in families and name.removeprefix(PREFIX) not in FROM_THE_FIRST_FAILURE:
+            if name not in families and name.removeprefix(PREFIX) not in FROM_THE_FIRST_FAILURE | WHERE_RBAC_IS_WATCHED.keys():
                 yield f"{owner}: {name} was not scraped"
         for name, selector in re.findall(rf"({PREFIX}\w+)\{{([^}}]*)\}}", expression):
             for label in re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", selector):
                 if name in families and label not in families[name] | TARGET.keys():
                     yield f"{owner}: {name} has no label {label}"
         for group in re.findall(r"(?:by|ignoring|on) \(([^)]*)\)", expression):
-            present = set(TARGET).union(*(families.get(name, {"reason"}) for name in re.findall(rf"{PREFIX}\w+", expression)))
+            names = re.findall(rf"{PREFIX}\w+", expression)
+            elsewhere = (WHERE_RBAC_IS_WATCHED.get(name.removeprefix(PREFIX), {"reason"}) for name in names)
+            present = set(TARGET).union(*(families.get(name, labels) for name, labels in zip(names, elsewhere, strict=True)))
             for label in filter(None, re.split(r"[,\s]+", group)):
                 if label not in present:
                     yield f"{owner}: nothing in it has the label {label}"
@@ -269,7 +271,7 @@ def document_faults(families):
         scraped.setdefault(base, set()).update(labels - {"le"})
     for name in scraped.keys() - names.keys():
         yield f"docs/metrics.md does not have {name}"
-    for name in names.keys() - scraped.keys() - FROM_THE_FIRST_FAILURE - WHERE_RBAC_IS_WATCHED:
+    for name in names.keys() - scraped.keys() - FROM_THE_FIRST_FAILURE - WHERE_RBAC_IS_WATCHED.keys():
         yield f"docs/metrics.md has {name}, which was not scraped"
     for name in names.keys() & scraped.keys():
         if names[name][1] != scraped[name]:

@@ -191,22 +191,28 @@ fn a_kube_clients_watcher_follows_what_is_granted() {
         let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options)
             .await
             .expect("a configuration");
-        let api: Api<Namespace> = Api::all(kube::Client::try_from(config).expect("a client"));
-        let mut events = std::pin::pin!(watcher::watcher(api, watcher::Config::default()));
-        let mut next = async || {
-            soon(events.next())
-                .await
-                .expect("no end")
-                .expect("no error")
-        };
-        let name = |namespace: &Namespace| namespace.metadata.name.clone().unwrap_or_default();
-        assert!(matches!(next().await, Event::Init));
-        assert!(matches!(next().await, Event::InitApply(one) if name(&one) == "team-a"));
-        assert!(matches!(next().await, Event::InitDone));
-        world.bind("team-b", "alice").await;
-        assert!(matches!(next().await, Event::Apply(one) if name(&one) == "team-b"));
-        world.unbind("team-b", "alice").await;
-        assert!(matches!(next().await, Event::Delete(one) if name(&one) == "team-b"));
+        let client = kube::Client::try_from(config).expect("a client");
+        for config in [
+            watcher::Config::default(),
+            watcher::Config::default().streaming_lists(),
+        ] {
+            let api: Api<Namespace> = Api::all(client.clone());
+            let mut events = std::pin::pin!(watcher::watcher(api, config));
+            let mut next = async || {
+                soon(events.next())
+                    .await
+                    .expect("no end")
+                    .expect("no error")
+            };
+            let name = |namespace: &Namespace| namespace.metadata.name.clone().unwrap_or_default();
+            assert!(matches!(next().await, Event::Init));
+            assert!(matches!(next().await, Event::InitApply(one) if name(&one) == "team-a"));
+            assert!(matches!(next().await, Event::InitDone));
+            world.bind("team-b", "alice").await;
+            assert!(matches!(next().await, Event::Apply(one) if name(&one) == "team-b"));
+            world.unbind("team-b", "alice").await;
+            assert!(matches!(next().await, Event::Delete(one) if name(&one) == "team-b"));
+        }
         proved(
             "a kube client's watcher over the gateway follows what a viewer of one namespace is granted and loses",
         );

@@ -160,6 +160,49 @@ fn a_collector_has_an_address_and_a_ratio_is_a_part_of_one() {
 }
 
 #[test]
+fn lifetimes_that_do_not_fit_how_changes_are_noticed_are_warned_of() {
+    let told = |changes: &str, cache: &str| {
+        let text = format!("authorization: {{changes: {changes}, cache: {{{cache}}}}}");
+        let warnings = parse_more(&text).warnings();
+        let told = warnings.into_iter();
+        let told = told.filter(|line| line.starts_with("authorization.cache."));
+        told.map(|line| line["authorization.cache.".len()..].to_owned())
+            .collect::<Vec<_>>()
+    };
+    for (changes, cache) in [
+        ("ttl", ""),
+        ("ttl", "allowedTtl: 5m, watchedTtl: 0s"),
+        ("watch", ""),
+        ("watch", "watchedTtl: 0s"),
+        ("watch", "watchedTtl: 1h"),
+        ("watch", "allowedTtl: 2m, watchedTtl: 3m"),
+    ] {
+        assert_eq!(told(changes, cache), [""; 0], "{changes} {cache}");
+    }
+    for (changes, cache, expected) in [
+        (
+            "ttl",
+            "allowedTtl: 10m",
+            "allowedTtl: a right that was taken away",
+        ),
+        ("ttl", "watchedTtl: 1h", "watchedTtl: means nothing without"),
+        (
+            "watch",
+            "allowedTtl: 10m",
+            "allowedTtl: while changes cannot",
+        ),
+        (
+            "watch",
+            "watchedTtl: 60s",
+            "watchedTtl: means nothing, as allowedTtl",
+        ),
+    ] {
+        let told = told(changes, cache);
+        assert!(told.len() == 1 && told[0].starts_with(expected), "{told:?}");
+    }
+}
+
+#[test]
 fn keys_are_compared_with_each_other() {
     expect(&[
         (

@@ -148,6 +148,46 @@ fn k26_bindings_that_are_odd_or_huge_do_not_end_the_watch() {
 }
 
 #[test]
+fn k26_what_is_odd_or_huge_and_comes_while_bindings_are_watched_does_not_end_that() {
+    run(async {
+        let (api, kubeconfig) = many_namespaces().await;
+        let proxy = start(&kubeconfig, &[BINDINGS]).await;
+        until_seen(&proxy, TEAM_A, &["team-a"]).await;
+        let asked = api.count("rolebindings");
+        // Past a megabyte.
+        let many: Vec<_> = (0..30_000)
+            .map(|number| json!({"kind": "User", "name": format!("user-{number}")}))
+            .collect();
+        let robot = json!({"kind": "Robot", "name": "alice"});
+        for (namespace, subjects) in [
+            ("keda", json!(many)),
+            (
+                "victim",
+                json!([robot, {"kind": "User", "name": "mallory"}]),
+            ),
+            ("monitoring", json!("everybody")),
+        ] {
+            api.apply(json!({
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "RoleBinding",
+                "metadata": {"name": "odd", "namespace": namespace},
+                "roleRef": {"kind": "ClusterRole", "name": "nothing"},
+                "subjects": subjects,
+            }));
+        }
+        let alice = Subject::User("alice");
+        api.bind_role("team-b", "alice-view", "ClusterRole/view", alice);
+        until_seen(&proxy, TEAM_A, &["team-a", "team-b"]).await;
+        for reason in ["subjects", "kind", "unreadable"] {
+            let series =
+                format!("prom_rbac_proxy_role_bindings_passed_over_total{{reason=\"{reason}\"}}");
+            assert_eq!(proxy.metric(&series).await, 1.0, "{reason}");
+        }
+        assert_eq!(api.count("rolebindings"), asked, "nothing was listed anew");
+    });
+}
+
+#[test]
 fn k26_while_the_watch_is_lost_what_is_known_serves_and_what_changed_meanwhile_is_found() {
     run(async {
         let (api, kubeconfig) = many_namespaces().await;

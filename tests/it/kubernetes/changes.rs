@@ -21,7 +21,7 @@ const LONG: [(&str, &str); 2] = [
     ("AUTHORIZATION__CACHE__DENIED_TTL", "1h"),
 ];
 
-/// What issue 17 asks for, with room for a busy machine.
+/// A second where nothing else runs, with room for a busy machine.
 const SOON: Duration = Duration::from_secs(3);
 
 const ALL: [&str; 4] = [
