@@ -5,15 +5,16 @@ mod version;
 use std::error::Error;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use prom_rbac_proxy::app;
 use prom_rbac_proxy::authn::Caller;
-use prom_rbac_proxy::cli::args::{Arguments, Command, Outcome, Output};
+use prom_rbac_proxy::cli::args::{Arguments, Command, FailOn, Outcome, Output};
 use prom_rbac_proxy::cli::progress::Progress;
 use prom_rbac_proxy::cli::{explain, manual};
 use prom_rbac_proxy::config::Config;
-use prom_rbac_proxy::doctor;
+use prom_rbac_proxy::doctor::{self, Severity};
 use prom_rbac_proxy::telemetry::{self, Telemetry};
 
 /// A request takes some sixty small allocations, and its memory is freed by the thread that took it: what this one is
@@ -68,7 +69,9 @@ fn execute(command: Command) -> Outcome {
             let caller = arguments.user.as_deref();
             let caller = caller.map(|user| Caller::assumed(user, &arguments.groups));
             let show = |step: &str| progress.show(step);
-            let examined = run(doctor::examine(config, kubeconfig, caller.as_ref(), &show));
+            let wait = Duration::from_secs(arguments.wait.into());
+            let examination = doctor::examine(config, kubeconfig, caller.as_ref(), wait, &show);
+            let examined = run(examination);
             progress.clear();
             let report = match examined {
                 Ok(report) => report,
@@ -82,7 +85,7 @@ fn execute(command: Command) -> Outcome {
                 Output::Json => print(format_args!("{}", doctor::json(&report))),
             };
             match printed {
-                Outcome::Success if report.has_findings() => Outcome::Findings,
+                Outcome::Success if fails(arguments.fail_on, &report) => Outcome::Findings,
                 printed => printed,
             }
         }),
@@ -93,6 +96,14 @@ fn execute(command: Command) -> Outcome {
             Err(error) => misused(&error),
         },
         Command::Version => print(format_args!("{}", version::text())),
+    }
+}
+
+fn fails(from: FailOn, report: &doctor::Report) -> bool {
+    match from {
+        FailOn::Warning => report.has_findings(Severity::Warning),
+        FailOn::Error => report.has_findings(Severity::Error),
+        FailOn::Never => false,
     }
 }
 

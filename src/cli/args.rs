@@ -107,9 +107,26 @@ pub struct Doctor {
     /// A group of that user; may be given more than once.
     #[arg(long = "group", value_name = "GROUP", value_hint = ValueHint::Other, requires = "user")]
     pub groups: Vec<String>,
+    /// Look again for so many seconds while something is wrong with the install: pods may still be starting.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub wait: u16,
+    /// From which severity on a finding makes it end with 1.
+    #[arg(long, value_name = "SEVERITY", value_enum, default_value_t = FailOn::Warning)]
+    pub fail_on: FailOn,
     /// How the report is written.
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Output::Text)]
     pub output: Output,
+}
+
+/// Which findings count for the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FailOn {
+    /// Warnings and errors.
+    Warning,
+    /// Errors.
+    Error,
+    /// None.
+    Never,
 }
 
 /// How a report is written.

@@ -183,10 +183,17 @@ impl Severity {
 }
 
 impl Report {
-    /// Whether something should change that matters today.
-    pub fn has_findings(&self) -> bool {
-        let mut findings = self.sections.iter().flat_map(|section| &section.findings);
-        findings.any(|finding| finding.severity > Severity::Advice)
+    /// Whether there is a finding of that severity or a worse one.
+    pub fn has_findings(&self, from: Severity) -> bool {
+        let mut sections = self.sections.iter();
+        sections.any(|section| section.has_findings(from))
+    }
+}
+
+impl Section {
+    /// Whether there is a finding of that severity or a worse one.
+    pub(super) fn has_findings(&self, from: Severity) -> bool {
+        self.findings.iter().any(|finding| finding.severity >= from)
     }
 }
 

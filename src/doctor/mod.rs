@@ -17,6 +17,9 @@ pub use self::finding::{Code, Finding, Report, Section, Severity};
 pub use self::render::{json, text};
 
 use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::app::{Authorization, StartError};
 use crate::authn::Caller;
@@ -30,6 +33,9 @@ use self::caller::Examination;
 use self::install::Surroundings;
 use self::lists::Lists;
 use self::snapshot::Snapshot;
+
+/// Between one look at the install and the next.
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// Why nothing could be looked at.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +57,8 @@ pub enum DoctorError {
 }
 
 /// Looks at the cluster with the rights of the kubeconfig; without one, as the configuration says. What `caller` gets is told
-/// where there is one. `progress` is told what is being done.
+/// where there is one. While something is wrong with the install, it looks again, for as long as `wait`. `progress` is told what
+/// is being done.
 ///
 /// # Errors
 /// When it could not look at all. What it may not read beside other things is named in the report.
@@ -59,6 +66,7 @@ pub async fn examine(
     config: &Config,
     kubeconfig: Option<&Path>,
     caller: Option<&Caller>,
+    wait: Duration,
     progress: &dyn Fn(&str),
 ) -> Result<Report, DoctorError> {
     let config = &as_asked(config, kubeconfig);
@@ -78,10 +86,19 @@ pub async fn examine(
         authorization,
         caller,
     });
-    let snapshot = Snapshot::read(&lists).await;
+    let until = Instant::now() + wait;
+    let (snapshot, install) = loop {
+        let snapshot = Snapshot::read(&lists).await;
+        let surroundings = Surroundings::read(&lists, &snapshot, config).await;
+        let install = install::examine(&snapshot, &surroundings, config);
+        if !install.has_findings(Severity::Warning) || Instant::now() + PAUSE > until {
+            break (snapshot, install);
+        }
+        progress("waiting for the install");
+        tokio::time::sleep(PAUSE).await;
+    };
     let mut looked = !snapshot.is_blank();
-    let surroundings = Surroundings::read(&lists, &snapshot, config).await;
-    let mut sections = vec![install::examine(&snapshot, &surroundings, config)];
+    let mut sections = vec![install];
     if let Some(caller) = caller {
         progress("reviews of the caller");
         let (section, known) = caller.examine(&snapshot).await;

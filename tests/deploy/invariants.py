@@ -2,7 +2,7 @@
 
 import yaml
 
-from manifests import identity, is_test_hook
+from manifests import identity, is_hook
 
 AUTODETECT = "headlamp-prometheus"
 RBAC = ("rolebindings", "clusterrolebindings", "roles", "clusterroles")
@@ -18,6 +18,12 @@ OWN_RIGHTS = {
     ("", "pods", "watch"),
     *(("rbac.authorization.k8s.io", resource, verb) for resource in RBAC for verb in ("list", "watch")),
 }
+# Every right of the account of `doctor`, all in the whole cluster: what docs/doctor.md says that it reads.
+DOCTOR_RIGHTS = {
+    *(("", resource, "list") for resource in ("services", "pods", "namespaces")),
+    ("networking.k8s.io", "networkpolicies", "list"),
+    *(("rbac.authorization.k8s.io", resource, "list") for resource in RBAC),
+}
 CLUSTER_WIDE_RIGHTS = {r for r in OWN_RIGHTS if r[1] in ("tokenreviews", "subjectaccessreviews", "namespaces", *RBAC)}
 
 
@@ -26,6 +32,7 @@ def all_faults(rendered):
         unique_names,
         one_autodetected_service,
         own_rights,
+        doctors_rights,
         rbac_is_seen_where_it_is_watched,
         proxy_rights_name_one_service,
         k09_nothing_else_through_the_api_server,
@@ -39,7 +46,7 @@ def all_faults(rendered):
 
 
 def of_kind(rendered, kind):
-    return [o for o in rendered if o["kind"] == kind and not is_test_hook(o)]
+    return [o for o in rendered if o["kind"] == kind and not is_hook(o)]
 
 
 def pod_templates(rendered):
@@ -48,6 +55,9 @@ def pod_templates(rendered):
     for o in rendered:
         if o["kind"] == "Pod":
             yield o["metadata"]["name"], o["metadata"].get("labels", {}), o["spec"]
+        if o["kind"] in ("Job", "CronJob"):
+            template = (o["spec"]["jobTemplate"] if o["kind"] == "CronJob" else o)["spec"]["template"]
+            yield o["metadata"]["name"], template["metadata"].get("labels", {}), template["spec"]
 
 
 def unique_names(rendered):
@@ -104,6 +114,22 @@ def own_rights(rendered):
                 yield f"{identity(role)} grants {right}"
 
 
+def doctors_rights(rendered):
+    accounts = {s["serviceAccountName"] for name, _, s in pod_templates(rendered) if any(c["name"] == "doctor" for c in s["containers"])}
+    own = {o["spec"]["template"]["spec"]["serviceAccountName"] for o in of_kind(rendered, "Deployment")}
+    for name, labels, spec in pod_templates(rendered):
+        for service in of_kind(rendered, "Service") if spec["containers"][0]["name"] == "doctor" else []:
+            if service["spec"]["selector"].items() <= labels.items():
+                yield f"{identity(service)} leads to {name}"
+    if accounts & own:
+        yield "it runs with the proxy's account"
+    for account in accounts:
+        bound = [(b, r) for b, r in bindings(rendered) if any(s["kind"] == "ServiceAccount" and s["name"] == account for s in b["subjects"])]
+        granted = {right for _, role in bound if role for right in rights(role)}
+        if granted != DOCTOR_RIGHTS or any(b["kind"] != "ClusterRoleBinding" for b, _ in bound):
+            yield f"{account} has {sorted(granted ^ DOCTOR_RIGHTS)} too much or too little"
+
+
 def watched_rbac(rendered):
     """What of RBAC the configuration, or the environment, makes the proxy watch."""
     containers = [c for _, _, spec in pod_templates(rendered) for c in spec["containers"]]
@@ -118,7 +144,8 @@ def watched_rbac(rendered):
 
 def rbac_is_seen_where_it_is_watched(rendered):
     wanted = {("rbac.authorization.k8s.io", resource, verb) for resource in watched_rbac(rendered) for verb in ("list", "watch")}
-    granted = {r for binding, role in bindings(rendered) if role and binding["kind"] == "ClusterRoleBinding" for r in rights(role) if r[0] == "rbac.authorization.k8s.io"}
+    bound = [role for binding, role in bindings(rendered) if role and binding["kind"] == "ClusterRoleBinding" and "-doctor" not in binding["metadata"]["name"]]
+    granted = {r for role in bound for r in rights(role) if r[0] == "rbac.authorization.k8s.io"}
     if of_kind(rendered, "Deployment") and granted != wanted:
         yield f"granted {sorted(granted)}, watched {sorted(wanted)}"
 

@@ -53,19 +53,20 @@ def identity(o):
     return (o["kind"], o["metadata"].get("namespace", ""), o["metadata"]["name"])
 
 
-def is_test_hook(o):
-    return o["metadata"].get("annotations", {}).get("helm.sh/hook") == "test"
+def is_hook(o):
+    """Run by Helm at its own time, and no part of the release: tests, and the Job of `doctor`."""
+    return "helm.sh/hook" in o["metadata"].get("annotations", {})
 
 
 # What the two tools add on their own account, and nothing else:
-#   Helm  labels helm.sh/chart and app.kubernetes.io/managed-by; pods of `helm test`.
+#   Helm  labels helm.sh/chart and app.kubernetes.io/managed-by; hooks.
 #   Both  a hash, each its own, at the end of the configuration's ConfigMap's name, which rolls the pods.
 BOOKKEEPING_LABELS = {"helm.sh/chart", "app.kubernetes.io/managed-by"}
 
 
 def comparable(rendered):
     """Objects by identity, without bookkeeping, with embedded files as data and named lists in one order."""
-    rendered = [o for o in rendered if not is_test_hook(o)]
+    rendered = [o for o in rendered if not is_hook(o)]
     hashed = {}
     for o in rendered:
         name = o["metadata"]["name"]

@@ -22,7 +22,8 @@ def moved_faults(directory, namespace, name, schema_faults):
         if f'"{NAMESPACE}"' in text or f".{NAMESPACE}." in text or f"/{NAMESPACE}/" in text or f"namespace: {NAMESPACE}" in text:
             yield f"{identity(o)} still names {NAMESPACE}: {text}"
         for subject in o.get("subjects", []):
-            if subject["kind"] == "ServiceAccount" and (subject["name"], subject["namespace"]) != (name, namespace):
+            accounts = (name, name.replace(RELEASE, f"{RELEASE}-doctor"))
+            if subject["kind"] == "ServiceAccount" and (subject["name"] not in accounts or subject["namespace"] != namespace):
                 yield f"{identity(o)} binds {subject}"
     (configuration,) = map(yaml.safe_load, configurations(rendered).values())
     if configuration["upstreams"][0]["service"]["namespace"] != namespace:

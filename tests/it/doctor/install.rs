@@ -1,15 +1,19 @@
 //! Faults around the proxy.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::Response;
 use serde_json::json;
 use standins::body::{self, Body};
-use standins::kubernetes::{ApiServer, Behaviour, Recorded, Subject};
+use standins::kubernetes::{ApiServer, Behaviour, Recorded, Subject, TokenRequest};
 use support::run;
 
-use super::{Fault, doctor_of, edit, found, installed, json_of, shipped_configuration};
+use super::{
+    Fault, MANIFESTS, doctor, doctor_of, edit, found, installed, json_of, shipped_configuration,
+};
+use crate::commands::text;
 
 /// A pod of the proxy, and Prometheus with the Service that the configuration names.
 pub const PODS: &str = "
@@ -248,6 +252,83 @@ fn the_rights_of_a_configuration_are_enough_and_all_are_needed() {
                 "{key}"
             );
         }
+    });
+}
+
+/// Those of the chart and of the kustomize component.
+#[test]
+fn the_shipped_account_may_read_all_and_what_is_taken_from_it_is_named() {
+    run(async {
+        let api = installed().await;
+        let shipped = Path::new(MANIFESTS).join("components/doctor/rbac.yaml");
+        api.apply_manifests(&shipped, "monitoring")
+            .expect("applied");
+        let request = TokenRequest::default();
+        let token = api.create_token("monitoring", "prom-rbac-proxy-doctor", &request);
+        let unread = async |name: &str| {
+            // Without Services, the Role of the door is one among others.
+            let more = ["--output", "json", "--fail-on", "never"];
+            let output = doctor(&api, name, &token, &more).await;
+            assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+            let report = json_of(&output);
+            let sections = report["sections"].as_array().expect("sections").iter();
+            let unread = sections.flat_map(|section| section["unread"].as_array().expect("a list"));
+            unread.map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(unread("account-whole").await, [""; 0]);
+        let role = "clusterroles.rbac.authorization.k8s.io";
+        let whole = api
+            .object(role, "", "prom-rbac-proxy-doctor")
+            .expect("the role");
+        let rules = whole["rules"].as_array().expect("rules");
+        let mut taken = 0;
+        for (number, rule) in rules.iter().enumerate() {
+            for resource in rule["resources"].as_array().expect("resources") {
+                let mut less = whole.clone();
+                let metadata = less["metadata"].as_object_mut();
+                metadata.expect("metadata").remove("resourceVersion");
+                let resources = less["rules"][number]["resources"].as_array_mut();
+                resources.expect("resources").retain(|one| one != resource);
+                api.apply(less);
+                let told = unread(&format!("account-less-{taken}")).await;
+                let starts = format!("\"{} may not be listed", resource.as_str().expect("a text"));
+                assert!(
+                    told.iter().any(|line| line.starts_with(&starts)),
+                    "{starts}: {told:?}"
+                );
+                taken += 1;
+            }
+        }
+        assert_eq!(taken, 8);
+    });
+}
+
+#[test]
+fn it_waits_for_what_is_still_starting_and_ends_as_it_is_told_to() {
+    run(async {
+        let api = installed().await;
+        let ready = |status: &str| json!([{"type": "Ready", "status": status}]);
+        let set = |status: &str| {
+            edit(&api, "pods", "prom-rbac-proxy-0", |pod| {
+                pod["status"]["conditions"] = ready(status);
+            });
+        };
+        set("False");
+        let ended = async |name: &str, more: &[&'static str]| {
+            let output = doctor(&api, name, api.admin_token(), more).await;
+            output.status.code()
+        };
+        assert_eq!(ended("fails", &["--fail-on", "error"]).await, Some(1));
+        assert_eq!(ended("never-fails", &["--fail-on", "never"]).await, Some(0));
+        api.forget_requests();
+        let waiting = ended("waits", &["--wait", "60"]);
+        let starting = async {
+            while api.count("list networkpolicies") == 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            set("True");
+        };
+        assert_eq!(tokio::join!(waiting, starting).0, Some(0));
     });
 }
 
