@@ -10,6 +10,8 @@ mod world;
 
 /// What the API server and its stand-in answer: reviews, and refusals.
 mod answers;
+/// A Prometheus that federates, promtool, and names that are none before Prometheus 3.
+mod clients;
 /// Pods of Prometheus that come and go, an API server that restarts.
 mod discovery;
 /// What `doctor` finds, and what it shows to apply.

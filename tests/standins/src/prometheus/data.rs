@@ -109,7 +109,7 @@ impl Data {
         promtool: &Path,
         target: &Path,
     ) -> io::Result<()> {
-        let hour = clock::now() / 3600 * 3600;
+        let hour = current_hour();
         let key = format!(
             "{GENERATION} {hour} {:?} {:?}",
             self.namespaces, self.labels
@@ -138,16 +138,28 @@ impl Data {
         copy(&cached, target)
     }
 
-    fn make_blocks(&self, hour: u64, promtool: &Path, folder: &Path) -> io::Result<()> {
-        let from = hour - HOURS_BEFORE * 3600;
-        let to = hour + HOURS_AFTER * 3600;
-        let text = folder.join("data.om");
-        let mut file = BufWriter::with_capacity(1 << 20, File::create(&text)?);
+    /// The samples of this selection around now as text, with times in milliseconds.
+    pub(crate) fn text(&self) -> io::Result<Vec<u8>> {
+        let mut text = Vec::new();
+        self.write_samples(current_hour(), 1000, &mut text)?;
+        Ok(text)
+    }
+
+    /// Writes the samples around an hour, with times in so many parts of a second. False if there are none.
+    fn write_samples(&self, hour: u64, parts: u64, file: &mut impl Write) -> io::Result<bool> {
+        let times = (hour - HOURS_BEFORE * 3600, hour + HOURS_AFTER * 3600);
         let mut any = false;
         for series in series::all().iter().filter(|series| self.selects(series)) {
-            write_series(&mut file, series, from, to)?;
+            write_series(file, series, times, parts)?;
             any = true;
         }
+        Ok(any)
+    }
+
+    fn make_blocks(&self, hour: u64, promtool: &Path, folder: &Path) -> io::Result<()> {
+        let text = folder.join("data.om");
+        let mut file = BufWriter::with_capacity(1 << 20, File::create(&text)?);
+        let any = self.write_samples(hour, 1, &mut file)?;
         file.write_all(b"# EOF\n")?;
         file.flush()?;
         if !any {
@@ -177,7 +189,16 @@ impl Data {
     }
 }
 
-fn write_series(file: &mut impl Write, series: &Series, from: u64, to: u64) -> io::Result<()> {
+fn current_hour() -> u64 {
+    clock::now() / 3600 * 3600
+}
+
+fn write_series(
+    file: &mut impl Write,
+    series: &Series,
+    (from, to): (u64, u64),
+    parts: u64,
+) -> io::Result<()> {
     let labels: Vec<String> = series
         .labels
         .iter()
@@ -185,7 +206,7 @@ fn write_series(file: &mut impl Write, series: &Series, from: u64, to: u64) -> i
         .collect();
     let prefix = format!("{}{{{}}} ", series.name, labels.join(","));
     for time in (from..to).step_by(usize::try_from(series.step).unwrap_or(60)) {
-        let value = series.value(time);
+        let (value, time) = (series.value(time), time * parts);
         file.write_all(prefix.as_bytes())?;
         if value.fract() == 0.0 {
             writeln!(file, "{value:.0} {time}")?;

@@ -1,4 +1,4 @@
-//! A real Prometheus with test data, and doubles to stand in front of it or in its place.
+//! A real Prometheus with test data, a VictoriaMetrics with the same, and doubles to stand in front of it or in its place.
 
 mod data;
 mod exporter;
@@ -6,10 +6,12 @@ mod recorder;
 mod rules;
 mod scripted;
 mod series;
+mod victoria_metrics;
 
 #[cfg(test)]
 mod tests;
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -24,6 +26,7 @@ use tokio::time::Instant;
 pub use data::Data;
 pub use recorder::{Recorder, Seen};
 pub use scripted::{Connection, Scripted, Step};
+pub use victoria_metrics::VictoriaMetrics;
 
 use crate::body;
 use crate::connect::{self, HttpClient};
@@ -80,6 +83,16 @@ pub struct Prometheus {
 /// A folder that goes with its owner.
 struct Folder(PathBuf);
 
+impl Folder {
+    /// The path of a new one in `cache`; it is not made.
+    fn new(cache: &Path) -> Self {
+        let instance = INSTANCES.fetch_add(1, Ordering::Relaxed);
+        let folder = cache.join(format!("prometheus-{}-{instance}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        Self(folder)
+    }
+}
+
 impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
@@ -94,13 +107,7 @@ impl Prometheus {
     /// holds what it logged.
     pub async fn start(options: Options) -> io::Result<Self> {
         fs::create_dir_all(&options.cache)?;
-        let instance = INSTANCES.fetch_add(1, Ordering::Relaxed);
-        let folder = Folder(
-            options
-                .cache
-                .join(format!("prometheus-{}-{instance}", std::process::id())),
-        );
-        let _ = fs::remove_dir_all(&folder.0);
+        let folder = Folder::new(&options.cache);
         let storage = folder.0.join("storage");
         let (data, cache, promtool) = (
             options.data.clone(),
@@ -122,25 +129,17 @@ impl Prometheus {
             configuration(&options.data, exporter.as_ref()),
         )?;
         let client = connect::unverified();
-        for _ in 0..PORT_ATTEMPTS {
-            let address = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
-            let process = launch(&options, &folder.0, address)?;
-            if ready(&process, &client, address).await? {
-                return Ok(Self {
-                    process,
-                    exporter,
-                    address,
-                    client,
-                    options,
-                    folder,
-                });
-            }
-            let log = fs::read_to_string(folder.0.join("log")).unwrap_or_default();
-            if !log.contains("address already in use") {
-                return Err(io::Error::other(format!("Prometheus did not start: {log}")));
-            }
-        }
-        Err(io::Error::other("no free port for Prometheus"))
+        let log = folder.0.join("log");
+        let launch = |address| launch(&options, &folder.0, address);
+        let (process, address) = start_at_free_port(&client, &log, launch).await?;
+        Ok(Self {
+            process,
+            exporter,
+            address,
+            client,
+            options,
+            folder,
+        })
     }
 
     /// `http://127.0.0.1:PORT`.
@@ -252,6 +251,29 @@ impl Prometheus {
     }
 }
 
+/// Starts what `launch` starts at a free port, and waits until it is ready.
+///
+/// # Errors
+/// If it ends; the error holds its log.
+async fn start_at_free_port(
+    client: &HttpClient,
+    log: &Path,
+    launch: impl Fn(SocketAddr) -> io::Result<Process>,
+) -> io::Result<(Process, SocketAddr)> {
+    for _ in 0..PORT_ATTEMPTS {
+        let address = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
+        let process = launch(address)?;
+        if ready(&process, client, address).await? {
+            return Ok((process, address));
+        }
+        let log = fs::read_to_string(log).unwrap_or_default();
+        if !log.contains("address already in use") {
+            return Err(io::Error::other(format!("it did not start: {log}")));
+        }
+    }
+    Err(io::Error::other("no free port"))
+}
+
 fn launch(options: &Options, folder: &Path, address: SocketAddr) -> io::Result<Process> {
     let log = File::create(folder.join("log"))?;
     let arguments = [
@@ -265,7 +287,15 @@ fn launch(options: &Options, folder: &Path, address: SocketAddr) -> io::Result<P
         "--log.level=warn".to_owned(),
     ];
     let arguments = arguments.iter().chain(&options.arguments);
-    Process::start(&options.prometheus, arguments, |command| {
+    start_logged(&options.prometheus, arguments, log)
+}
+
+fn start_logged<S: AsRef<OsStr>>(
+    program: &Path,
+    arguments: impl IntoIterator<Item = S>,
+    log: File,
+) -> io::Result<Process> {
+    Process::start(program, arguments, |command| {
         let errors = log.try_clone().map_or_else(|_| Stdio::null(), Stdio::from);
         command.stdin(Stdio::null()).stdout(log).stderr(errors);
     })
