@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use standins::kubernetes::{ApiServer, Subject};
+use standins::kubernetes::{ApiServer, Behaviour, Subject};
 
 use support::cluster::{STRANGER, TEAM_A, api_server};
 use support::proxy::Proxy;
@@ -37,14 +37,38 @@ async fn stage(resources: &[&str], environment: &[(&str, &str)]) -> (ApiServer, 
     let environment = [&LONG, environment].concat();
     let proxy = start(&kubeconfig, &environment).await;
     for resource in resources {
-        let watched = format!("prom_rbac_proxy_rbac_watched{{resource=\"{resource}\"}}");
-        let begun = Instant::now();
-        while proxy.metric(&watched).await != 1.0 {
-            assert!(begun.elapsed() < Duration::from_secs(10), "{watched}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        watched(&proxy, resource, true).await;
     }
     (api, proxy)
+}
+
+/// Waits until a resource is watched, or is not.
+async fn watched(proxy: &Proxy, resource: &str, wanted: bool) {
+    let series = format!("prom_rbac_proxy_rbac_watched{{resource=\"{resource}\"}}");
+    let begun = Instant::now();
+    while proxy.metric(&series).await != f64::from(u8::from(wanted)) {
+        assert!(begun.elapsed() < Duration::from_secs(10), "{series}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// How long it takes, asked all the time, until no access has been reviewed for `quiet`, which is many times the age of
+/// answers; `None`: it does not come to that.
+async fn until_quiet(api: &ApiServer, proxy: &Proxy, quiet: Duration) -> Option<Duration> {
+    let begun = Instant::now();
+    let (mut count, mut since) = (0, begun);
+    while begun.elapsed() < Duration::from_secs(10) {
+        assert_eq!(seen(proxy, TEAM_A).await, ["team-a"]);
+        let now = api.count("subjectaccessreviews");
+        if now != count {
+            (count, since) = (now, Instant::now());
+        }
+        if since.elapsed() >= quiet {
+            return Some(begun.elapsed());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    None
 }
 
 async fn soon(proxy: &Proxy, token: &str, wanted: &[&str]) {
@@ -151,6 +175,31 @@ fn k27_who_is_asked_about_is_only_whom_a_change_may_touch() {
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         soon(&proxy, TEAM_A, &["team-a"]).await;
         assert_eq!(api.count("subjectaccessreviews"), before);
+    });
+}
+
+#[test]
+fn k27_what_rbac_says_lasts_longer_while_all_is_watched_and_no_longer() {
+    run(async {
+        let short = [
+            ("AUTHORIZATION__CACHE__ALLOWED_TTL", "300ms"),
+            ("AUTHORIZATION__CACHE__DENIED_TTL", "300ms"),
+            WATCH,
+            BINDINGS,
+        ];
+        let (api, proxy) = stage(&ALL, &short).await;
+        let quiet = Duration::from_secs(2);
+        let took = until_quiet(&api, &proxy, quiet).await;
+        println!("nothing is asked any more after {took:?}");
+        assert!(took.is_some());
+        // One watch of the four is lost, and nothing else fails.
+        api.behave("roles", Behaviour::Fail(503));
+        api.compact_history();
+        watched(&proxy, "roles", false).await;
+        assert_eq!(until_quiet(&api, &proxy, quiet).await, None);
+        api.behave_normally("roles");
+        watched(&proxy, "roles", true).await;
+        assert!(until_quiet(&api, &proxy, quiet).await.is_some());
     });
 }
 
