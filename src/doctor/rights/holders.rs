@@ -1,6 +1,7 @@
 //! Who holds a role: by a binding of it, and by a binding of a role that takes it in by aggregation.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, RoleBinding, RoleRef, Subject};
 
@@ -16,24 +17,94 @@ const EVERYBODY: [&str; 3] = [
 /// Somebody to whom a binding gives a role.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Holder {
-    /// As `group viewers`.
-    pub(super) subject: String,
-    /// The namespace it holds in; `None`: everywhere.
+    pub(super) who: Who,
+    pub(super) binding: BindingName,
+}
+
+/// The subject of a binding.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Who {
+    User(String),
+    Group(String),
+    ServiceAccount { namespace: String, name: String },
+}
+
+/// A binding by its name: what it gives holds in its namespace, that of a ClusterRoleBinding everywhere.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct BindingName {
     pub(super) namespace: Option<String>,
-    /// The binding's kind and name.
-    pub(super) binding: String,
-    /// Whether it is a group of more or less everybody.
-    pub(super) everybody: bool,
+    pub(super) name: String,
 }
 
 impl Holder {
     /// As `group viewers in the whole cluster, by ClusterRoleBinding viewers`.
     pub(super) fn told(&self) -> String {
-        let place = match &self.namespace {
-            Some(namespace) => format!("in namespace {namespace}"),
-            None => "in the whole cluster".to_owned(),
-        };
-        format!("{} {place}, by {}", self.subject, self.binding)
+        let Self { who, binding } = self;
+        match &binding.namespace {
+            Some(namespace) => format!("{who} in namespace {namespace}, by {binding}"),
+            None => format!("{who} in the whole cluster, by {binding}"),
+        }
+    }
+}
+
+impl Who {
+    /// `None` for a kind that RBAC does not know, which the API server takes in no binding.
+    fn read(subject: Subject, namespace: Option<&str>) -> Option<Self> {
+        let name = subject.name;
+        Some(match subject.kind.as_str() {
+            "User" => Self::User(name),
+            "Group" => Self::Group(name),
+            "ServiceAccount" => Self::ServiceAccount {
+                namespace: subject.namespace.or(namespace.map(str::to_owned))?,
+                name,
+            },
+            _ => return None,
+        })
+    }
+
+    /// Whether it is a group of more or less everybody.
+    pub(super) fn is_everybody(&self) -> bool {
+        matches!(self, Self::Group(name) if EVERYBODY.contains(&name.as_str()))
+    }
+
+    /// Whether it is a part of Kubernetes itself.
+    pub(super) fn is_of_the_cluster(&self) -> bool {
+        match self {
+            Self::User(name) => name.starts_with("system:"),
+            Self::Group(name) => name == "system:masters" || name.starts_with("system:nodes"),
+            Self::ServiceAccount { namespace, .. } => namespace == "kube-system",
+        }
+    }
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(name) => write!(f, "user {name}"),
+            Self::Group(name) => write!(f, "group {name}"),
+            Self::ServiceAccount { namespace, name } => {
+                write!(f, "service account {namespace}/{name}")
+            }
+        }
+    }
+}
+
+impl BindingName {
+    pub(super) fn kind(&self) -> &'static str {
+        match self.namespace {
+            Some(_) => "RoleBinding",
+            None => "ClusterRoleBinding",
+        }
+    }
+}
+
+impl fmt::Display for BindingName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, name) = (self.kind(), &self.name);
+        match &self.namespace {
+            Some(namespace) => write!(f, "{kind} {namespace}/{name}"),
+            None => write!(f, "{kind} {name}"),
+        }
     }
 }
 
@@ -47,41 +118,37 @@ impl Bindings {
     pub(super) fn new(cluster: Vec<ClusterRoleBinding>, namespaced: Vec<RoleBinding>) -> Self {
         let mut bindings = Self::default();
         for binding in cluster {
-            let name = binding.metadata.name.unwrap_or_default();
-            let told = format!("ClusterRoleBinding {name}");
-            bindings.add(&binding.role_ref, binding.subjects, None, &told);
+            let of = BindingName {
+                namespace: None,
+                name: binding.metadata.name.unwrap_or_default(),
+            };
+            bindings.add(&binding.role_ref, binding.subjects, &of);
         }
         for binding in namespaced {
-            let name = binding.metadata.name.unwrap_or_default();
-            let namespace = binding.metadata.namespace.unwrap_or_default();
-            let told = format!("RoleBinding {namespace}/{name}");
-            bindings.add(&binding.role_ref, binding.subjects, Some(&namespace), &told);
+            let of = BindingName {
+                namespace: Some(binding.metadata.namespace.unwrap_or_default()),
+                name: binding.metadata.name.unwrap_or_default(),
+            };
+            bindings.add(&binding.role_ref, binding.subjects, &of);
         }
         bindings
     }
 
-    fn add(
-        &mut self,
-        role: &RoleRef,
-        subjects: Option<Vec<Subject>>,
-        namespace: Option<&str>,
-        binding: &str,
-    ) {
+    fn add(&mut self, role: &RoleRef, subjects: Option<Vec<Subject>>, binding: &BindingName) {
+        let namespace = binding.namespace.as_deref();
         let of = match (role.kind.as_str(), namespace) {
             ("ClusterRole", _) => None,
             ("Role", Some(namespace)) => Some(namespace.to_owned()),
             // The API server takes no such binding.
             _ => return,
         };
-        let holders = subjects
-            .unwrap_or_default()
-            .into_iter()
-            .map(|subject| Holder {
-                everybody: subject.kind == "Group" && EVERYBODY.contains(&subject.name.as_str()),
-                subject: told(&subject, namespace),
-                namespace: namespace.map(str::to_owned),
-                binding: binding.to_owned(),
-            });
+        let subjects = subjects.unwrap_or_default().into_iter();
+        let holders = subjects.filter_map(|subject| {
+            Some(Holder {
+                who: Who::read(subject, namespace)?,
+                binding: binding.clone(),
+            })
+        });
         let key = (of, role.name.clone());
         self.by_role.entry(key).or_default().extend(holders);
     }
@@ -90,23 +157,6 @@ impl Bindings {
     pub(super) fn of(&self, namespace: Option<&str>, role: &str) -> &[Holder] {
         let key = (namespace.map(str::to_owned), role.to_owned());
         self.by_role.get(&key).map_or(&[], Vec::as_slice)
-    }
-}
-
-fn told(subject: &Subject, namespace: Option<&str>) -> String {
-    let name = &subject.name;
-    match subject.kind.as_str() {
-        "User" => format!("user {name}"),
-        "Group" => format!("group {name}"),
-        "ServiceAccount" => {
-            let own = subject
-                .namespace
-                .as_deref()
-                .or(namespace)
-                .unwrap_or_default();
-            format!("service account {own}/{name}")
-        }
-        kind => format!("{kind} {name}"),
     }
 }
 

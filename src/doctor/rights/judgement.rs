@@ -1,22 +1,15 @@
 //! Which roles lead through the API server, which of them somebody has added, and what to put in their place.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role};
-use serde_json::{Value, json};
 
 use super::super::finding::{Code, Finding, Severity};
 use super::super::own_service::OwnService;
 use super::holders::{Aggregation, Bindings, Holder, name};
+use super::remedy::remedy;
+use super::role::RoleView;
 use super::smaller::{Served, without_proxies};
 use super::way::{self, Way};
-use crate::doctor::rule::{self, KUBERNETES_OWN};
-
-/// Who put an object there, where a program says so.
-const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
-
-/// kubectl's copy of what was applied before; `kubectl apply` writes a new one.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+use crate::doctor::rule;
 
 /// Holders of a role of Kubernetes that a note names.
 const NOTED: usize = 5;
@@ -32,45 +25,6 @@ pub(super) struct Rbac {
     pub(super) own_services: Vec<OwnService>,
     /// `None` where it could not be asked.
     pub(super) served: Option<Served>,
-}
-
-/// A Role or a ClusterRole.
-#[derive(Clone, Copy)]
-struct RoleView<'a> {
-    namespace: Option<&'a str>,
-    name: &'a str,
-    labels: Option<&'a BTreeMap<String, String>>,
-    annotations: Option<&'a BTreeMap<String, String>>,
-    rules: &'a [PolicyRule],
-    aggregated: bool,
-}
-
-impl RoleView<'_> {
-    fn kind(&self) -> &'static str {
-        if self.namespace.is_some() {
-            "Role"
-        } else {
-            "ClusterRole"
-        }
-    }
-
-    fn told(&self) -> String {
-        match self.namespace {
-            Some(namespace) => format!("Role {namespace}/{}", self.name),
-            None => format!("ClusterRole {}", self.name),
-        }
-    }
-
-    /// Whether it comes with Kubernetes and Kubernetes itself grants such a way in it. By its name: a copy of `edit` keeps the
-    /// label that Kubernetes marks its own with. `view` and what it is made of are never meant to have one.
-    fn is_kubernetes_own(&self) -> bool {
-        let builtin = KUBERNETES_OWN.contains(&self.name);
-        let system = self.name.starts_with("system:") && self.name != "system:aggregate-to-view";
-        match self.namespace {
-            None => builtin || system,
-            Some(namespace) => system && ["kube-system", "kube-public"].contains(&namespace),
-        }
-    }
 }
 
 impl Rbac {
@@ -90,7 +44,7 @@ impl Rbac {
             let ways = self.ways(role);
             let holders = self.bindings.of(role.namespace, role.name).iter();
             let holders: Vec<_> = holders
-                .filter(|holder| !is_of_the_cluster(holder) && reaches(holder, &ways))
+                .filter(|holder| !holder.who.is_of_the_cluster() && reaches(holder, &ways))
                 .collect();
             if ways.is_empty() || holders.is_empty() {
                 return None;
@@ -179,7 +133,7 @@ impl Rbac {
             );
         }
         holders.retain(|(holder, _)| reaches(holder, &ways));
-        let (code, severity) = if holders.iter().any(|(holder, _)| holder.everybody) {
+        let (code, severity) = if holders.iter().any(|(holder, _)| holder.who.is_everybody()) {
             (Code::RightsProxyGrantedToAll, Severity::Error)
         } else if holders.is_empty() && self.all_bindings {
             (Code::RightsProxyUnbound, Severity::Advice)
@@ -268,115 +222,9 @@ impl Rbac {
 
 /// Whether a binding of that kind grants any of the ways.
 fn reaches(holder: &Holder, ways: &[Way]) -> bool {
-    holder.namespace.is_none() || ways.iter().any(|way| !way.needs_cluster_binding())
-}
-
-/// Whether it is a part of Kubernetes itself.
-fn is_of_the_cluster(holder: &Holder) -> bool {
-    let subject = &holder.subject;
-    [
-        "user system:",
-        "group system:masters",
-        "group system:nodes",
-        "service account kube-system/",
-    ]
-    .iter()
-    .any(|own| subject.starts_with(own))
+    holder.binding.namespace.is_none() || ways.iter().any(|way| !way.needs_cluster_binding())
 }
 
 fn listed(ways: &[Way]) -> String {
     ways.iter().map(Way::told).collect::<Vec<_>>().join("; ")
-}
-
-/// What to do, and the manifest for it.
-fn remedy(
-    role: RoleView<'_>,
-    rest: Option<Vec<PolicyRule>>,
-    holders: &[(&Holder, Option<&str>)],
-) -> (String, Option<String>) {
-    let managed = role.labels.and_then(|labels| labels.get(MANAGED_BY));
-    let managed = managed.map_or_else(String::new, |by| {
-        format!("; it is managed by {by}: change it there too, or it comes back")
-    });
-    let Some(rest) = rest else {
-        let remedy = format!(
-            "write its stars out, without pods/proxy, services/proxy and nodes/proxy{managed}"
-        );
-        return (remedy, None);
-    };
-    if !rest.is_empty() {
-        let how = if role.aggregated {
-            "it takes in a role of Kubernetes that grants this; write its rules out: kubectl replace -f - of this"
-        } else {
-            "apply the smaller role in its place: kubectl apply -f - of this"
-        };
-        return (format!("{how}{managed}"), manifest(role, &rest));
-    }
-    let place = role.namespace.map_or_else(String::new, |namespace| {
-        format!(" -n {}", quoted(namespace))
-    });
-    let kind = role.kind().to_lowercase();
-    let mut commands = vec![format!(
-        "kubectl delete {kind} {}{place}",
-        quoted(role.name)
-    )];
-    let direct = holders.iter().filter(|(_, through)| through.is_none());
-    for (holder, _) in direct {
-        let (kind, name) = holder.binding.split_once(' ').unwrap_or_default();
-        let name = name.split_once('/').map_or(name, |(_, name)| name);
-        let place = holder
-            .namespace
-            .as_deref()
-            .map_or_else(String::new, |it| format!(" -n {}", quoted(it)));
-        let command = format!(
-            "kubectl delete {} {}{place}",
-            kind.to_lowercase(),
-            quoted(name)
-        );
-        if !commands.contains(&command) {
-            commands.push(command);
-        }
-    }
-    (
-        format!(
-            "it gives nothing else, delete it: {}{managed}",
-            commands.join(" && ")
-        ),
-        None,
-    )
-}
-
-/// The role with those rules, as kubectl takes it. Labels and annotations stay, as an apply takes away what it does not
-/// name.
-fn manifest(role: RoleView<'_>, rules: &[PolicyRule]) -> Option<String> {
-    let mut metadata = json!({ "name": role.name });
-    if let Some(namespace) = role.namespace {
-        metadata["namespace"] = json!(namespace);
-    }
-    if let Some(labels) = role.labels.filter(|labels| !labels.is_empty()) {
-        metadata["labels"] = json!(labels);
-    }
-    let annotations = role
-        .annotations
-        .into_iter()
-        .flatten()
-        .filter(|(key, _)| *key != LAST_APPLIED);
-    let annotations: BTreeMap<_, _> = annotations.collect();
-    if !annotations.is_empty() {
-        metadata["annotations"] = json!(annotations);
-    }
-    let object: Value = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": role.kind(), "metadata": metadata, "rules": rules,
-    });
-    // Whatever is JSON can be written as YAML.
-    serde_saphyr::to_string(&object).ok()
-}
-
-/// A name as a shell takes it for one word: RBAC allows almost any character in names.
-fn quoted(name: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b":._-".contains(&byte);
-    if !name.is_empty() && name.bytes().all(plain) {
-        return name.to_owned();
-    }
-    format!("'{}'", name.replace('\'', r"'\''"))
 }

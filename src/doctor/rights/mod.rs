@@ -3,6 +3,8 @@
 
 mod holders;
 mod judgement;
+mod remedy;
+mod role;
 mod smaller;
 mod way;
 
