@@ -17,7 +17,7 @@ use prom_rbac_proxy::authn::{self, Authenticator, Caller, Sources};
 use prom_rbac_proxy::authz::{self, Authorizer, Permit, Policy};
 use prom_rbac_proxy::cluster::metrics::{Review, ReviewsMetrics};
 use prom_rbac_proxy::cluster::{Cluster, ClusterNamespaces, ReviewClass, Unavailable};
-use prom_rbac_proxy::config::{AuditQuery, Config, ResourceAttributes};
+use prom_rbac_proxy::config::{Config, ResourceAttributes};
 use prom_rbac_proxy::namespace::Namespace;
 use prom_rbac_proxy::prometheus::{Accepted, Path, PrometheusRequest, RequestLimits, Target};
 use prom_rbac_proxy::promql;
@@ -217,7 +217,8 @@ impl Steps {
             &metrics,
         );
         let (lines, writing) = Lines::start(std::io::sink()).expect("a thread");
-        let log = Log::new(Some(lines), AuditQuery::Hash, RequestMetrics::default());
+        let logging = configuration().logging;
+        let log = Log::new(Some(lines), &logging, RequestMetrics::default());
         let authorizer = Arc::new(authorizer);
         let shared = Shared {
             authenticator: authenticator.clone(),
@@ -340,10 +341,15 @@ impl Steps {
     }
 }
 
-/// An upstream of which no pod is known: what is asked of it goes the whole way, and is refused where it would be sent.
-fn nowhere() -> Clients {
+/// With an upstream of which no pod is known.
+fn configuration() -> Config {
     let text = "upstreams: [{name: default, service: {namespace: monitoring, name: prometheus, port: 9090}}]";
-    let config = Config::parse(text, std::iter::empty()).expect("a configuration");
+    Config::parse(text, std::iter::empty()).expect("a configuration")
+}
+
+/// That upstream: what is asked of it goes the whole way, and is refused where it would be sent.
+fn nowhere() -> Clients {
+    let config = configuration();
     let metrics = UpstreamsMetrics::default();
     let upstream = Upstream::new(&config.upstreams[0], &Handle::current(), &metrics);
     let metrics = SharingMetrics::default().of("default");

@@ -1,11 +1,12 @@
 //! The forms that a text in the configuration can have: each with what reads it and what its JSON Schema
 //! says. No key, default or rule between keys is known here.
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Uri};
+use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::fault::{Wrong, wrong};
@@ -59,6 +60,18 @@ pub(super) const SOCKET_ADDRESS: Format<SocketAddr> = Format::text(|text| {
         wrong(
             "is not an address to listen on",
             "write IP:PORT such as 0.0.0.0:9090 or [::]:9090",
+        )
+    })
+});
+
+/// An address, or a network in CIDR notation.
+pub(super) const NETWORK: Format<IpNet> = Format::text(|text| {
+    let one = || text.parse::<IpAddr>().ok().map(IpNet::from);
+    let network = text.parse().ok().or_else(one);
+    network.ok_or_else(|| {
+        wrong(
+            "is not an address or a network",
+            "write one such as 10.0.0.7, 10.0.0.0/8 or fd00::/8",
         )
     })
 });

@@ -18,6 +18,7 @@ mod format;
 mod level;
 mod limits;
 mod listeners;
+mod logging;
 mod readiness;
 mod section;
 mod selector;
@@ -45,6 +46,7 @@ pub use self::limits::{Limits, QueryLimits};
 pub use self::listeners::{
     AdminListener, AnsweredTarget, Gateway, Listener, Listeners, ProxyKind, ServiceReference,
 };
+pub use self::logging::{AuditQuery, Logging};
 pub use self::readiness::{NeededUpstreams, Readiness};
 pub use self::tracing::{Ratio, Tracing};
 pub use self::upstreams::{
@@ -54,7 +56,6 @@ pub use self::upstreams::{
 use self::caches::Caches;
 use self::environment::Environment;
 use self::format::PATH;
-use self::level::LEVEL;
 use self::section::{Reader, Section};
 
 /// The shortest duration where zero would make no sense.
@@ -94,26 +95,6 @@ pub struct Kubernetes {
     pub request_timeout: Duration,
     /// Most reviews under way at a time, at least 1. Default 64.
     pub concurrent_reviews: u32,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Logging {
-    /// Level, or directives such as `info,prom_rbac_proxy::authz=debug`. Default `info`.
-    pub level: String,
-    /// Whether each request leaves an audit line. Default true.
-    pub audit: bool,
-    /// How an audit line tells the query. Default [`AuditQuery::Hash`].
-    pub audit_query: AuditQuery,
-}
-
-/// How an audit line tells the query.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AuditQuery {
-    None,
-    /// By a hash, so that equal queries can be told.
-    Hash,
-    /// In full.
-    Full,
 }
 
 /// A certificate and its key.
@@ -253,29 +234,6 @@ impl Kubernetes {
                 64,
                 1..=100_000,
                 "Most reviews under way at a time",
-            ),
-        }
-    }
-}
-
-impl Logging {
-    fn read(section: &mut Section) -> Self {
-        Self {
-            level: section.text(
-                "level",
-                "info",
-                "error, warn, info, debug, trace, or directives for single parts",
-                &LEVEL,
-            ),
-            audit: section.flag("audit", true, "Whether each request leaves an audit line"),
-            audit_query: section.choice(
-                "auditQuery",
-                [
-                    ("hash", AuditQuery::Hash),
-                    ("none", AuditQuery::None),
-                    ("full", AuditQuery::Full),
-                ],
-                "How an audit line tells the query: none, hash or full",
             ),
         }
     }

@@ -23,7 +23,7 @@ use super::{Door, Entrance};
 use crate::authn::{self, Authenticator, Caller, Sources};
 use crate::cluster::metrics::{Review, ReviewsMetrics};
 use crate::cluster::mock::MockCluster;
-use crate::config::{AuditQuery, Config};
+use crate::config::Config;
 use crate::prometheus::{PathRead, RequestError, Target};
 use crate::sharing::metrics::SharingMetrics;
 use crate::sharing::{Client, Clients, Sharing};
@@ -38,8 +38,13 @@ const PATH: &str = "/api/v1/query";
 
 type Body = Full<Bytes>;
 
+fn configuration() -> Config {
+    let text = "upstreams: [{name: default, url: 'http://127.0.0.1:1'}]";
+    Config::parse(text, std::iter::empty()).expect("a configuration")
+}
+
 fn log(metrics: &RequestMetrics) -> Log {
-    Log::new(None, AuditQuery::None, metrics.clone())
+    Log::new(None, &configuration().logging, metrics.clone())
 }
 
 fn record() -> Record {
@@ -124,8 +129,7 @@ async fn caller() -> Caller {
 
 /// An upstream that nothing is sent to.
 fn upstreams() -> Clients {
-    let text = "upstreams: [{name: default, url: 'http://127.0.0.1:1'}]";
-    let config = Config::parse(text, std::iter::empty()).expect("a configuration");
+    let config = configuration();
     let runtime = tokio::runtime::Handle::current();
     let metrics = UpstreamsMetrics::default();
     let upstream = Upstream::new(&config.upstreams[0], &runtime, &metrics);

@@ -155,7 +155,7 @@ impl<S> Listener<S> {
             };
             let service = stream::WithPeer {
                 service: self.services[worker].clone(),
-                peer: self.protocol.upgrades.then_some(Peer(address)),
+                peer: Peer(address),
             };
             // Held by the socket, which after an upgrade outlives hyper's connection.
             let guards = (

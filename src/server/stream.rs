@@ -95,11 +95,11 @@ pub(super) fn keep_alive(stream: &TcpStream, interval: Duration) {
     let _ = socket2::SockRef::from(stream).set_tcp_keepalive(&keep_alive);
 }
 
-/// Adds the [`Peer`], if there is one, to each request's extensions.
+/// Adds the [`Peer`] to each request's extensions.
 #[derive(Clone)]
 pub(super) struct WithPeer<S> {
     pub(super) service: S,
-    pub(super) peer: Option<Peer>,
+    pub(super) peer: Peer,
 }
 
 impl<S, B> Service<Request<B>> for WithPeer<S>
@@ -111,9 +111,7 @@ where
     type Future = S::Future;
 
     fn call(&self, mut request: Request<B>) -> S::Future {
-        if let Some(peer) = self.peer {
-            request.extensions_mut().insert(peer);
-        }
+        request.extensions_mut().insert(self.peer);
         self.service.call(request)
     }
 }

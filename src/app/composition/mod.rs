@@ -198,7 +198,7 @@ impl Composition {
         let mut answering = (Vec::new(), Vec::new());
         for (worker, clients) in lasting.workers.iter().zip(&self.workers) {
             let lines = config.logging.audit.then(|| worker.lines.clone());
-            let log = Log::new(lines, config.logging.audit_query, metrics.requests.clone());
+            let log = Log::new(lines, &config.logging, metrics.requests.clone());
             let recorder = Recorder::new(log, lasting.ids.clone(), lasting.tracer.clone());
             let stack = |entrance| stack(&self.shared, clients.clone(), recorder.clone(), entrance);
             answering

@@ -147,6 +147,8 @@ fn defaults() -> Config {
             level: "info".into(),
             audit: true,
             audit_query: AuditQuery::Hash,
+            audit_groups: false,
+            trusted_proxies: Vec::new(),
         },
         tracing: Tracing {
             endpoint: None,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::line::Object;
-use super::{Inner, SHOWN_AGENT_BYTES};
+use super::{Inner, SHOWN_AGENT_BYTES, SHOWN_GROUPS};
 use crate::authn::Caller;
 use crate::namespace::Namespace;
 use crate::request::Subject;
@@ -26,6 +26,15 @@ impl Inner {
         }
         if let Some(uid) = self.caller.as_ref().and_then(Caller::uid) {
             object.text("uid", uid);
+        }
+        if let Some(caller) = &self.caller
+            && self.log.0.groups
+        {
+            let groups = caller.groups().iter().map(String::as_str);
+            object.texts("groups", groups.take(SHOWN_GROUPS));
+        }
+        if let Some(client) = &self.client {
+            object.shown("client", client);
         }
         if let Some(agent) = self
             .user_agent

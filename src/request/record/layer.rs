@@ -58,7 +58,7 @@ impl Recorder {
             Entrance::Gateway => Door::Gateway,
         };
         let mut record = log.begin(RequestId(ids.next()), door, request.method());
-        record.user_agent(request.headers());
+        record.sender(request);
         let trace = TraceContext::of(request.headers());
         record.trace(trace);
         if let Some(begun) = tracer.as_ref().and_then(|tracer| tracer.begin(trace)) {

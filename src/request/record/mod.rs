@@ -5,16 +5,19 @@
 
 mod audit;
 mod body;
+mod client;
 mod layer;
 mod line;
 mod waiting;
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::USER_AGENT;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderValue, Request, StatusCode};
+use ipnet::IpNet;
 use tokio::time::Instant;
 
 pub use self::body::RecordedBody;
@@ -27,9 +30,10 @@ use super::{Decision, Door, StatusClass, Subject};
 use crate::authn::Caller;
 use crate::authz::{NamespacesPermit, Permit, Scope};
 use crate::cluster::Unavailable;
-use crate::config::AuditQuery;
+use crate::config::{AuditQuery, Logging};
 use crate::namespace::Namespace;
 use crate::prometheus::{Endpoint, PrometheusRequest};
+use crate::server::Peer;
 use crate::sharing::{Answer, Answered};
 use crate::slots::Slot;
 use crate::telemetry::Lines;
@@ -40,6 +44,9 @@ use crate::upstream::body::BodyError;
 
 /// Names of namespaces in one line; the count stands beside them.
 const SHOWN_NAMESPACES: usize = 20;
+
+/// Groups of a caller in one line.
+const SHOWN_GROUPS: usize = 50;
 
 /// Bytes of a user agent in one line.
 const SHOWN_AGENT_BYTES: usize = 256;
@@ -54,15 +61,19 @@ pub struct Log(Arc<Rules>);
 struct Rules {
     lines: Option<Lines>,
     query: AuditQuery,
+    groups: bool,
+    trusted_proxies: Vec<IpNet>,
     metrics: RequestMetrics,
 }
 
 impl Log {
-    /// Leaves its lines in `lines`; `None` makes none.
-    pub fn new(lines: Option<Lines>, query: AuditQuery, metrics: RequestMetrics) -> Self {
+    /// Leaves its lines in `lines`, as `logging` wants them; `None` makes none.
+    pub fn new(lines: Option<Lines>, logging: &Logging, metrics: RequestMetrics) -> Self {
         Self(Arc::new(Rules {
             lines,
-            query,
+            query: logging.audit_query,
+            groups: logging.audit_groups,
+            trusted_proxies: logging.trusted_proxies.clone(),
             metrics,
         }))
     }
@@ -87,6 +98,7 @@ impl Log {
             reason: None,
             reason_code: None,
             user_agent: None,
+            client: None,
             status: None,
             trace: None,
             kubernetes: Duration::ZERO,
@@ -153,6 +165,7 @@ struct Inner {
     reason: Option<String>,
     reason_code: Option<ReasonCode>,
     user_agent: Option<HeaderValue>,
+    client: Option<IpAddr>,
     status: Option<StatusCode>,
     trace: Option<TraceContext>,
     /// How long Kubernetes was waited for.
@@ -242,11 +255,20 @@ impl Record {
         output
     }
 
-    /// The program that says to have sent it.
-    fn user_agent(&mut self, headers: &HeaderMap) {
-        if self.0.log.0.lines.is_some() {
-            self.0.user_agent = headers.get(USER_AGENT).cloned();
-        }
+    /// Whence it came, and the program that says to have sent it.
+    fn sender<B>(&mut self, request: &Request<B>) {
+        let Rules {
+            lines: Some(_),
+            trusted_proxies,
+            ..
+        } = &*self.0.log.0
+        else {
+            return;
+        };
+        let headers = request.headers();
+        let peer = request.extensions().get::<Peer>();
+        self.0.client = peer.map(|peer| client::client(peer.0.ip(), headers, trusted_proxies));
+        self.0.user_agent = headers.get(USER_AGENT).cloned();
     }
 
     /// Who sent it.

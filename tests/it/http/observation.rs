@@ -113,7 +113,27 @@ fn an_audit_line_says_in_a_word_why_and_which_client_asked() {
             assert_eq!(line["reason_code"].as_str(), code, "{line}");
             assert_eq!(line["reason"].is_string(), code.is_some(), "{line}");
             assert_eq!(line["user_agent"], AGENT, "{line}");
+            assert_eq!(line["client"], "127.0.0.1", "{line}");
+            assert!(line.get("groups").is_none(), "{line}");
             assert_eq!(line["uid"].is_string(), !line["caller"].is_null(), "{line}");
         }
+    });
+}
+
+#[test]
+fn an_audit_line_has_the_forwarded_client_and_the_groups_where_that_is_configured() {
+    run(async {
+        let keys = [
+            ("LOGGING__TRUSTED_PROXIES", "[127.0.0.0/8]"),
+            ("LOGGING__AUDIT_GROUPS", "true"),
+        ];
+        let cluster = Cluster::with(&keys).await;
+        let call = Call::get(cluster.proxy.url(&query("up"))).bearer(VIEWER);
+        // The first is whatever the client wrote.
+        let call = call.header("x-forwarded-for", "203.0.113.1, 192.0.2.7");
+        let line = cluster.proxy.audit(&call.send().await).await;
+        assert_eq!(line["client"], "192.0.2.7", "{line}");
+        let groups = serde_json::json!(["viewers", "system:authenticated"]);
+        assert_eq!(line["groups"], groups, "{line}");
     });
 }
