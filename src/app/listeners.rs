@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 
 use super::StartError;
 use super::current::Current;
-use super::metrics::Metrics;
+use super::metrics::{Metrics, TlsListener};
 use super::signals::Signals;
 use crate::config::{Config, TlsFiles};
 use crate::gateway::Gateway;
@@ -59,7 +59,11 @@ impl Listeners {
             uncounted,
         )
         .await?;
-        let tls = tls_of("service", addresses.service.tls.as_ref())?;
+        let tls = tls_of(
+            TlsListener::Service,
+            addresses.service.tls.as_ref(),
+            metrics,
+        )?;
         let service = Listener::bind(
             "service",
             addresses.service.address,
@@ -72,7 +76,7 @@ impl Listeners {
         let gateway = match addresses.gateway.as_ref() {
             None => None,
             Some(gateway) => {
-                let tls = tls_of("gateway", gateway.tls.as_ref())?;
+                let tls = tls_of(TlsListener::Gateway, gateway.tls.as_ref(), metrics)?;
                 let (address, open) = (gateway.address, open.clone());
                 let listener = Listener::bind(
                     "gateway",
@@ -162,10 +166,13 @@ async fn accept_gateway(
 
 /// TLS of a listener, where it has any.
 fn tls_of(
-    listener: &'static str,
+    listener: TlsListener,
     files: Option<&TlsFiles>,
+    metrics: &Metrics,
 ) -> Result<Option<Reloaded<Arc<rustls::ServerConfig>>>, StartError> {
-    let acceptor = files.map(|files| server::acceptor(files, &Handle::current()));
+    let expires = || metrics.process.certificate(listener);
+    let acceptor = files.map(|files| server::acceptor(files, &Handle::current(), expires()));
+    let listener = listener.as_str();
     let failed = |source| StartError::Tls { listener, source };
     acceptor.transpose().map_err(failed)
 }

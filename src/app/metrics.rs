@@ -33,6 +33,7 @@ pub(super) struct ProcessMetrics {
     pub(super) connections: Gauge,
     pub(super) lines_dropped: Counter,
     pub(super) spans_dropped: Counter,
+    certificates: Family<CertificateLabels, Gauge>,
 }
 
 impl Metrics {
@@ -48,6 +49,27 @@ impl Metrics {
             &self.reloads,
         ];
         Exposition::of(rooms)
+    }
+}
+
+closed_label! {
+    /// A listener that may have a certificate.
+    TlsListener {
+        Service = "service",
+        Gateway = "gateway",
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CertificateLabels {
+    listener: TlsListener,
+}
+
+impl ProcessMetrics {
+    /// Until when the certificate of a listener is valid, in seconds since 1970.
+    pub(super) fn certificate(&self, listener: TlsListener) -> Gauge {
+        let labels = CertificateLabels { listener };
+        self.certificates.get_or_create_owned(&labels)
     }
 }
 
@@ -67,6 +89,12 @@ impl Register for ProcessMetrics {
             "spans_dropped",
             "Spans that reached no collector",
             self.spans_dropped.clone(),
+        );
+        registry.register_with_unit(
+            "certificate_expiry_timestamp",
+            "Until when the certificate of a listener is valid, its chain included",
+            Unit::Seconds,
+            self.certificates.clone(),
         );
     }
 }

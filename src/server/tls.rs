@@ -4,10 +4,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use prometheus_client::metrics::gauge::Gauge;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::runtime::Handle;
+use x509_cert::Certificate;
+use x509_cert::der::Decode;
 
 use crate::config::TlsFiles;
 use crate::reload::{FileError, Reloaded};
@@ -27,13 +30,15 @@ pub enum TlsError {
     Certificate(#[source] rustls::Error),
 }
 
-/// Reads certificate and key, and watches them on `runtime`.
+/// Reads certificate and key, and watches them on `runtime`. `expires` shows until when what is used is valid, in seconds since
+/// 1970.
 ///
 /// # Errors
 /// When they cannot be used now.
 pub fn acceptor(
     files: &TlsFiles,
     runtime: &Handle,
+    expires: Gauge,
 ) -> Result<Reloaded<Arc<ServerConfig>>, TlsError> {
     let paths = vec![files.cert_file.clone(), files.key_file.clone()];
     let files = files.clone();
@@ -47,11 +52,20 @@ pub fn acceptor(
         let chain = chain.ok_or_else(|| pem(&files.cert_file, "certificate"))?;
         let key = PrivateKeyDer::from_pem_slice(&content[1])
             .map_err(|_| pem(&files.key_file, "private key"))?;
+        let valid_until = chain.iter().filter_map(valid_until).min();
         let mut config = ServerConfig::builder()
             .with_no_client_auth()
             .with_single_cert(chain, key)
             .map_err(TlsError::Certificate)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        expires.set(valid_until.unwrap_or_default());
         Ok(Arc::new(config))
     })
+}
+
+/// In seconds since 1970. `None` for what can be used, and is still not what RFC 5280 says.
+fn valid_until(certificate: &CertificateDer<'_>) -> Option<i64> {
+    let certificate = Certificate::from_der(certificate).ok()?;
+    let until = certificate.tbs_certificate().validity().not_after;
+    i64::try_from(until.to_unix_duration().as_secs()).ok()
 }

@@ -1,11 +1,13 @@
-//! What the metrics of all rooms have in common. Each room registers its own, named `prom_rbac_proxy_*`. Labels come
-//! from closed sets only: never a user, a namespace, a path or a caller's text.
+//! What the metrics of all rooms have in common. Each room registers its own, named `prom_rbac_proxy_*`; those of the
+//! process are named `process_*`. Labels come from closed sets only: never a user, a namespace, a path or a caller's text.
 
 use std::fmt;
 use std::sync::Arc;
 
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+
+use super::process::ProcessCollector;
 
 /// Histogram bounds for durations, in seconds: from a cached answer to a long query.
 pub const DURATIONS: [f64; 13] = [
@@ -52,17 +54,19 @@ pub trait Register {
 pub struct Exposition(Arc<Registry>);
 
 impl Exposition {
-    /// Registers the metrics of `rooms`, and the version of this program.
+    /// Registers the metrics of `rooms`, the version of this program, and what the system knows of it.
     pub fn of<'r>(rooms: impl IntoIterator<Item = &'r dyn Register>) -> Self {
-        let mut registry = Registry::with_prefix("prom_rbac_proxy");
+        let mut registry = Registry::default();
+        let own = registry.sub_registry_with_prefix("prom_rbac_proxy");
         for room in rooms {
-            room.register(&mut registry);
+            room.register(own);
         }
-        registry.register(
+        own.register(
             "build",
             "This program",
             Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
         );
+        registry.register_collector(Box::new(ProcessCollector));
         Self(Arc::new(registry))
     }
 

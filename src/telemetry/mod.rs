@@ -5,6 +5,7 @@ pub mod chain;
 pub mod ids;
 mod lines;
 pub mod metrics;
+mod process;
 pub mod spans;
 mod text_format;
 pub mod trace;

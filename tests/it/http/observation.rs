@@ -137,3 +137,32 @@ fn an_audit_line_has_the_forwarded_client_and_the_groups_where_that_is_configure
         assert_eq!(line["groups"], groups, "{line}");
     });
 }
+
+#[test]
+fn what_the_system_knows_of_the_process_is_among_the_metrics() {
+    run(async {
+        let cluster = Cluster::start().await;
+        let metrics = Call::get(cluster.proxy.admin("/metrics")).send().await;
+        let value = |name: &str| {
+            let mut values = metrics.text().lines();
+            let value = values.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            value.expect(name).parse::<f64>().expect("a number")
+        };
+        let resident = cluster.proxy.memory_kib("VmRSS") as f64 * 1024.0;
+        let told = value("process_resident_memory_bytes");
+        assert!(
+            told > resident / 2.0 && told < resident * 2.0,
+            "{told} of {resident}"
+        );
+        assert!(value("process_virtual_memory_bytes") >= told);
+        assert!(value("process_cpu_seconds_total") > 0.0);
+        let (open, most) = (value("process_open_fds"), value("process_max_fds"));
+        assert!(open > 5.0 && open < most, "{open} of {most}");
+        assert!(value("process_threads") >= 2.0);
+        let now = std::time::SystemTime::UNIX_EPOCH
+            .elapsed()
+            .expect("after 1970");
+        let age = now.as_secs_f64() - value("process_start_time_seconds");
+        assert!((-2.0..60.0).contains(&age), "{age} s ago");
+    });
+}

@@ -181,6 +181,9 @@ fn h28_a_handshake_that_does_not_come_is_not_waited_for_long() {
     });
 }
 
+/// In seconds since 1970.
+const END_OF_2039: f64 = 2_208_988_800.0;
+
 #[test]
 fn h28_another_certificate_is_shown_without_a_restart() {
     run(async {
@@ -193,15 +196,16 @@ fn h28_another_certificate_is_shown_without_a_restart() {
                 .1
         };
         let before = shown().await;
-        write(
-            &served.files,
-            &served.authority.issue(&["localhost", "127.0.0.1"]),
-        );
+        let expiry = "prom_rbac_proxy_certificate_expiry_timestamp_seconds{listener=\"service\"}";
+        assert!(served.proxy.metric(expiry).await > END_OF_2039);
+        let names = ["localhost", "127.0.0.1"];
+        write(&served.files, &served.authority.issue_until(&names, 2040));
         let begun = Instant::now();
         while shown().await == before {
             assert!(begun.elapsed() < Duration::from_secs(15), "not reloaded");
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
+        assert_eq!(served.proxy.metric(expiry).await, END_OF_2039);
     });
 }
 

@@ -53,6 +53,15 @@ impl CertificateAuthority {
     /// # Panics
     /// If a name is not one that a certificate can hold.
     pub fn issue(&self, names: &[&str]) -> Issued {
+        // As far away as rcgen's own default.
+        self.issue_until(names, 4096)
+    }
+
+    /// The same, which ends when that year begins.
+    ///
+    /// # Panics
+    /// If a name is not one that a certificate can hold.
+    pub fn issue_until(&self, names: &[&str], year: i32) -> Issued {
         let key = KeyPair::generate().expect("ring makes P-256 keys");
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut parameters = CertificateParams::new(names.clone()).expect("names are ASCII");
@@ -66,6 +75,7 @@ impl CertificateAuthority {
             ExtendedKeyUsagePurpose::ClientAuth,
         ];
         parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        parameters.not_after = rcgen::date_time_ymd(year, 1, 1);
         let certificate = parameters
             .signed_by(&key, &self.issuer)
             .expect("the issuer's key signs");
