@@ -75,7 +75,7 @@ fn closed(service: &Service, door: &Door<'_>, bindings: &[RoleBinding]) -> Optio
             here && this && binding.subjects.iter().flatten().next().is_some()
         })
     };
-    if door.open.iter().any(|role| bound(role)) {
+    if door.open.iter().any(bound) {
         return None;
     }
     let told = |role: &&Role, why: &str| {
