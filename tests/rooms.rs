@@ -42,6 +42,27 @@ fn rooms_use_only_rooms_below_them_as_their_table_says() {
     }
 }
 
+/// A permit of the operator leads to all series without a review. Nothing that serves a caller may make one.
+#[test]
+fn only_doctor_asks_prometheus_for_the_operator() {
+    let mut open = vec![Path::new(SOURCE).to_owned()];
+    let mut users = BTreeSet::new();
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            let entries = fs::read_dir(&path).expect("a folder");
+            open.extend(entries.map(|entry| entry.expect("an entry").path()));
+        } else if fs::read_to_string(&path)
+            .expect("a file")
+            .contains("of_the_operator(")
+        {
+            let path = path.strip_prefix(SOURCE).expect("below it");
+            users.insert(path.display().to_string());
+        }
+    }
+    let expected = ["authz/permit.rs", "doctor/data/question.rs"].map(str::to_owned);
+    assert_eq!(users, BTreeSet::from(expected));
+}
+
 /// What each room uses, tests left out.
 fn uses() -> Uses {
     let mut uses = Uses::new();

@@ -152,6 +152,16 @@ impl fmt::Display for Decision {
 }
 
 impl<'r> Permit<'r> {
+    /// For what the program asks on behalf of whoever runs it, with a configuration and credentials that are theirs: no caller
+    /// wrote the request, and the answer is served to none. A test holds this to `doctor`.
+    pub fn of_the_operator(request: &'r PrometheusRequest) -> Self {
+        Self {
+            request,
+            scope: Scope::Everything,
+            grounds: Grounds::default(),
+        }
+    }
+
     /// The request that it was given for.
     pub fn request(&self) -> &'r PrometheusRequest {
         self.request

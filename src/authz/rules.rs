@@ -55,13 +55,10 @@ impl Rules {
     /// caller could otherwise choose which label counts.
     pub(super) fn of(&self, selector: &Selector<'_>) -> Option<(&MetricPattern, &RuleAccess)> {
         let metric = selector.metric()?;
-        let fits = |pattern: &&MetricPattern| match pattern {
-            MetricPattern::Exact(name) => name == metric,
-            MetricPattern::Prefix(prefix) => metric.starts_with(prefix),
-        };
-        self.exceptions
-            .iter()
-            .find_map(|rule| Some((rule.metrics.iter().find(fits)?, &rule.access)))
+        self.exceptions.iter().find_map(|rule| {
+            let fits = rule.metrics.iter().find(|pattern| pattern.fits(metric))?;
+            Some((fits, &rule.access))
+        })
     }
 
     /// Of which metrics each exception counts, and what opens their series.

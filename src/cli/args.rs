@@ -43,9 +43,9 @@ pub enum Command {
     /// namespaces. Sends nothing to Prometheus. system:authenticated, and the groups of a ServiceAccount's name, are
     /// added.
     Explain(Explain),
-    /// Say whether Headlamp finds the proxy, and which rights can be taken away now that charts come through it.
+    /// Say whether Headlamp finds the proxy, which charts have data, and which rights can be taken away.
     ///
-    /// Changes nothing: reads roles, bindings, Services and pods of the whole cluster, with the rights of whoever runs it, and
+    /// Changes nothing: asks Prometheus for names and counts, reads roles, bindings, Services and pods of the whole cluster, with the rights of whoever runs it, and
     /// with --as creates SubjectAccessReviews. What it may not read, it names. Ends with 1 when something should change.
     Doctor(Doctor),
     /// Print the JSON Schema of the configuration.

@@ -284,6 +284,14 @@ fn refuse_shadowed(section: &Section, rules: &[Option<MetricRule>]) {
 }
 
 impl MetricPattern {
+    /// Whether `metric` is one of these names.
+    pub fn fits(&self, metric: &str) -> bool {
+        match self {
+            Self::Exact(name) => name == metric,
+            Self::Prefix(start) => metric.starts_with(start.as_str()),
+        }
+    }
+
     /// Whether all names of `other` are this one's too.
     pub fn covers(&self, other: &Self) -> bool {
         let Self::Prefix(prefix) = self else {

@@ -34,8 +34,21 @@ pub struct Finding {
     pub details: Vec<String>,
     /// What to do: one sentence.
     pub remedy: String,
-    /// YAML for `kubectl apply -f -`, where that is the remedy.
+    /// YAML to apply with kubectl or to paste into the configuration, where that is the remedy.
     pub manifest: Option<String>,
+}
+
+/// Names that a sentence has.
+const NAMED: usize = 12;
+
+/// The first of some names, and how many more there are.
+pub(super) fn listed(names: &[impl AsRef<str>]) -> String {
+    let shown = names.iter().take(NAMED).map(AsRef::as_ref);
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMED) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
 }
 
 /// How much a finding matters.
@@ -80,6 +93,22 @@ pub enum Code {
     InstallPrometheusOpen,
     /// This clock and the API server's differ.
     InstallClockSkew,
+    /// No series has the namespace label.
+    DataLabelWithoutValues,
+    /// The namespace label has values that are no namespaces of the cluster.
+    DataNamespacesForeign,
+    /// kube-state-metrics is scraped without `honorLabels`.
+    DataHonorLabels,
+    /// Another label names the namespace of some metrics, and no rule says so.
+    DataNamespaceElsewhere,
+    /// Some metrics have no namespace, and no rule is about them.
+    DataMetricsUnlabelled,
+    /// Charts that every cluster should have are empty.
+    DataChartEmpty,
+    /// Scrapes are too far apart for the rates of charts.
+    DataScrapedSeldom,
+    /// Scrapes are closer than shared answers are fresh.
+    DataScrapedOftener,
     /// The caller may not come through the API server to the proxy.
     CallerDoorClosed,
     /// No series is open to the caller.
@@ -119,7 +148,7 @@ impl Finding {
 
 impl Code {
     /// All there are.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 29] = [
         Self::InstallServiceMissing,
         Self::InstallLabelMissing,
         Self::InstallLabelElsewhere,
@@ -134,6 +163,14 @@ impl Code {
         Self::InstallPolicyBlocks,
         Self::InstallPrometheusOpen,
         Self::InstallClockSkew,
+        Self::DataLabelWithoutValues,
+        Self::DataNamespacesForeign,
+        Self::DataHonorLabels,
+        Self::DataNamespaceElsewhere,
+        Self::DataMetricsUnlabelled,
+        Self::DataChartEmpty,
+        Self::DataScrapedSeldom,
+        Self::DataScrapedOftener,
         Self::CallerDoorClosed,
         Self::CallerSeesNothing,
         Self::CallerNotDetected,
@@ -160,6 +197,14 @@ impl Code {
             Self::InstallPolicyBlocks => "install-policy-blocks",
             Self::InstallPrometheusOpen => "install-prometheus-open",
             Self::InstallClockSkew => "install-clock-skew",
+            Self::DataLabelWithoutValues => "data-label-without-values",
+            Self::DataNamespacesForeign => "data-namespaces-foreign",
+            Self::DataHonorLabels => "data-honor-labels",
+            Self::DataNamespaceElsewhere => "data-namespace-elsewhere",
+            Self::DataMetricsUnlabelled => "data-metrics-unlabelled",
+            Self::DataChartEmpty => "data-chart-empty",
+            Self::DataScrapedSeldom => "data-scraped-seldom",
+            Self::DataScrapedOftener => "data-scraped-oftener",
             Self::CallerDoorClosed => "caller-door-closed",
             Self::CallerSeesNothing => "caller-sees-nothing",
             Self::CallerNotDetected => "caller-not-detected",

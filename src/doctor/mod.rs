@@ -3,6 +3,7 @@
 //! A file for each section. What they find is a [`Report`]; how that looks is `render`'s.
 
 mod caller;
+mod data;
 mod finding;
 mod install;
 mod lists;
@@ -30,6 +31,7 @@ use crate::config::{Config, RightsChanges};
 use crate::rbac::metrics::RbacMetrics;
 
 use self::caller::Examination;
+use self::data::Data;
 use self::install::Surroundings;
 use self::lists::Lists;
 use self::snapshot::Snapshot;
@@ -87,18 +89,19 @@ pub async fn examine(
         caller,
     });
     let until = Instant::now() + wait;
-    let (snapshot, install) = loop {
-        let snapshot = Snapshot::read(&lists).await;
+    let (data, snapshot, install) = loop {
+        let data = Data::ask(config, lists.client(), progress);
+        let (data, snapshot) = tokio::join!(data, Snapshot::read(&lists));
         let surroundings = Surroundings::read(&lists, &snapshot, config).await;
         let install = install::examine(&snapshot, &surroundings, config);
         if !install.has_findings(Severity::Warning) || Instant::now() + PAUSE > until {
-            break (snapshot, install);
+            break (data, snapshot, install);
         }
         progress("waiting for the install");
         tokio::time::sleep(PAUSE).await;
     };
-    let mut looked = !snapshot.is_blank();
-    let mut sections = vec![install];
+    let mut looked = !snapshot.is_blank() || data.is_known();
+    let mut sections = vec![install, data::examine(data, &snapshot, config)];
     if let Some(caller) = caller {
         progress("reviews of the caller");
         let (section, known) = caller.examine(&snapshot).await;

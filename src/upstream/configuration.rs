@@ -202,6 +202,11 @@ impl Upstream {
         !matches!(self.address, config::UpstreamAddress::Url(_))
     }
 
+    /// Whether it is known where its endpoints are. That there are none may be known, too.
+    pub fn is_searched(&self) -> bool {
+        self.endpoints.are_searched()
+    }
+
     pub(super) fn endpoints(&self) -> &Endpoints {
         &self.endpoints
     }

@@ -4,13 +4,11 @@ use crate::app::{Authorization, request_limits};
 use crate::authn::Caller;
 use crate::authz::{AuthorizationError, Decision, Scope};
 use crate::config::{Config, MetricAccess, MetricPattern, ResourceAttributes};
+use crate::doctor::finding::listed;
 use crate::prometheus::PrometheusRequest;
 
 /// Of a metric that no rule should be about, so that the namespace label counts.
 const QUERY: &str = "up";
-
-/// Namespaces that are named.
-const NAMED: usize = 20;
 
 /// Which series somebody sees, and by which reviews.
 #[derive(Debug)]
@@ -138,14 +136,5 @@ impl Sight {
                 self.steps.push(told);
             }
         }
-    }
-}
-
-/// The first of some names, and how many more there are.
-fn listed(names: &[&str]) -> String {
-    let shown = names.get(..NAMED).unwrap_or(names).join(", ");
-    match names.len().saturating_sub(NAMED) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
     }
 }

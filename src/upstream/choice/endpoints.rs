@@ -1,6 +1,7 @@
 //! The current endpoints of an upstream. Requests read them without a lock; discovery replaces them as a whole.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use http::uri::Authority;
@@ -11,6 +12,8 @@ use crate::upstream::metrics::UpstreamMetrics;
 #[derive(Debug)]
 pub(in crate::upstream) struct Endpoints {
     now: ArcSwap<Vec<Arc<Endpoint>>>,
+    /// Whether they are known, even if there is none.
+    searched: AtomicBool,
     metrics: UpstreamMetrics,
 }
 
@@ -28,8 +31,9 @@ pub(in crate::upstream) struct Discovered {
 impl Endpoints {
     /// Starts with those that are known from the beginning.
     pub(in crate::upstream) fn new(known: Vec<Endpoint>, metrics: UpstreamMetrics) -> Self {
-        let known = known.into_iter().map(Arc::new).collect();
+        let known: Vec<_> = known.into_iter().map(Arc::new).collect();
         Self {
+            searched: AtomicBool::new(!known.is_empty()),
             now: ArcSwap::from_pointee(known),
             metrics,
         }
@@ -39,9 +43,15 @@ impl Endpoints {
         self.now.load()
     }
 
+    /// Whether Kubernetes has said where they are, or nobody has to.
+    pub(in crate::upstream) fn are_searched(&self) -> bool {
+        self.searched.load(Ordering::Acquire)
+    }
+
     /// Replaces them. What is known of those that stay is kept. An empty list changes nothing: pods that are
     /// gone cannot be reached anyway, and one that is empty by mistake must not end all charts.
     pub(in crate::upstream) fn replace(&self, discovered: Vec<Discovered>) {
+        self.searched.store(true, Ordering::Release);
         if discovered.is_empty() {
             return;
         }
