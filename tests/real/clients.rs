@@ -1,5 +1,6 @@
 //! Clients of Prometheus 3's own: one that federates, and promtool. They ask a Prometheus 3 that scrapes itself as several
-//! targets, with native histograms, and with labels and metrics whose names are none before Prometheus 3.
+//! targets, with native histograms, and with labels and metrics whose names are none before Prometheus 3. And
+//! VictoriaMetrics, as another upstream.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::process::Command;
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
+use standins::prometheus::{Data, VictoriaMetrics};
 use tokio::sync::OnceCell;
 
 use crate::world::api::{Credentials, Http};
@@ -347,5 +349,71 @@ fn promtool_asks_with_a_token_from_a_file() {
         let (succeeded, text) = promtool(without).await;
         assert!(!succeeded && text.contains("401"), "{text}");
         proved("promtool's four queries answer what its token may read, and say why they do not");
+    });
+}
+
+#[test]
+#[ignore = "scripts/e2e runs it"]
+fn victoria_metrics_is_an_upstream_whose_answers_pass() {
+    run(async |world| {
+        let program = programs::path("REAL_VICTORIA_METRICS");
+        let store = VictoriaMetrics::start(&program, &Data::everything(), support::cache()).await;
+        let store = store.expect("VictoriaMetrics starts");
+        let keys = [("UPSTREAMS__0__KIND", "victoriametrics")];
+        let proxy = Extra::start(&world.cluster, "victoria", &store.url(), &keys).await;
+        // An instant query of a range has a content type of its own there, and its times may be relative.
+        for (query, time) in [
+            ("up", "now-5m"),
+            ("up[5m]", "now-5m"),
+            (
+                r#"sum by (namespace) (rate(container_cpu_usage_seconds_total[10m]))"#,
+                "-10m",
+            ),
+        ] {
+            let pairs = [("query", query), ("time", time)];
+            let answer = ask(world, &proxy, &world.alice, "/api/v1/query", &pairs).await;
+            assert_eq!(values(&answer, "namespace"), set(&["team-a"]), "{query}");
+            assert_eq!(answer.headers["content-type"], "application/json");
+            let answer = ask(world, &proxy, &world.viewer, "/api/v1/query", &pairs).await;
+            assert!(values(&answer, "namespace").contains("victim"), "{query}");
+        }
+        for (path, pairs) in [
+            ("/api/v1/labels", &[][..]),
+            ("/api/v1/label/pod/values", &[]),
+            (
+                "/api/v1/series",
+                &[("match[]", r#"{__name__=~"up|secret"}"#)],
+            ),
+            ("/federate", &[("match[]", "up")]),
+        ] {
+            let answer = ask(world, &proxy, &world.alice, path, pairs).await;
+            assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.text());
+            assert!(
+                !answer.text().contains("victim"),
+                "{path}: {}",
+                answer.text()
+            );
+        }
+        // Its own language is for callers who may see everything.
+        for query in [
+            "rollup(up)",
+            "up default 0",
+            r#"up{a="b" or namespace="victim"}"#,
+        ] {
+            let pairs = [("query", query)];
+            let answer = ask(world, &proxy, &world.alice, "/api/v1/query", &pairs).await;
+            assert_eq!(
+                answer.status,
+                StatusCode::BAD_REQUEST,
+                "{query}: {}",
+                answer.text()
+            );
+            assert!(!answer.message().contains("3.16"), "{}", answer.message());
+            let answer = ask(world, &proxy, &world.viewer, "/api/v1/query", &pairs).await;
+            assert_eq!(answer.status, StatusCode::OK, "{query}: {}", answer.text());
+        }
+        proved(
+            "VictoriaMetrics' answers pass, its language for callers who may see everything alone",
+        );
     });
 }
