@@ -18,7 +18,7 @@ tools: ## Installs what the demo and the tests need
 	@scripts/tools
 
 .PHONY: demo
-demo: tools ## Runs everything together on this machine, and prints what to try
+demo: tools ## Runs everything together on this machine, serves a page that shows it, and prints what to try
 	cargo build --release --bin prom-rbac-proxy
 	cargo build -p support --bin demo
 	exec $(TARGET)/debug/demo --proxy $(TARGET)/release/prom-rbac-proxy
