@@ -341,9 +341,12 @@ impl Steps {
     }
 }
 
-/// With an upstream of which no pod is known.
+/// With an upstream of which no pod is known, and a collector of spans that is never spoken to, since no request is sampled.
 fn configuration() -> Config {
-    let text = "upstreams: [{name: default, service: {namespace: monitoring, name: prometheus, port: 9090}}]";
+    let text = "\
+upstreams: [{name: default, service: {namespace: monitoring, name: prometheus, port: 9090}}]
+tracing: {endpoint: \"http://127.0.0.1:4318\", sampleRatio: 0}
+";
     Config::parse(text, std::iter::empty()).expect("a configuration")
 }
 
@@ -357,11 +360,9 @@ fn nowhere() -> Clients {
     Clients::new(&[(upstream.expect("an upstream"), sharing)], DAY)
 }
 
-/// Spans for a collector that is never spoken to, since no request is sampled.
+/// What makes spans for that collector.
 fn tracing() -> (Tracer, Exporter) {
-    let text = "tracing: {endpoint: \"http://127.0.0.1:4318/v1/traces\", sampleRatio: 0}";
-    let config = Config::parse(text, std::iter::empty()).expect("a configuration");
-    let started = Exporter::start(&config.tracing, Counter::default());
+    let started = Exporter::start(&configuration().tracing, Counter::default());
     started.expect("an exporter").expect("a collector")
 }
 
