@@ -31,10 +31,13 @@ const CHANGES: usize = 10;
 /// Headlamp asks anew that often.
 const REFRESH: Duration = Duration::from_secs(10);
 
-/// The targets: the median of first answers, changes, memory of the whole process.
+/// The targets: the median of first answers, and changes.
 const FIRST: Duration = Duration::from_millis(50);
 const SEEN: Duration = Duration::from_millis(1_000);
-const MEMORY_KIB: u64 = 60 * 1024;
+
+/// The target is 60 MiB for the whole process. The program itself, of which pages are read in as they are needed, is a good
+/// 10 of these as it is shipped, and more as it is tested; so this is for all beside it.
+const MEMORY_KIB: u64 = 48 * 1024;
 
 /// The reviews that a proxy has asked for.
 async fn reviews(proxy: &Proxy) -> f64 {
@@ -168,7 +171,7 @@ fn viewers_among_five_thousand_namespaces_cost_few_reviews_and_changes_show_with
         let began = Instant::now();
         let caused = open_pages(&large, &proxy).await;
         let each_second = caused / began.elapsed().as_secs_f64();
-        let memory = proxy.memory_kib("VmHWM");
+        let (memory, program) = (proxy.memory_kib("VmHWM"), proxy.memory_kib("RssFile"));
         // Nothing that comes after it is missed.
         let everybody: Vec<_> = (0..VIEWERS).collect();
         let huge = binding("huge", &everybody);
@@ -189,13 +192,17 @@ fn viewers_among_five_thousand_namespaces_cost_few_reviews_and_changes_show_with
             "a proxy that knows {NAMESPACES} namespaces and {BINDINGS} role bindings {read:.1?} after its start gives a viewer the \
              first answer after {median:.0?} (one in a hundred after {slowest:.0?}), asks {:.1} times for each of {WATCHING} \
              viewers in their first {WATCHED:?}, after a binding of all users shows a grant and a removal after {changed:.0?} at most, and never took \
-             more than {} MiB",
+             more than {} MiB, {} of them the program itself",
             caused / WATCHING as f64,
-            memory / 1024
+            memory / 1024,
+            program / 1024
         ));
         assert!(caused < REVIEWS_OF_EACH * WATCHING as f64, "{caused}");
         assert!(median < FIRST, "{median:?}");
         assert!(changed < SEEN, "{changed:?}");
-        assert!(memory < MEMORY_KIB, "{memory} KiB");
+        assert!(
+            memory - program < MEMORY_KIB,
+            "{memory} KiB, {program} of them the program"
+        );
     });
 }
