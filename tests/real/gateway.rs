@@ -1,10 +1,9 @@
 use std::collections::BTreeSet;
-use std::process::Stdio;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 use serde_json::json;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::world::administrator::ADMIN;
@@ -65,14 +64,8 @@ fn kubectl_cannot_tell_the_gateway_from_the_api_server() {
 
         let admin = kubectl("kubectl-admin", &gateway, ADMIN);
         let arguments = ["get", "configmaps", "-n", "team-a", "-o", "name", "--watch"];
-        let mut watch = through
-            .command(&arguments)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("kubectl");
-        let mut lines = BufReader::new(watch.stdout.take().expect("piped")).lines();
-        let first = soon(lines.next_line()).await.expect("a line");
-        assert_eq!(first.as_deref(), Some("configmap/kube-root-ca.crt"));
+        let mut watch = through.follow(&arguments);
+        assert_eq!(soon(watch.line()).await, "configmap/kube-root-ca.crt");
         let file = run_folder().join("applied.yaml");
         for value in ["1", "2"] {
             let text = format!(
@@ -95,11 +88,7 @@ fn kubectl_cannot_tell_the_gateway_from_the_api_server() {
             &format!("jsonpath={text}"),
         ];
         assert_eq!(through.ok(&arguments).await, "2");
-        soon(async {
-            while lines.next_line().await.expect("a line").as_deref() != Some("configmap/applied") {
-            }
-        })
-        .await;
+        soon(async { while watch.line().await != "configmap/applied" {} }).await;
         admin
             .ok(&[
                 "apply",

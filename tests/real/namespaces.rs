@@ -1,5 +1,3 @@
-use std::process::Stdio;
-
 use futures_util::StreamExt;
 use http::StatusCode;
 use k8s_openapi::api::core::v1::Namespace;
@@ -8,7 +6,6 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::watcher::{self, Event};
 use serde_json::{Value, json};
 use support::kubectl::Kubectl;
-use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
@@ -85,30 +82,14 @@ fn kubectl_gets_and_watches_the_namespaces_of_a_viewer_of_one() {
         let (code, text) = soon(mallory.run(&["get", "ns"])).await;
         assert!(code == Some(1) && text.contains("Forbidden"), "{text}");
 
-        let arguments = ["get", "ns", "--watch", "--output-watch-events"];
-        let mut watch = alice
-            .command(&arguments)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("kubectl");
-        let mut lines = BufReader::new(watch.stdout.take().expect("piped")).lines();
-        let mut next = async || {
-            let line = soon(lines.next_line())
-                .await
-                .expect("readable")
-                .expect("a line");
-            line.split_whitespace()
-                .take(2)
-                .collect::<Vec<_>>()
-                .join(" ")
-        };
+        let mut watch = alice.follow(&["get", "ns", "--watch", "--output-watch-events"]);
+        let mut next = async || soon(watch.event()).await;
         assert_eq!(next().await, "EVENT NAME");
         assert_eq!(next().await, "ADDED team-a");
         world.bind("team-b", "alice").await;
         assert_eq!(next().await, "ADDED team-b");
         world.unbind("team-b", "alice").await;
         assert_eq!(next().await, "DELETED team-b");
-        watch.kill().await.expect("killed");
         proved(
             "kubectl get ns, -o wide, --show-labels, -o json and --watch show a viewer of one namespace that one, as an \
              administrator is shown it, and what is granted and revoked",

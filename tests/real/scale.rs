@@ -3,7 +3,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use http::StatusCode;
 use serde_json::Value;
-use support::client::query;
+use support::client::{Answer, query};
 use support::proxy::Proxy;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -50,16 +50,17 @@ async fn reviews(proxy: &Proxy) -> f64 {
     sum
 }
 
+/// Gets something as a viewer.
+async fn get(large: &Large, url: &str, number: usize) -> Answer {
+    let name = viewer(number);
+    let http = &large.administrator.http;
+    http.get(url, Credentials::Bearer(&name)).await
+}
+
 /// Asks as a viewer for what all of the viewer's namespaces hold; how long that took.
 async fn ask(large: &Large, proxy: &Proxy, number: usize) -> Duration {
     let start = Instant::now();
-    let url = proxy.url(&query("up"));
-    let name = viewer(number);
-    let answer = large
-        .administrator
-        .http
-        .get(&url, Credentials::Bearer(&name))
-        .await;
+    let answer = get(large, &proxy.url(&query("up")), number).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
     start.elapsed()
 }
@@ -67,12 +68,7 @@ async fn ask(large: &Large, proxy: &Proxy, number: usize) -> Duration {
 /// The namespaces that the gateway lists to a viewer.
 async fn listed(large: &Large, proxy: &Proxy, number: usize) -> Vec<String> {
     let url = format!("https://{}/api/v1/namespaces", proxy.bound("gateway"));
-    let name = viewer(number);
-    let answer = large
-        .administrator
-        .http
-        .get(&url, Credentials::Bearer(&name))
-        .await;
+    let answer = get(large, &url, number).await;
     let list = answer.ok().json();
     let items = list["items"].as_array().expect("items").iter();
     let name = |item: &Value| item["metadata"]["name"].as_str().map(str::to_owned);

@@ -1,11 +1,9 @@
-use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::{Method, StatusCode};
 use serde_json::json;
-use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::world::api::{Credentials, Http};
 use crate::world::{World, proved, run};
@@ -58,14 +56,8 @@ fn those_whom_the_api_server_refuses_end_nobody_elses_requests() {
         let kubeconfig = world.cluster.kubeconfig("strangers", &url, &world.alice);
         let kubectl = Kubectl::new(kubeconfig);
         let arguments = ["get", "configmaps", "-n", "team-a", "-o", "name", "--watch"];
-        let mut watch = kubectl
-            .command(&arguments)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("kubectl");
-        let mut lines = BufReader::new(watch.stdout.take().expect("piped")).lines();
-        let first = lines.next_line().await.expect("a line");
-        assert_eq!(first.as_deref(), Some("configmap/kube-root-ca.crt"));
+        let mut watch = kubectl.follow(&arguments);
+        assert_eq!(watch.line().await, "configmap/kube-root-ca.crt");
         tokio::join!(
             join_all((0..4).map(|_| strangers(world, over, refused))),
             join_all((0..8).map(|_| caller(world, over, served))),
@@ -78,12 +70,7 @@ fn those_whom_the_api_server_refuses_end_nobody_elses_requests() {
         let map =
             json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "still" } });
         world.cluster.create(maps, &map).await;
-        let next = lines.next_line().await.expect("a line");
-        assert_eq!(
-            next.as_deref(),
-            Some("configmap/still"),
-            "the watch goes on"
-        );
+        assert_eq!(watch.line().await, "configmap/still", "the watch goes on");
         world.cluster.delete(&format!("{maps}/still")).await;
         let (refused, served) = (
             refused.load(Ordering::Relaxed),

@@ -1,5 +1,3 @@
-use std::process::Stdio;
-
 use futures_util::StreamExt;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::Api;
@@ -8,7 +6,6 @@ use kube::runtime::watcher::{self, Event};
 use support::cluster::{STRANGER, TEAM_A};
 use support::kubectl::Kubectl;
 use support::{run, scratch, soon};
-use tokio::io::{AsyncBufReadExt, BufReader};
 
 use super::{grant, revoke};
 use crate::cluster::Cluster;
@@ -66,26 +63,14 @@ fn kubectl_gets_and_watches_them() {
         let (code, text) = soon(kubectl(&cluster, STRANGER).run(&["get", "ns"])).await;
         assert!(code == Some(1) && text.contains("Forbidden"), "{text}");
 
-        let mut watch = alice.command(&["get", "ns", "--watch", "--output-watch-events"]);
-        let mut watch = watch.stdout(Stdio::piped()).spawn().expect("kubectl");
-        let mut lines = BufReader::new(watch.stdout.take().expect("piped")).lines();
-        let mut next = async || {
-            let line = soon(lines.next_line())
-                .await
-                .expect("readable")
-                .expect("a line");
-            line.split_whitespace()
-                .take(2)
-                .collect::<Vec<_>>()
-                .join(" ")
-        };
+        let mut watch = alice.follow(&["get", "ns", "--watch", "--output-watch-events"]);
+        let mut next = async || soon(watch.event()).await;
         assert_eq!(next().await, "EVENT NAME");
         assert_eq!(next().await, "ADDED team-a");
         grant(&cluster, "team-b");
         assert_eq!(next().await, "ADDED team-b");
         revoke(&cluster, "team-b");
         assert_eq!(next().await, "DELETED team-b");
-        watch.kill().await.expect("killed");
     });
 }
 

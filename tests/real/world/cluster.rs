@@ -288,44 +288,29 @@ fn write_files(authority: &CertificateAuthority, issuer: &Issuer) {
 
 fn start_api_server() -> Program {
     let file = |name: &str| run_folder().join(name).display().to_string();
-    Program::start(
+    let more = vec![
+        format!("--client-ca-file={}", file("ca.crt")),
+        format!(
+            "--requestheader-client-ca-file={}",
+            file("front-proxy-ca.crt")
+        ),
+        "--requestheader-allowed-names=front-proxy-client".to_owned(),
+        "--requestheader-username-headers=X-Remote-User".to_owned(),
+        "--requestheader-group-headers=X-Remote-Group".to_owned(),
+        "--requestheader-extra-headers-prefix=X-Remote-Extra-".to_owned(),
+        format!("--proxy-client-cert-file={}", file("front-proxy.crt")),
+        format!("--proxy-client-key-file={}", file("front-proxy.key")),
+        // Ends one connection in fifty requests, as several API servers do to share their load.
+        "--goaway-chance=0.02".to_owned(),
+        format!("--authentication-config={}", file("authentication.json")),
+        format!("--audit-policy-file={}", file("audit-policy.json")),
+        format!("--audit-log-path={}", file("audit.log")),
+    ];
+    programs::start_api_server(
         "kube-apiserver",
-        &programs::api_server(),
-        &[
-            format!("--etcd-servers={ETCD}"),
-            "--bind-address=127.0.0.1".to_owned(),
-            "--secure-port=6443".to_owned(),
-            format!("--advertise-address={ADVERTISED}"),
-            format!("--tls-cert-file={}", file("server.crt")),
-            format!("--tls-private-key-file={}", file("server.key")),
-            format!("--client-ca-file={}", file("ca.crt")),
-            format!(
-                "--requestheader-client-ca-file={}",
-                file("front-proxy-ca.crt")
-            ),
-            "--requestheader-allowed-names=front-proxy-client".to_owned(),
-            "--requestheader-username-headers=X-Remote-User".to_owned(),
-            "--requestheader-group-headers=X-Remote-Group".to_owned(),
-            "--requestheader-extra-headers-prefix=X-Remote-Extra-".to_owned(),
-            format!("--proxy-client-cert-file={}", file("front-proxy.crt")),
-            format!("--proxy-client-key-file={}", file("front-proxy.key")),
-            "--authorization-mode=RBAC".to_owned(),
-            // Ends one connection in fifty requests, as several API servers do to share their load.
-            "--goaway-chance=0.02".to_owned(),
-            format!("--token-auth-file={}", file("tokens.csv")),
-            format!("--authentication-config={}", file("authentication.json")),
-            format!(
-                "--service-account-key-file={}",
-                file("service-accounts.crt")
-            ),
-            format!(
-                "--service-account-signing-key-file={}",
-                file("service-accounts.key")
-            ),
-            "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
-            "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
-            format!("--audit-policy-file={}", file("audit-policy.json")),
-            format!("--audit-log-path={}", file("audit.log")),
-        ],
+        (ETCD, 6443),
+        ADVERTISED,
+        "tokens.csv",
+        more,
     )
 }

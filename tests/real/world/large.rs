@@ -190,33 +190,17 @@ impl Large {
 }
 
 fn api_server() -> Program {
-    let file = |name: &str| run_folder().join(name).display().to_string();
-    Program::start(
+    // The suite itself fills it, as fast as it goes.
+    let unbounded = [
+        "--enable-priority-and-fairness=false",
+        "--max-requests-inflight=0",
+        "--max-mutating-requests-inflight=0",
+    ];
+    programs::start_api_server(
         "large-kube-apiserver",
-        &programs::api_server(),
-        &[
-            format!("--etcd-servers={ETCD}"),
-            "--bind-address=127.0.0.1".to_owned(),
-            "--secure-port=7443".to_owned(),
-            "--advertise-address=10.77.0.2".to_owned(),
-            format!("--tls-cert-file={}", file("server.crt")),
-            format!("--tls-private-key-file={}", file("server.key")),
-            "--authorization-mode=RBAC".to_owned(),
-            format!("--token-auth-file={}", file("large/tokens.csv")),
-            format!(
-                "--service-account-key-file={}",
-                file("service-accounts.crt")
-            ),
-            format!(
-                "--service-account-signing-key-file={}",
-                file("service-accounts.key")
-            ),
-            "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
-            "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
-            // The suite itself fills it, as fast as it goes.
-            "--enable-priority-and-fairness=false".to_owned(),
-            "--max-requests-inflight=0".to_owned(),
-            "--max-mutating-requests-inflight=0".to_owned(),
-        ],
+        (ETCD, 7443),
+        "10.77.0.2",
+        "large/tokens.csv",
+        unbounded.map(str::to_owned).to_vec(),
     )
 }

@@ -21,6 +21,40 @@ pub fn api_server() -> PathBuf {
     path("REAL_KUBERNETES").join("kube-apiserver")
 }
 
+/// Starts an API server at a port of the loopback address, with what each has and `more`. `advertised` is its address in the
+/// cluster; `tokens` is a file of the run's folder.
+pub fn start_api_server(
+    name: &str,
+    (etcd, port): (&str, u16),
+    advertised: &str,
+    tokens: &str,
+    more: Vec<String>,
+) -> Program {
+    let file = |name: &str| run_folder().join(name).display().to_string();
+    let mut options = vec![
+        format!("--etcd-servers={etcd}"),
+        "--bind-address=127.0.0.1".to_owned(),
+        format!("--secure-port={port}"),
+        format!("--advertise-address={advertised}"),
+        format!("--tls-cert-file={}", file("server.crt")),
+        format!("--tls-private-key-file={}", file("server.key")),
+        "--authorization-mode=RBAC".to_owned(),
+        format!("--token-auth-file={}", file(tokens)),
+        format!(
+            "--service-account-key-file={}",
+            file("service-accounts.crt")
+        ),
+        format!(
+            "--service-account-signing-key-file={}",
+            file("service-accounts.key")
+        ),
+        "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+        "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
+    ];
+    options.extend(more);
+    Program::start(name, &api_server(), &options)
+}
+
 pub fn controller_manager() -> PathBuf {
     path("REAL_KUBERNETES").join("kube-controller-manager")
 }
