@@ -98,7 +98,7 @@ impl Caller {
 }
 
 /// The groups that were given, and those that Kubernetes adds.
-fn groups_of(username: &str, given: &[String]) -> Vec<String> {
+pub fn groups_of(username: &str, given: &[String]) -> Vec<String> {
     let mut groups = given.to_vec();
     let mut add = |group: String| {
         if !groups.contains(&group) {

@@ -113,13 +113,15 @@ impl Examination<'_> {
         if let Series::None(refusal) = &sight.series {
             let attributes = &self.config.authorization.attributes;
             section.findings.push(Finding {
-                code: Code::CallerSeesNothing,
-                severity: Severity::Warning,
-                about: about.clone(),
-                what: format!("charts say, at every door: Error: Forbidden - {refusal}"),
                 details: sight.steps.clone(),
-                remedy: format!("write a namespace for {CHOSEN}, and kubectl apply -f - of this"),
                 manifest: Some(grant::series(caller, attributes, Place::Namespace, roles)),
+                ..Finding::new(
+                    Code::CallerSeesNothing,
+                    Severity::Warning,
+                    about.clone(),
+                    format!("charts say, at every door: Error: Forbidden - {refusal}"),
+                    format!("write a namespace for {CHOSEN}, and kubectl apply -f - of this"),
+                )
             });
         }
         for closed in &sight.closed {
@@ -130,17 +132,18 @@ impl Examination<'_> {
             } = closed;
             let metrics: Vec<_> = metrics.iter().map(ToString::to_string).collect();
             section.findings.push(Finding {
-                code: Code::CallerClusterMetricsClosed,
-                severity: Severity::Advice,
-                about: about.clone(),
-                what: format!(
-                    "charts of {} say: Error: Forbidden - {refusal}",
-                    metrics.join(", ")
-                ),
-                details: Vec::new(),
-                remedy: "nothing, unless they run the cluster; then kubectl apply -f - of this"
-                    .to_owned(),
                 manifest: Some(grant::series(caller, attributes, Place::Cluster, roles)),
+                ..Finding::new(
+                    Code::CallerClusterMetricsClosed,
+                    Severity::Advice,
+                    about.clone(),
+                    format!(
+                        "charts of {} say: Error: Forbidden - {refusal}",
+                        metrics.join(", ")
+                    ),
+                    "nothing, unless they run the cluster; then kubectl apply -f - of this"
+                        .to_owned(),
+                )
             });
         }
     }
@@ -153,17 +156,19 @@ impl Examination<'_> {
             None => Severity::Warning,
         };
         Finding {
-            code: Code::CallerDoorClosed,
-            severity,
-            about: format!("user {}", self.caller.username()),
-            what: format!(
-                "charts say, at the service door: Error: Forbidden - {}",
-                door.refusal(self.caller)
-            ),
             details: vec![door.told()],
-            remedy: "nothing, where they come by another door; else kubectl apply -f - of this"
-                .to_owned(),
             manifest: Some(grant::door(self.caller, door, roles)),
+            ..Finding::new(
+                Code::CallerDoorClosed,
+                severity,
+                format!("user {}", self.caller.username()),
+                format!(
+                    "charts say, at the service door: Error: Forbidden - {}",
+                    door.refusal(self.caller)
+                ),
+                "nothing, where they come by another door; else kubectl apply -f - of this"
+                    .to_owned(),
+            )
         }
     }
 
@@ -173,16 +178,17 @@ impl Examination<'_> {
             .iter()
             .map(|resource| format!("review: list {resource} in the whole cluster: denied"));
         Finding {
-            code: Code::CallerNotDetected,
-            severity: Severity::Advice,
-            about: format!("user {}", self.caller.username()),
-            what: "Headlamp's autodetection says: Error fetching prometheus Info".to_owned(),
             details: reviews.collect(),
-            remedy: format!(
-                "enter {namespace}/{segment} as the address in Headlamp, or mount the preset plugin, or use the gateway; a right on all \
-                 pods is too much for it"
-            ),
-            manifest: None,
+            ..Finding::new(
+                Code::CallerNotDetected,
+                Severity::Advice,
+                format!("user {}", self.caller.username()),
+                "Headlamp's autodetection says: Error fetching prometheus Info".to_owned(),
+                format!(
+                    "enter {namespace}/{segment} as the address in Headlamp, or mount the preset plugin, or use the gateway; a right \
+                     on all pods is too much for it"
+                ),
+            )
         }
     }
 }

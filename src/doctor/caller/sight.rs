@@ -100,9 +100,8 @@ impl Sight {
             let MetricAccess::Cluster(attributes) = &rule.rule else {
                 continue;
             };
-            let known = self.closed.iter_mut();
-            let same = known.filter(|closed| closed.attributes == *attributes);
-            if let Some(closed) = { same }.next() {
+            let mut known = self.closed.iter_mut();
+            if let Some(closed) = known.find(|closed| closed.attributes == *attributes) {
                 closed.metrics.extend(rule.metrics.iter().cloned());
                 continue;
             }

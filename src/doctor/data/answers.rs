@@ -90,8 +90,8 @@ pub(super) async fn ask(
 async fn others(asker: &Asker<'_>, label: &str) -> Result<Vec<OtherLabel>, Unread> {
     let labels = asker.labels().await?;
     let plain = |name: &String| {
-        let letters = name.bytes();
-        { letters }.all(|letter| letter.is_ascii_alphanumeric() || letter == b'_')
+        name.bytes()
+            .all(|letter| letter.is_ascii_alphanumeric() || letter == b'_')
     };
     let asked = labels
         .into_iter()

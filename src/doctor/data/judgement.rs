@@ -42,15 +42,8 @@ impl Judgement<'_> {
     }
 
     fn finding(&self, code: Code, severity: Severity, what: String, remedy: &str) -> Finding {
-        Finding {
-            code,
-            severity,
-            about: format!("upstream {}", self.upstream.name),
-            what,
-            details: Vec::new(),
-            remedy: remedy.to_owned(),
-            manifest: None,
-        }
+        let about = format!("upstream {}", self.upstream.name);
+        Finding::new(code, severity, about, what, remedy.to_owned())
     }
 
     fn judge_namespaces(&self, section: &mut Section) {
@@ -345,8 +338,8 @@ impl Judgement<'_> {
 fn rule(metrics: &[(&String, &u64)], all: &[&str], opens: impl Fn(&mut Value)) -> Option<String> {
     // What the configuration takes as a name without quoting of any kind.
     let plain = |name: &&str| {
-        let letters = name.bytes();
-        { letters }.all(|letter| letter.is_ascii_alphanumeric() || b"_:".contains(&letter))
+        name.bytes()
+            .all(|letter| letter.is_ascii_alphanumeric() || b"_:".contains(&letter))
     };
     let names: Vec<_> = metrics
         .iter()

@@ -7,6 +7,7 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role, RoleRef, Subject
 use super::names;
 use super::needs::{Need, needs};
 use super::surroundings::Surroundings;
+use crate::authn::{ACCOUNT, groups_of};
 use crate::config::Config;
 use crate::doctor::finding::{Code, Finding, Severity};
 use crate::doctor::lists::Unread;
@@ -131,13 +132,8 @@ fn rules<'a>(
 impl Account<'_> {
     /// Whether a binding in `namespace` is about it, and if so, whether about it alone.
     fn is_among(&self, subjects: &Option<Vec<Subject>>, namespace: &str) -> Option<bool> {
-        let user = format!("system:serviceaccount:{}:{}", self.namespace, self.name);
-        let of_namespace = format!("system:serviceaccounts:{}", self.namespace);
-        let groups = [
-            "system:serviceaccounts",
-            "system:authenticated",
-            of_namespace.as_str(),
-        ];
+        let user = format!("{ACCOUNT}{}:{}", self.namespace, self.name);
+        let groups = groups_of(&user, &[]);
         let subjects = subjects.iter().flatten();
         let named = subjects.filter_map(|subject| match subject.kind.as_str() {
             "ServiceAccount" => {
@@ -145,7 +141,7 @@ impl Account<'_> {
                 (own == self.namespace && subject.name == self.name).then_some(true)
             }
             "User" => (subject.name == user).then_some(true),
-            "Group" => groups.contains(&subject.name.as_str()).then_some(false),
+            "Group" => groups.contains(&subject.name).then_some(false),
             _ => None,
         });
         named.max()

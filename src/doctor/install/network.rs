@@ -3,6 +3,7 @@
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::rbac::v1::Role;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::policies::{Direction, NamespaceLabels, Peer, Policies, Verdict};
 use super::surroundings::{Entrance, Found, Place, Surroundings};
@@ -114,8 +115,8 @@ fn api_server(services: &[Service]) -> impl Iterator<Item = u16> {
         .and_then(|spec| spec.ports.as_deref());
     let ports = ports.unwrap_or_default().iter().flat_map(|port| {
         let target = port.target_port.as_ref().and_then(|target| match target {
-            k8s_openapi::apimachinery::pkg::util::intstr::IntOrString::Int(number) => Some(*number),
-            k8s_openapi::apimachinery::pkg::util::intstr::IntOrString::String(_) => None,
+            IntOrString::Int(number) => Some(*number),
+            IntOrString::String(_) => None,
         });
         [Some(port.port), target]
     });
