@@ -23,14 +23,23 @@ demo: tools ## Runs everything together on this machine, serves a page that show
 	cargo build -p support --bin demo
 	exec $(TARGET)/debug/demo --proxy $(TARGET)/release/prom-rbac-proxy
 
-# In this order: what fails soonest comes first, and what is built by one is used by the next.
-PARTS := tools-test lint unit fuzz-short deploy-check release-check-short bench-smoke bench-instructions e2e-if-possible
+# In this order: what fails soonest comes first, what is built by one is used by the next, and what scripts/build-ahead
+# builds comes last.
+PARTS := tools-test lint unit deploy-check release-check-short bench-smoke bench-instructions fuzz-short e2e-if-possible
 
 .PHONY: test
 test: ## All that CI runs; with CI=true nothing of it is skipped
 	@times=
+	mkdir -p $(TARGET)
 	for part in $(PARTS); do
 		start=$$SECONDS
+		# While tests wait, and not sooner: tools are installed, and the crates are there.
+		if [ $$part = unit ]; then
+			set -m
+			scripts/build-ahead >$(TARGET)/build-ahead.log 2>&1 &
+			trap "kill -- -$$! 2>/dev/null || true" EXIT
+			set +m
+		fi
 		$(MAKE) --no-print-directory $$part
 		printf -v line '%-18s %5d s\n' $$part $$((SECONDS - start))
 		times+=$$line
@@ -47,7 +56,8 @@ lint: ## Formatting, clippy and documentation, warnings denied; scripts, workflo
 	cargo fmt --all --check
 	scripts/lint
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	cargo clippy --workspace --locked --features hyper-h1 -- -D warnings
+	# With one of the tests, so that other crates have the features they have above, and are not checked once more.
+	cargo clippy --lib --bins --test rooms --locked --features hyper-h1 -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 	scripts/lint-workflows
 
@@ -66,7 +76,8 @@ soup: ## 200,000 texts without grammar through the parsers of seven releases of 
 .PHONY: deploy-check
 deploy-check: ## Checks everything under deploy/ with the tools of its users
 	scripts/tools kubectl promtool chromium
-	cargo build --workspace --bins --locked
+	# With the tests, whose features other crates have been built with.
+	cargo build --workspace --bins --tests --locked
 	PROM_RBAC_PROXY="$(abspath $(TARGET))/debug/prom-rbac-proxy" DEMO="$(abspath $(TARGET))/debug/demo" tests/deploy/check.sh
 
 # Not a part of test: other flags than all else is built with, so everything is compiled once more.
@@ -109,7 +120,7 @@ fuzz: ## Runs each fuzz target for a minute
 
 .PHONY: fuzz-short
 fuzz-short: ## The same for ten seconds each
-	scripts/fuzz 10
+	scripts/fuzz --short 10
 
 .PHONY: bench
 bench: ## Everything under load, beside nginx and the two peers; writes docs/performance.md (an hour)
