@@ -1,25 +1,23 @@
 //! The role bindings of the cluster, by whom they name: those of namespaces, and those for the whole cluster.
 //!
-//! One watch of each kind writes, and any number of callers read without waiting: the subjects are spread over shards, of which a
-//! change copies the few that it touches. A new list is compared with what is known, object by object, so that neither
-//! a list nor a change makes everything anew.
+//! One watch of each kind writes; callers read the `index` without waiting. A new list is compared with what is known,
+//! object by object, so that only what differs is written.
+
+mod index;
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arc_swap::ArcSwap;
 use hashbrown::HashMap;
 use tokio::sync::Notify;
 
+use self::index::Index;
 use super::changes::Changes;
 use super::metrics::{PassedOver, RbacMetrics};
 use super::object::{self, Role, Scope};
-use super::subject::{Subject, SubjectRef, subjects_of};
+use super::subject::{Subject, subjects_of};
 use crate::namespace::Namespace;
-
-/// With 25,000 subjects a change copies a hundred of them.
-const SHARDS: usize = 256;
 
 /// Subjects of all bindings together. Past them a binding counts as anybody's: whoever may make bindings in one
 /// namespace must not fill our memory.
@@ -31,7 +29,7 @@ pub struct Bindings(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    shards: Box<[ArcSwap<Shard>]>,
+    index: Index,
     hasher: RandomState,
     state: AtomicU8,
     /// Told when the first list is complete, or has failed.
@@ -40,16 +38,6 @@ struct Shared {
     known: Mutex<Known>,
     changes: Changes,
     metrics: RbacMetrics,
-}
-
-/// Where each subject is bound, sorted.
-type Shard = HashMap<Subject, Arc<[Place]>, RandomState>;
-
-#[derive(Clone, Debug)]
-struct Place {
-    namespace: Namespace,
-    /// How many bindings there name the subject.
-    bindings: u32,
 }
 
 #[derive(Debug, Default)]
@@ -104,9 +92,8 @@ impl Bindings {
     /// Knows nothing yet. Tells `changes` of whatever changes once it knows something.
     pub fn new(changes: Changes, metrics: RbacMetrics) -> Self {
         let hasher = RandomState::new();
-        let shard = || ArcSwap::from_pointee(Shard::with_hasher(hasher.clone()));
         Self(Arc::new(Shared {
-            shards: std::iter::repeat_with(shard).take(SHARDS).collect(),
+            index: Index::new(hasher.clone()),
             state: AtomicU8::new(State::Listing as u8),
             settled: Notify::new(),
             known: Mutex::default(),
@@ -118,18 +105,8 @@ impl Bindings {
 
     /// The namespaces with a binding that may name such a caller, sorted. `None` until a list was complete.
     pub(super) fn namespaces_of(&self, user: &str, groups: &[String]) -> Option<Vec<Namespace>> {
-        if !self.is_known() {
-            return None;
-        }
-        let mut namespaces = Vec::new();
-        for subject in subjects_of(user, groups) {
-            let shard = self.shard(subject).load();
-            let places = shard.get(&subject).into_iter().flat_map(|places| &**places);
-            namespaces.extend(places.map(|place| place.namespace.clone()));
-        }
-        namespaces.sort_unstable();
-        namespaces.dedup();
-        Some(namespaces)
+        self.is_known()
+            .then(|| self.0.index.namespaces_of(subjects_of(user, groups)))
     }
 
     /// Waits until the first list is complete, or has failed.
@@ -202,7 +179,10 @@ impl Bindings {
             passed_over(PassedOver::Full);
             subjects = vec![Subject::Anybody];
         }
-        let subjects: Box<[_]> = subjects.iter().map(|one| self.interned(one)).collect();
+        let subjects: Box<[_]> = subjects
+            .iter()
+            .map(|one| self.0.index.interned(one))
+            .collect();
         known.subjects = known.subjects - before + subjects.len();
         let binding = Binding {
             name: name.into(),
@@ -231,7 +211,7 @@ impl Bindings {
         if let Some(namespace) = &place {
             let gone = gone.clone().map(|one| (one, Change::Unbound));
             let changes = gone.chain(new.clone().map(|one| (one, Change::Bound)));
-            self.change(namespace, changes);
+            self.0.index.change(namespace, changes);
         }
         self.0.metrics.bindings(known.bindings);
         // Of a first list nothing is new.
@@ -302,7 +282,9 @@ impl Bindings {
         known.subjects -= binding.subjects.len();
         if let Some(namespace) = place {
             let changes = binding.subjects.iter();
-            self.change(namespace, changes.map(|one| (one, Change::Unbound)));
+            self.0
+                .index
+                .change(namespace, changes.map(|one| (one, Change::Unbound)));
         }
         self.0.changes.touch(binding.subjects.iter(), place);
     }
@@ -345,42 +327,6 @@ impl Bindings {
     fn hash(&self, role: &Role) -> u32 {
         (self.0.hasher.hash_one(role) >> 32) as u32
     }
-
-    fn shard_index(&self, subject: SubjectRef<'_>) -> usize {
-        // Not the bits by which the shard's own table goes.
-        (self.0.hasher.hash_one(subject) >> 16) as usize % SHARDS
-    }
-
-    fn shard(&self, subject: SubjectRef<'_>) -> &ArcSwap<Shard> {
-        &self.0.shards[self.shard_index(subject)]
-    }
-
-    /// The same subject, in the memory that it already has.
-    fn interned(&self, subject: &Subject) -> Subject {
-        let shard = self.shard(subject.borrowed()).load();
-        let known = shard.get_key_value(subject);
-        known.map_or_else(|| subject.clone(), |(known, _)| known.clone())
-    }
-
-    /// Counts bindings of subjects in a namespace. Each shard that it touches is copied once.
-    fn change<'s>(
-        &self,
-        namespace: &Namespace,
-        changes: impl Iterator<Item = (&'s Subject, Change)>,
-    ) {
-        let mut changes: Vec<_> = changes
-            .map(|(subject, change)| (self.shard_index(subject.borrowed()), subject, change))
-            .collect();
-        changes.sort_unstable_by_key(|(shard, ..)| *shard);
-        for changes in changes.chunk_by(|one, other| one.0 == other.0) {
-            let shard = &self.0.shards[changes[0].0];
-            let mut changed = Shard::clone(&shard.load());
-            for (_, subject, change) in changes {
-                count(&mut changed, subject, namespace, *change);
-            }
-            shard.store(Arc::new(changed));
-        }
-    }
 }
 
 impl Known {
@@ -390,36 +336,6 @@ impl Known {
         } else {
             &mut self.cluster
         }
-    }
-}
-
-fn count(shard: &mut Shard, subject: &Subject, namespace: &Namespace, change: Change) {
-    let places = shard.get(subject).map_or(&[][..], |places| &**places);
-    let at = places.binary_search_by(|place| place.namespace.cmp(namespace));
-    let mut places = places.to_vec();
-    match (at, change) {
-        (Ok(at), Change::Bound) => places[at].bindings += 1,
-        (Ok(at), Change::Unbound) => {
-            places[at].bindings -= 1;
-            if places[at].bindings == 0 {
-                places.remove(at);
-            }
-        }
-        (Err(at), Change::Bound) => {
-            let namespace = namespace.clone();
-            let place = Place {
-                namespace,
-                bindings: 1,
-            };
-            places.insert(at, place);
-        }
-        // It was never counted.
-        (Err(_), Change::Unbound) => return,
-    }
-    if places.is_empty() {
-        shard.remove(subject);
-    } else {
-        shard.insert(subject.clone(), places.into());
     }
 }
 

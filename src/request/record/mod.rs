@@ -6,6 +6,7 @@
 mod audit;
 mod body;
 mod client;
+mod id;
 mod layer;
 mod line;
 mod waiting;
@@ -21,6 +22,7 @@ use ipnet::IpNet;
 use tokio::time::Instant;
 
 pub use self::body::RecordedBody;
+pub use self::id::{Hexadecimal, RequestId};
 pub use self::layer::{RecordLayer, RecordService, Recorder, begin_response, finish};
 use self::waiting::{waiting, waiting_for};
 use super::metrics::{Ended, RequestMetrics};
@@ -112,33 +114,6 @@ impl Log {
             span: None,
             slots: None,
         }))
-    }
-}
-
-/// What a request is called in logs, in the header `X-Request-Id`, and nowhere else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RequestId(pub u64);
-
-impl RequestId {
-    /// As it is written.
-    pub fn hexadecimal(self) -> Hexadecimal {
-        Hexadecimal::of(self.0)
-    }
-}
-
-/// A number in 16 lower-case hexadecimal digits.
-#[derive(Clone, Copy, Debug)]
-pub struct Hexadecimal([u8; 16]);
-
-impl Hexadecimal {
-    fn of(number: u64) -> Self {
-        let digit = |index| b"0123456789abcdef"[(number >> (60 - 4 * index) & 0xf) as usize];
-        Self(std::array::from_fn(digit))
-    }
-
-    /// The digits.
-    pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).expect("digits")
     }
 }
 

@@ -1,14 +1,17 @@
 //! The forms that a text in the configuration can have: each with what reads it and what its JSON Schema
 //! says. No key, default or rule between keys is known here.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+mod url;
+
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Uri};
+use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
+pub(super) use self::url::{BASE_PATH, COLLECTOR, PATH_PREFIX, SERVER_NAME, URL};
 use super::fault::{Wrong, wrong};
 use super::{PortRef, SecretValue};
 use crate::door::Door;
@@ -213,15 +216,6 @@ pub(super) fn is_in_name(c: char) -> bool {
     c.is_ascii_alphanumeric() || "_.:/-".contains(c) || !c.is_ascii()
 }
 
-pub(super) const SERVER_NAME: Format<String> = Format::text(|text| {
-    owned(
-        text,
-        is_host(text),
-        "is not a host name or IP address",
-        "write the name in Prometheus' certificate",
-    )
-});
-
 /// Printable text on one line.
 pub(super) const PLAIN: Format<String> = Format::text(|text| {
     owned(
@@ -255,45 +249,6 @@ pub(super) const SECRET: Format<SecretValue> = Format {
         })?;
         Ok(SecretValue::new(value))
     })
-};
-
-/// `/`, or segments without a slash at the end.
-pub(super) const PATH_PREFIX: Format<String> = Format {
-    schema: || json!({"type": "string", "pattern": "^/([A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*/?)?$"}),
-    ..Format::text(|text| {
-        let path = plain_path(text)?;
-        Ok(if path.is_empty() { "/".into() } else { path })
-    })
-};
-
-/// Nothing, or segments without a slash at the end.
-pub(super) const BASE_PATH: Format<String> = Format {
-    schema: || json!({"type": "string", "pattern": "^(/[A-Za-z0-9._~-]+)*/?$"}),
-    ..Format::text(|text| {
-        if text.is_empty() {
-            Ok(String::new())
-        } else {
-            plain_path(text)
-        }
-    })
-};
-
-/// An address of Prometheus; its path has no slash at the end, unless it is all of the path.
-pub(super) const URL: Format<Uri> = Format {
-    schema: || json!({"type": "string", "pattern": "^[hH][tT][tT][pP][sS]?://[^@?#\\s]+$"}),
-    // User, password or a token in the query must not get into a log by way of a message.
-    quotable: |text| !text.contains(['@', '?', '#']),
-    ..Format::text(url)
-};
-
-/// An address of a collector of spans, in the form of [`URL`].
-pub(super) const COLLECTOR: Format<Uri> = Format {
-    read: |text| {
-        (URL.read)(text).map_err(|Wrong { problem, .. }| {
-            wrong(problem, "write http://HOST:4318 or https://HOST")
-        })
-    },
-    ..URL
 };
 
 /// A query parameter of the caller. Letters and brackets are enough for all of Thanos' and Mimir's.
@@ -339,11 +294,6 @@ fn is_attribute(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte))
 }
 
-fn is_host(text: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    text.parse::<Ipv6Addr>().is_ok() || (!text.is_empty() && text.bytes().all(plain))
-}
-
 /// Reads `90s`, `1h30m`, `500ms` or `0`. `None` for anything else and for what does not fit.
 fn duration(text: &str) -> Option<Duration> {
     if text == "0" {
@@ -371,71 +321,4 @@ fn duration(text: &str) -> Option<Duration> {
         rest = tail;
     }
     (!text.is_empty()).then(|| Duration::from_millis(milliseconds))
-}
-
-/// A path of plain segments without the slash at its end; the root is empty.
-fn plain_path(text: &str) -> Result<String, Wrong> {
-    let refused = |problem| {
-        wrong(
-            problem,
-            "start with / and use letters, digits, - . _ and ~ between slashes",
-        )
-    };
-    let path = text
-        .strip_prefix('/')
-        .ok_or_else(|| refused("is not a path from the root"))?;
-    let path = path.strip_suffix('/').unwrap_or(path);
-    if path.is_empty() {
-        return if text == "//" {
-            Err(refused("has an empty segment"))
-        } else {
-            Ok(String::new())
-        };
-    }
-    for segment in path.split('/') {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-        match segment {
-            "" => return Err(refused("has an empty segment")),
-            "." | ".." => return Err(refused("has a . or .. segment")),
-            _ if segment.bytes().all(plain) => {}
-            _ => return Err(refused("has special characters")),
-        }
-    }
-    Ok(format!("/{path}"))
-}
-
-fn url(text: &str) -> Result<Uri, Wrong> {
-    let refused = |problem: &str| {
-        wrong(
-            problem,
-            "write http://HOST:PORT or https://HOST:PORT, with a path if Prometheus has one",
-        )
-    };
-    if text.contains('@') {
-        return Err(wrong(
-            "has a user name or password",
-            "use bearerTokenFile or headers",
-        ));
-    }
-    if text.contains(['?', '#']) {
-        return Err(refused("has a query or fragment"));
-    }
-    let uri: Uri = text.parse().map_err(|_| refused("is not a URL"))?;
-    let scheme = match uri.scheme_str() {
-        Some(scheme @ ("http" | "https")) => scheme,
-        _ => return Err(refused("does not start with http:// or https://")),
-    };
-    let authority = uri.authority().ok_or_else(|| refused("has no host"))?;
-    let host = authority.host();
-    if !is_host(host.trim_start_matches('[').trim_end_matches(']')) {
-        return Err(refused("has a host that is no host name or IP address"));
-    }
-    let port = &authority.as_str()[host.len()..];
-    if !port.is_empty() && authority.port_u16().is_none_or(|port| port == 0) {
-        return Err(refused("has a port that is not from 1 to 65535"));
-    }
-    let path = plain_path(uri.path())?;
-    format!("{scheme}://{authority}{path}")
-        .parse()
-        .map_err(|_| refused("is not a URL"))
 }
