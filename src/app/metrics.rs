@@ -11,7 +11,7 @@ use crate::gateway::GatewayMetrics;
 use crate::rbac::metrics::RbacMetrics;
 use crate::request::metrics::RequestMetrics;
 use crate::sharing::metrics::SharingMetrics;
-use crate::telemetry::metrics::{Exposition, Register, closed_label};
+use crate::telemetry::metrics::{Exposition, Register, closed_label, each_series};
 use crate::upstream::metrics::UpstreamsMetrics;
 
 /// What is counted, and where.
@@ -130,10 +130,9 @@ pub(super) struct ReloadMetrics {
 impl Default for ReloadMetrics {
     fn default() -> Self {
         let reloads = Family::<ReloadLabels, Counter>::default();
-        // A rate misses the step from nothing to one.
-        for result in ReloadResult::ALL {
-            drop(reloads.get_or_create(&ReloadLabels { result: *result }));
-        }
+        each_series(&reloads, ReloadResult::ALL, |result| ReloadLabels {
+            result,
+        });
         Self {
             reloads,
             successful: Gauge::default(),
@@ -148,10 +147,10 @@ impl ReloadMetrics {
         self.reloads.get_or_create(&ReloadLabels { result }).inc();
     }
 
-    /// What runs is what the file says, as was seen at `time`, in seconds since 1970.
-    pub(super) fn succeeded(&self, time: i64) {
+    /// What runs is what the file says, as was seen just now.
+    pub(super) fn succeeded_now(&self) {
         self.successful.set(1);
-        self.succeeded.set(time);
+        self.succeeded.set(jiff::Timestamp::now().as_second());
     }
 
     /// What runs is not what the file says.

@@ -7,7 +7,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::request::StatusClass;
-use crate::telemetry::metrics::Register;
+use crate::telemetry::metrics::{Register, each_series};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PassedLabels {
@@ -29,15 +29,11 @@ impl GatewayMetrics {
         self.passed.get_or_create(&labels).inc();
     }
 
-    /// Has the series of what is passed from the beginning, where there is a gateway: a rate misses the step from
-    /// nothing to one.
+    /// Exposes the series of passed requests before there is one. Only where there is a gateway.
     pub fn expect_passed(&self) {
-        for status_class in StatusClass::ALL {
-            let labels = PassedLabels {
-                status_class: *status_class,
-            };
-            drop(self.passed.get_or_create(&labels));
-        }
+        each_series(&self.passed, StatusClass::ALL, |status_class| {
+            PassedLabels { status_class }
+        });
     }
 
     /// The upgraded connections that are open now.

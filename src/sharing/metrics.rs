@@ -8,7 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::telemetry::metrics::{Register, closed_label};
+use crate::telemetry::metrics::{Register, closed_label, each_series};
 
 closed_label! {
     /// Where an answer came from.
@@ -61,48 +61,41 @@ pub struct SharingMetrics {
 
 impl Default for SharingMetrics {
     fn default() -> Self {
-        let (answers, unshared) = (Family::default(), Family::default());
-        // A rate misses the step from nothing to one.
-        for answer in Answer::ALL {
-            let labels = AnswerLabels { answer: *answer };
-            drop(Family::<_, Counter>::get_or_create(&answers, &labels));
-        }
-        for reason in Unshared::ALL {
-            let labels = UnsharedLabels { reason: *reason };
-            drop(Family::<_, Counter>::get_or_create(&unshared, &labels));
-        }
-        Self {
-            answers,
-            unshared,
+        let metrics = Self {
+            answers: Family::default(),
+            unshared: Family::default(),
             spared: Counter::default(),
             held: Family::default(),
-        }
+        };
+        metrics.answers();
+        metrics.unshared();
+        metrics
     }
 }
 
 impl SharingMetrics {
     /// The series of one upstream.
     pub fn of(&self, upstream: &str) -> SharedMetrics {
-        let answered = |answer: &Answer| {
-            let labels = AnswerLabels { answer: *answer };
-            self.answers.get_or_create(&labels).clone()
-        };
-        let unshared = |reason: &Unshared| {
-            let labels = UnsharedLabels { reason: *reason };
-            self.unshared.get_or_create(&labels).clone()
-        };
         let upstream = Arc::from(upstream);
         let held = HeldLabels { upstream };
         SharedMetrics {
-            answers: Answer::ALL.iter().map(answered).collect(),
-            unshared: Unshared::ALL.iter().map(unshared).collect(),
+            answers: self.answers(),
+            unshared: self.unshared(),
             spared: self.spared.clone(),
             held: self.held.get_or_create(&held).clone(),
         }
     }
-}
 
-impl SharingMetrics {
+    fn answers(&self) -> Arc<[Counter]> {
+        each_series(&self.answers, Answer::ALL, |answer| AnswerLabels { answer })
+    }
+
+    fn unshared(&self) -> Arc<[Counter]> {
+        each_series(&self.unshared, Unshared::ALL, |reason| UnsharedLabels {
+            reason,
+        })
+    }
+
     /// Drops the gauge of an upstream that is no more.
     pub fn forget(&self, upstream: &str) {
         let upstream = Arc::from(upstream);

@@ -2,8 +2,10 @@
 //! process are named `process_*`. Labels come from closed sets only: never a user, a namespace, a path or a caller's text.
 
 use std::fmt;
+use std::hash::Hash;
 use std::sync::Arc;
 
+use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
@@ -43,6 +45,22 @@ macro_rules! closed_label {
 }
 
 pub(crate) use closed_label;
+
+/// The series of each value of a closed label, in the order of `values`. Each is exposed from now on, before it first
+/// counts anything: a rate misses the step from no series to one.
+pub fn each_series<V: Copy, L, M, C>(
+    family: &Family<L, M, C>,
+    values: &[V],
+    labels: impl Fn(V) -> L,
+) -> Arc<[M]>
+where
+    L: Clone + Eq + Hash,
+    M: Clone,
+    C: MetricConstructor<M>,
+{
+    let series = |value: &V| family.get_or_create(&labels(*value)).clone();
+    values.iter().map(series).collect()
+}
 
 /// The metrics of a room, which count whether they are registered or not.
 pub trait Register {

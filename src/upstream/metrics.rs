@@ -10,7 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::telemetry::metrics::{DURATIONS, Register, closed_label};
+use crate::telemetry::metrics::{DURATIONS, Register, closed_label, each_series};
 
 closed_label! {
     /// Why Prometheus gave no usable answer.
@@ -78,10 +78,9 @@ pub struct UpstreamsMetrics {
 impl Default for UpstreamsMetrics {
     fn default() -> Self {
         let errors = Family::<FailureLabels, Counter>::default();
-        // A rate misses the step from nothing to one.
-        for reason in UpstreamFailure::ALL {
-            drop(errors.get_or_create(&FailureLabels { reason: *reason }));
-        }
+        each_series(&errors, UpstreamFailure::ALL, |reason| FailureLabels {
+            reason,
+        });
         Self {
             heads: Histogram::new(DURATIONS),
             errors,
@@ -100,14 +99,10 @@ impl UpstreamsMetrics {
             let labels = EndpointsLabels { upstream, state };
             self.endpoints.get_or_create(&labels).clone()
         };
-        let retried = |result: &Retry| {
-            let labels = RetryLabels { result: *result };
-            self.retries.get_or_create(&labels).clone()
-        };
         UpstreamMetrics {
             healthy: endpoints(EndpointState::Healthy),
             unhealthy: endpoints(EndpointState::Unhealthy),
-            retries: Retry::ALL.iter().map(retried).collect(),
+            retries: each_series(&self.retries, Retry::ALL, |result| RetryLabels { result }),
             name: Arc::from(name),
             up: self.up.clone(),
             heads: self.heads.clone(),
