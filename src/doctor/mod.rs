@@ -2,6 +2,7 @@
 //!
 //! A file for each section. What they find is a [`Report`]; how that looks is `render`'s.
 
+mod binding;
 mod caller;
 mod data;
 mod finding;

@@ -9,6 +9,7 @@ use super::needs::{Need, needs};
 use super::surroundings::Surroundings;
 use crate::authn::{ACCOUNT, groups_of};
 use crate::config::Config;
+use crate::doctor::binding::{self, Binding};
 use crate::doctor::finding::{Code, Finding, Severity};
 use crate::doctor::lists::Unread;
 use crate::doctor::rule::{allows, told};
@@ -77,36 +78,18 @@ fn grants<'a>(snapshot: &'a Snapshot, account: Account<'_>) -> Result<Vec<Grant<
     let roles = snapshot.roles.as_ref().map_err(Clone::clone)?;
     let cluster_bindings = snapshot.cluster_bindings.as_ref().map_err(Clone::clone)?;
     let bindings = snapshot.bindings.as_ref().map_err(Clone::clone)?;
-    let mut grants = Vec::new();
-    for binding in cluster_bindings {
-        if let Some(own) = account.is_among(&binding.subjects, "") {
-            grants.push(Grant {
-                rules: rules(&binding.role_ref, None, cluster_roles, roles),
-                namespace: None,
-                own,
-                told: format!(
-                    "{} of ClusterRoleBinding {}",
-                    binding.role_ref.name,
-                    names(&binding.metadata).1
-                ),
-            });
-        }
-    }
-    for binding in bindings {
-        let (namespace, name) = names(&binding.metadata);
-        if let Some(own) = account.is_among(&binding.subjects, namespace) {
-            grants.push(Grant {
-                rules: rules(&binding.role_ref, Some(namespace), cluster_roles, roles),
-                namespace: Some(namespace),
-                own,
-                told: format!(
-                    "{} of RoleBinding {namespace}/{name}",
-                    binding.role_ref.name
-                ),
-            });
-        }
-    }
-    Ok(grants)
+    let grants = binding::all(cluster_bindings, bindings).filter_map(|binding| {
+        let Binding {
+            namespace, role, ..
+        } = binding;
+        Some(Grant {
+            own: account.is_among(binding.subjects, namespace.unwrap_or_default())?,
+            rules: rules(role, namespace, cluster_roles, roles),
+            namespace,
+            told: format!("{} of {}", role.name, binding.named()),
+        })
+    });
+    Ok(grants.collect())
 }
 
 /// The rules of the role that a binding in `namespace` names.
@@ -131,19 +114,20 @@ fn rules<'a>(
 
 impl Account<'_> {
     /// Whether a binding in `namespace` is about it, and if so, whether about it alone.
-    fn is_among(&self, subjects: &Option<Vec<Subject>>, namespace: &str) -> Option<bool> {
+    fn is_among(&self, subjects: &[Subject], namespace: &str) -> Option<bool> {
         let user = format!("{ACCOUNT}{}:{}", self.namespace, self.name);
         let groups = groups_of(&user, &[]);
-        let subjects = subjects.iter().flatten();
-        let named = subjects.filter_map(|subject| match subject.kind.as_str() {
-            "ServiceAccount" => {
-                let own = subject.namespace.as_deref().unwrap_or(namespace);
-                (own == self.namespace && subject.name == self.name).then_some(true)
-            }
-            "User" => (subject.name == user).then_some(true),
-            "Group" => groups.contains(&subject.name).then_some(false),
-            _ => None,
-        });
+        let named = subjects
+            .iter()
+            .filter_map(|subject| match subject.kind.as_str() {
+                "ServiceAccount" => {
+                    let own = subject.namespace.as_deref().unwrap_or(namespace);
+                    (own == self.namespace && subject.name == self.name).then_some(true)
+                }
+                "User" => (subject.name == user).then_some(true),
+                "Group" => groups.contains(&subject.name).then_some(false),
+                _ => None,
+            });
         named.max()
     }
 

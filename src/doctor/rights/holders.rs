@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, RoleBinding, RoleRef, Subject};
+use k8s_openapi::api::rbac::v1::{ClusterRole, Subject};
 
+use crate::doctor::binding::{Binding, BindingName};
 use crate::doctor::selector::matches;
 
 /// Groups that everybody is in who comes to the API server.
@@ -29,13 +30,6 @@ pub(super) enum Who {
     ServiceAccount { namespace: String, name: String },
 }
 
-/// A binding by its name: what it gives holds in its namespace, that of a ClusterRoleBinding everywhere.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct BindingName {
-    pub(super) namespace: Option<String>,
-    pub(super) name: String,
-}
-
 impl Holder {
     /// As `group viewers in the whole cluster, by ClusterRoleBinding viewers`.
     pub(super) fn told(&self) -> String {
@@ -49,13 +43,13 @@ impl Holder {
 
 impl Who {
     /// `None` for a kind that RBAC does not know, which the API server takes in no binding.
-    fn read(subject: Subject, namespace: Option<&str>) -> Option<Self> {
-        let name = subject.name;
+    fn read(subject: &Subject, namespace: Option<&str>) -> Option<Self> {
+        let name = subject.name.clone();
         Some(match subject.kind.as_str() {
             "User" => Self::User(name),
             "Group" => Self::Group(name),
             "ServiceAccount" => Self::ServiceAccount {
-                namespace: subject.namespace.or(namespace.map(str::to_owned))?,
+                namespace: subject.namespace.as_deref().or(namespace)?.to_owned(),
                 name,
             },
             _ => return None,
@@ -89,25 +83,6 @@ impl fmt::Display for Who {
     }
 }
 
-impl BindingName {
-    pub(super) fn kind(&self) -> &'static str {
-        match self.namespace {
-            Some(_) => "RoleBinding",
-            None => "ClusterRoleBinding",
-        }
-    }
-}
-
-impl fmt::Display for BindingName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (kind, name) = (self.kind(), &self.name);
-        match &self.namespace {
-            Some(namespace) => write!(f, "{kind} {namespace}/{name}"),
-            None => write!(f, "{kind} {name}"),
-        }
-    }
-}
-
 /// All bindings, by the role that they give: a ClusterRole's has no namespace.
 #[derive(Debug, Default)]
 pub(super) struct Bindings {
@@ -115,42 +90,25 @@ pub(super) struct Bindings {
 }
 
 impl Bindings {
-    pub(super) fn new(cluster: Vec<ClusterRoleBinding>, namespaced: Vec<RoleBinding>) -> Self {
-        let mut bindings = Self::default();
-        for binding in cluster {
-            let of = BindingName {
-                namespace: None,
-                name: binding.metadata.name.unwrap_or_default(),
+    pub(super) fn new<'b>(all: impl Iterator<Item = Binding<'b>>) -> Self {
+        let mut by_role: HashMap<_, Vec<Holder>> = HashMap::new();
+        for binding in all {
+            let role_namespace = match (binding.role.kind.as_str(), binding.namespace) {
+                ("ClusterRole", _) => None,
+                ("Role", Some(namespace)) => Some(namespace.to_owned()),
+                // The API server takes no such binding.
+                _ => continue,
             };
-            bindings.add(&binding.role_ref, binding.subjects, &of);
+            let holders = binding.subjects.iter().filter_map(|subject| {
+                Some(Holder {
+                    who: Who::read(subject, binding.namespace)?,
+                    binding: binding.named(),
+                })
+            });
+            let role = (role_namespace, binding.role.name.clone());
+            by_role.entry(role).or_default().extend(holders);
         }
-        for binding in namespaced {
-            let of = BindingName {
-                namespace: Some(binding.metadata.namespace.unwrap_or_default()),
-                name: binding.metadata.name.unwrap_or_default(),
-            };
-            bindings.add(&binding.role_ref, binding.subjects, &of);
-        }
-        bindings
-    }
-
-    fn add(&mut self, role: &RoleRef, subjects: Option<Vec<Subject>>, binding: &BindingName) {
-        let namespace = binding.namespace.as_deref();
-        let of = match (role.kind.as_str(), namespace) {
-            ("ClusterRole", _) => None,
-            ("Role", Some(namespace)) => Some(namespace.to_owned()),
-            // The API server takes no such binding.
-            _ => return,
-        };
-        let subjects = subjects.unwrap_or_default().into_iter();
-        let holders = subjects.filter_map(|subject| {
-            Some(Holder {
-                who: Who::read(subject, namespace)?,
-                binding: binding.clone(),
-            })
-        });
-        let key = (of, role.name.clone());
-        self.by_role.entry(key).or_default().extend(holders);
+        Self { by_role }
     }
 
     /// Who holds a ClusterRole, or a Role of a namespace.

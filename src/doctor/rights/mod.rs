@@ -15,6 +15,7 @@ pub(super) use self::smaller::Served;
 
 use self::holders::{Aggregation, Bindings};
 use self::judgement::Rbac;
+use super::binding;
 use super::finding::Section;
 use super::lists::known;
 use super::own_service::own_services;
@@ -46,10 +47,10 @@ pub(super) fn examine(snapshot: Snapshot, config: &Config) -> Section {
         aggregation: Aggregation::new(&cluster_roles),
         cluster_roles,
         roles,
-        bindings: Bindings::new(
-            cluster_bindings.unwrap_or_default(),
-            bindings.unwrap_or_default(),
-        ),
+        bindings: Bindings::new(binding::all(
+            &cluster_bindings.unwrap_or_default(),
+            &bindings.unwrap_or_default(),
+        )),
         all_bindings,
         own_services: own_services(&services, config),
         served,

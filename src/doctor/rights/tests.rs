@@ -1,6 +1,7 @@
 use k8s_openapi::api::rbac::v1::PolicyRule;
 use serde_json::{Value, json};
 
+use super::super::binding::all as all_bindings;
 use super::super::finding::{Code, Finding, Severity};
 use super::super::own_service::OwnService;
 use super::holders::{Aggregation, Bindings};
@@ -77,7 +78,7 @@ fn rbac(added: Vec<Value>, cluster_bindings: Value) -> Rbac {
         aggregation: Aggregation::new(&cluster_roles),
         cluster_roles,
         roles: Vec::new(),
-        bindings: Bindings::new(read(cluster_bindings), Vec::new()),
+        bindings: Bindings::new(all_bindings(&read(cluster_bindings), &[])),
         all_bindings: true,
         own_services: Vec::new(),
         served: Some(Served {
@@ -254,7 +255,7 @@ fn a_role_that_nobody_holds_is_advice_and_nodes_need_a_binding_of_the_cluster() 
     let mut rbac = rbac(vec![role], json!([]));
     let mut bound = binding("b", "kubelet", group("viewers"));
     bound["metadata"]["namespace"] = json!("team-a");
-    rbac.bindings = Bindings::new(Vec::new(), read(json!([bound])));
+    rbac.bindings = Bindings::new(all_bindings(&[], &read(json!([bound]))));
     let findings = rbac.findings();
     assert_eq!(
         codes(&findings),
@@ -324,7 +325,7 @@ fn five_thousand_namespaces_are_judged_at_once() {
         json!([rule(&["pods", "pods/proxy"])]),
     );
     let mut rbac = rbac(vec![role], json!([]));
-    rbac.bindings = Bindings::new(Vec::new(), read(Value::Array(bindings)));
+    rbac.bindings = Bindings::new(all_bindings(&[], &read(Value::Array(bindings))));
     rbac.roles = read(Value::Array(roles));
     let findings = rbac.findings();
     assert_eq!(
