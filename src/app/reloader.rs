@@ -2,7 +2,6 @@
 //! whole before it takes the place of the one that runs; what is wrong with it leaves that as it is.
 
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::signal::unix::Signal;
 use tokio::time::MissedTickBehavior;
@@ -52,7 +51,7 @@ impl Reloader {
     /// Follows the file, for ever.
     pub(super) async fn run(mut self) {
         let metrics = self.lasting.metrics.reloads.clone();
-        metrics.succeeded(now());
+        metrics.succeeded_now();
         let mut ticks = tokio::time::interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // What it was at the start is not known here, so that the first look compares what is in it with what runs.
@@ -72,14 +71,14 @@ impl Reloader {
             last = content;
             match self.take(text).await {
                 Ok(sections) if sections.is_empty() => {
-                    metrics.succeeded(now());
+                    metrics.succeeded_now();
                     if asked || !first {
                         metrics.count(ReloadResult::Unchanged);
                         tracing::info!(file = %self.path.display(), "the configuration says what runs already");
                     }
                 }
                 Ok(sections) => {
-                    metrics.succeeded(now());
+                    metrics.succeeded_now();
                     metrics.count(ReloadResult::Applied);
                     let changed = sections.join(", ");
                     tracing::info!(file = %self.path.display(), changed, "another configuration runs now");
@@ -137,10 +136,4 @@ impl Reloader {
         }
         Ok(sections)
     }
-}
-
-/// In seconds since 1970.
-fn now() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, |now| now.as_secs() as i64)
 }

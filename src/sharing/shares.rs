@@ -1,7 +1,5 @@
 //! What of a request may be shared, by the door that it came through and by what it asks.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use super::metrics::Unshared;
 use crate::config;
 use crate::door::Door;
@@ -45,6 +43,7 @@ impl Rules {
     /// Decides about a request that came through `door`, and moves its times to the grid where that is to be done.
     pub(super) fn apply(&self, request: &mut PrometheusRequest, door: Door) -> Shares {
         let (align, keep) = (self.align.contains(&door), self.keep.contains(&door));
+        let now = || u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default();
         let mut live = (align || keep).then(|| request.live(now())).flatten();
         if let Some(live) = &mut live
             && align
@@ -63,12 +62,6 @@ impl Rules {
             points: request.points(),
         }
     }
-}
-
-/// In seconds since 1970.
-fn now() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, |now| now.as_secs())
 }
 
 /// Whether requests for it are joined: those that have Prometheus read series, or a whole list, for a JSON answer.

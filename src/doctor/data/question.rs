@@ -1,7 +1,7 @@
 //! Asks an upstream, as the proxy would, and reads the answer whole: within a bound of bytes, and of time.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use http::StatusCode;
 use http_body_util::{BodyExt, Limited};
@@ -30,7 +30,7 @@ const FOUND_WITHIN: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// How far back names and values are looked for, in seconds.
-const RECENT: u64 = 900;
+const RECENT: i64 = 900;
 
 /// What is asked is this program's own, so that the limits for callers are none for it.
 const LIMITS: RequestLimits = RequestLimits {
@@ -135,9 +135,8 @@ impl<'a> Asker<'a> {
     }
 
     async fn recent(&self, path: &str, selector: Option<&str>) -> Result<Vec<String>, Unread> {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let now = now.unwrap_or_default().as_secs();
-        let (start, end) = (now.saturating_sub(RECENT).to_string(), now.to_string());
+        let now = jiff::Timestamp::now().as_second();
+        let (start, end) = ((now - RECENT).to_string(), now.to_string());
         let mut parameters = vec![("start", start.as_str()), ("end", end.as_str())];
         parameters.extend(selector.map(|selector| ("match[]", selector)));
         self.ask(path, &parameters).await

@@ -20,7 +20,6 @@
 //! moves a share of its callers; moving all would only make the next one busy.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::upstream::choice::affinity::Affinity;
 use crate::upstream::choice::endpoint::{Endpoint, ProbeResult};
@@ -36,8 +35,8 @@ const GAP: u32 = 1;
 /// Two replicas write their first block minutes apart, and no chart shows that.
 const START_TOLERANCE: f64 = 300.0;
 
-/// How far a query without a range looks back: the usual window of a rate.
-const LOOKBACK: Duration = Duration::from_secs(300);
+/// How far a query without a range looks back: the usual window of a rate, in seconds.
+const LOOKBACK: f64 = 300.0;
 
 /// How much a busy and a full endpoint count in the draw.
 const BUSY_SHARE: f64 = 0.5;
@@ -114,10 +113,7 @@ fn drawn(endpoint: &Endpoint, affinity: Affinity) -> f64 {
 }
 
 fn lookback_start() -> f64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.unwrap_or_default()
-        .saturating_sub(LOOKBACK)
-        .as_secs_f64()
+    jiff::Timestamp::now().as_duration().as_secs_f64() - LOOKBACK
 }
 
 #[cfg(test)]
