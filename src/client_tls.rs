@@ -1,4 +1,4 @@
-//! How HTTPS to a server is set up, to Prometheus and to a collector of spans: who may have signed its certificate, and
+//! How HTTPS to a server is set up, to Prometheus and to a trace collector: who may have signed its certificate, and
 //! which one we show.
 
 use std::io;
@@ -27,7 +27,7 @@ pub enum TlsError {
         "the system has no certificate authorities: install ca-certificates, or name a file of authorities"
     )]
     NoAuthorities(#[source] io::Error),
-    /// The configured name is no name.
+    /// The configured name is not a valid name.
     #[error("tls.serverName is neither a DNS name nor an IP address")]
     ServerName,
     /// Certificate and key do not fit.

@@ -192,7 +192,7 @@ fn authorizer(
     ))
 }
 
-/// All of a configuration that an authorizer goes by, beside its way to Kubernetes.
+/// All of a configuration that an authorizer depends on, besides its way to Kubernetes.
 fn decides_by(config: &Config) -> (Policy, authz::Lifetimes) {
     let authorization = &config.authorization;
     let policy = Policy {

@@ -18,7 +18,7 @@ const MAX_CHUNKS: usize = 8;
 ///
 /// # Errors
 /// When cookies of more than one cluster are there, a chunk is there twice or the first is missing, a name
-/// is not one that Headlamp makes, or the whole is no token.
+/// is not one that Headlamp makes, or the whole is not a token.
 pub(super) fn token(headers: &HeaderMap) -> Result<Option<Token<'_>>, CredentialError> {
     let mut cluster: Option<&[u8]> = None;
     let mut chunks: [Option<&[u8]>; MAX_CHUNKS] = [None; MAX_CHUNKS];

@@ -85,7 +85,7 @@ impl fmt::Debug for Token<'_> {
     }
 }
 
-/// Why a text is no token.
+/// Why a text is not a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MalformedToken {
     Empty,

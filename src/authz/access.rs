@@ -254,7 +254,7 @@ impl AccessReviews {
         self.cache.ask(key, ended, review).await
     }
 
-    /// Whether changes are told, beside the age of answers.
+    /// Whether answers end by watched changes as well as by age.
     pub(super) fn watches_changes(&self) -> bool {
         self.changes.is_some()
     }

@@ -1,5 +1,5 @@
 //! Series of metrics that a rule is about, among those of a selector without a fixed name: what lists of names, labels and
-//! series tell beside what the default label shows.
+//! series tell besides what the default label shows.
 
 use super::permit::{Grounds, Ruled};
 use super::rules::RuleAccess;

@@ -50,7 +50,7 @@ pub enum Command {
     Doctor(Doctor),
     /// Print the JSON Schema of the configuration.
     ///
-    /// For editors; config/ has it beside the example.
+    /// For editors; config/ has it next to the example.
     Schema,
     /// Print a script that completes commands and options in a shell.
     Completions {

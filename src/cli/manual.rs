@@ -11,7 +11,7 @@ use crate::cli::args::{Arguments, Outcome};
 
 const NAME: &str = "prom-rbac-proxy";
 
-/// Variables of the environment, beside those of [`crate::config`], and what they do.
+/// Environment variables, besides those of [`crate::config`], and what they do.
 const ENVIRONMENT: &[(&str, &str)] = &[
     (
         "PROM_RBAC_PROXY_KEY",
@@ -75,7 +75,7 @@ pub fn completions(shell: Shell) -> String {
     let script = String::from_utf8_lossy(&script).into_owned();
     match shell {
         // It names a state of a program with a hyphen in one way where it is set and in another where it is asked
-        // for, so nothing behind a command would be completed: clap-rs/clap#6421. Nothing to replace, once mended.
+        // for, so nothing after a command would be completed: clap-rs/clap#6421. Nothing to replace, once mended.
         Shell::Bash => script.replace(&NAME.replace('-', "__subcmd__"), &NAME.replace('-', "__")),
         _ => script,
     }

@@ -62,7 +62,7 @@ pub enum Unavailable {
     /// It answered with an error.
     #[error("the Kubernetes API server answered {status}; {}", hint(*.status))]
     Refused { status: u16 },
-    /// It answered something that is no review.
+    /// It answered something that is not a review.
     #[error("the Kubernetes API server's answer is not a review")]
     Malformed,
     /// No list of the cluster's namespaces has come yet.

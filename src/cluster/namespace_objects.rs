@@ -1,4 +1,4 @@
-//! What is kept of each namespace of the cluster beside its name, for the gateway's list of namespaces: what a list shows,
+//! What is kept of each namespace of the cluster besides its name, for the gateway's list of namespaces: what a list shows,
 //! and nothing else. Annotations and owners stay behind, as do conditions.
 
 use std::collections::BTreeMap;
@@ -29,7 +29,7 @@ pub struct NamespaceObject {
 
 impl NamespaceObject {
     /// Takes of an object's metadata what is shown. `None` for one that is not told apart from others: without a valid
-    /// name, without a uid, or with a version that is no number.
+    /// name, without a uid, or with a version that is not a number.
     pub fn of(metadata: &ObjectMeta) -> Option<Self> {
         let seconds = |time: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Time| time.0;
         Some(Self {

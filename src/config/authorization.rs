@@ -48,7 +48,7 @@ pub enum RightsChanges {
     Watch,
 }
 
-/// What a SubjectAccessReview asks about, beside namespace and caller.
+/// What a SubjectAccessReview asks about, besides namespace and caller.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ResourceAttributes {
     /// Such as `get`.

@@ -88,7 +88,7 @@ impl Environment {
     }
 }
 
-/// A variable's name without [`PREFIX`] and the `_` behind it.
+/// A variable's name without [`PREFIX`] and the `_` after it.
 pub(super) fn bare(name: &str) -> &str {
     let rest = name.strip_prefix(PREFIX).unwrap_or(name);
     rest.strip_prefix('_').unwrap_or(rest)

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::format::{Format, owned};
 
-/// A level, or parts of the program with a level each. The log's own parser takes a word that is no level for a
+/// A level, or parts of the program with a level each. The log's own parser takes a word that is not a level for a
 /// part whose lines are wanted, and then everything else is silent.
 pub(super) const LEVEL: Format<String> = Format {
     schema: || {

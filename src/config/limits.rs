@@ -47,7 +47,7 @@ pub struct Limits {
     pub drain_timeout: Duration,
 }
 
-/// Bounds of one PromQL text, beside its length. Prometheus has none of these; its parser takes time quadratic in the
+/// Bounds of one PromQL text, besides its length. Prometheus has none of these; its parser takes time quadratic in the
 /// first two and cannot be stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueryLimits {

@@ -129,7 +129,7 @@ impl Config {
     /// `PROM_RBAC_PROXY_` count, without those that Kubernetes sets for Services, and OpenTelemetry's own for spans.
     ///
     /// # Errors
-    /// [`LoadError`]: the file cannot be read, is no YAML, or has faults.
+    /// [`LoadError`]: the file cannot be read, is not YAML, or has faults.
     pub fn load(
         path: &Path,
         environment: impl Iterator<Item = (String, String)>,

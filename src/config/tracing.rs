@@ -157,7 +157,7 @@ fn sampler(section: &Section) -> Option<Ratio> {
         "parentbased_always_off" => Ok(Some(Ratio(0.0))),
         "parentbased_traceidratio" => Ok(None),
         _ => Err(wrong(
-            "is no sampler that the proxy has",
+            "is not a sampler that the proxy has",
             "write parentbased_traceidratio, parentbased_always_on or parentbased_always_off, or set tracing.sampleRatio",
         )),
     })?;
@@ -243,7 +243,7 @@ fn check_what_the_exporter_reads(section: &Section) {
         match wrong_ones.next() {
             None => Ok(()),
             Some(_) => Err(wrong(
-                "has an entry that is no header",
+                "has an entry that is not a header",
                 "write name=value, with commas between them, and %2C for a comma in a value",
             )),
         }

@@ -95,7 +95,7 @@ pub enum Code {
     InstallClockSkew,
     /// No series has the namespace label.
     DataLabelWithoutValues,
-    /// The namespace label has values that are no namespaces of the cluster.
+    /// The namespace label has values that are not namespaces of the cluster.
     DataNamespacesForeign,
     /// kube-state-metrics is scraped without `honorLabels`.
     DataHonorLabels,

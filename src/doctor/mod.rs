@@ -64,7 +64,7 @@ pub enum DoctorError {
 /// is being done.
 ///
 /// # Errors
-/// When it could not look at all. What it may not read beside other things is named in the report.
+/// When it could not look at all. What else it may not read is named in the report.
 pub async fn examine(
     config: &Config,
     kubeconfig: Option<&Path>,

@@ -1,6 +1,6 @@
 //! A rule of a role, read as Kubernetes' RBAC authorizer reads it.
 //!
-//! It honours `*` and `*/SUBRESOURCE` among resources and nothing else with a star: `pods/*` is no resource at all.
+//! It honours `*` and `*/SUBRESOURCE` among resources and nothing else with a star: `pods/*` is not a resource at all.
 
 use k8s_openapi::api::rbac::v1::PolicyRule;
 
@@ -12,7 +12,7 @@ pub(super) const ALL: &str = "*";
 /// Kubernetes' own ClusterRoles for people, but `view`.
 pub(super) const KUBERNETES_OWN: [&str; 3] = ["cluster-admin", "admin", "edit"];
 
-/// Whether it grants `verb` on `resource` of `group`, perhaps for certain names alone. A subresource stands behind a slash.
+/// Whether it grants `verb` on `resource` of `group`, perhaps for certain names alone. A subresource follows a slash.
 pub(super) fn allows(rule: &PolicyRule, verb: &str, group: &str, resource: &str) -> bool {
     let has = |texts: &[String], text: &str| texts.iter().any(|one| one == text || one == ALL);
     let groups = rule.api_groups.as_deref().unwrap_or_default();

@@ -13,7 +13,7 @@ const MAX_LABEL_BYTES: usize = 256;
 pub struct Path<'a> {
     /// The form it came in.
     pub form: Form,
-    /// What is left behind the proxy prefix: begins with `/`.
+    /// What is left after the proxy prefix: begins with `/`.
     pub rest: &'a str,
 }
 
@@ -40,10 +40,10 @@ pub enum PathError {
     /// A control character, `;`, `\`, or another that has no place in a path.
     #[error("the path has a character that is not allowed there")]
     Character,
-    /// `%` without two hexadecimal digits, or bytes that are no UTF-8.
+    /// `%` without two hexadecimal digits, or bytes that are not UTF-8.
     #[error("the path has a percent sign that does not begin an encoded UTF-8 character")]
     Encoding,
-    /// The target is no path.
+    /// The target is not a path.
     #[error("the request's target is not a path")]
     NotAPath,
 }
@@ -53,7 +53,7 @@ pub enum PathError {
 pub struct PathRead {
     /// The form it came in.
     pub form: Form,
-    /// Where what is left behind the proxy prefix begins.
+    /// Where what is left after the proxy prefix begins.
     start: usize,
 }
 

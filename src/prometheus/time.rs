@@ -11,7 +11,7 @@ const WEEK: u64 = 7 * DAY;
 const YEAR: u64 = 365 * DAY;
 
 /// The boundaries of time as Prometheus writes them (`minTimeFormatted` and `maxTimeFormatted` in web/api/v1), which
-/// are no RFC 3339. Clients send them for all of time.
+/// are not RFC 3339. Clients send them for all of time.
 const BOUNDARIES: [(&str, f64); 2] = [
     ("-292273086-05-16T16:47:06Z", -9_223_309_901_257_974.0),
     (
@@ -33,7 +33,7 @@ pub(super) fn time(text: &str) -> Option<f64> {
     Some(timestamp.as_nanosecond() as f64 / 1e9)
 }
 
-/// Reads a time as MetricsQL has it beside Prometheus' own: `now`, or a duration before that, as `now-1h30m`, `-5m` and
+/// Reads a time in the forms that MetricsQL adds to Prometheus' own: `now`, or a duration before that, as `now-1h30m`, `-5m` and
 /// `5m`, of which the last two are the same. Returns the time that is meant, in seconds since 1970. `None` for anything else.
 pub(super) fn relative_to(now: SystemTime, text: &str) -> Option<String> {
     let before = match text.strip_prefix("now") {

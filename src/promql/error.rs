@@ -89,7 +89,7 @@ pub enum QueryError {
     /// The second argument of `info()` cannot be confined without adding labels to the result.
     #[error(
         "info() takes labels from the series that the braces at byte {position} select, of any namespace: add a matcher \
-         on the label {label} there, such as `{label}!=\"\"` (in quotes if it is no plain name), which also makes it one of \
+         on the label {label} there, such as `{label}!=\"\"` (in quotes if it is not a plain name), which also makes it one of \
          the labels that are added"
     )]
     InfoLabels {
@@ -116,7 +116,7 @@ pub enum QueryError {
         /// Where the selector ends or should have started.
         position: usize,
     },
-    /// The text is no PromQL, or has a part that is not known.
+    /// The text is not PromQL, or has a part that is not known.
     #[error("the query cannot be read at byte {position}: {reason}")]
     Syntax {
         /// Where reading stopped.

@@ -8,7 +8,7 @@ use super::{MatchOperator, QueryError, literal, number};
 pub(super) enum Names {
     /// ASCII letters, digits, underscores and colons.
     Ascii,
-    /// Letters of every script, and dots behind the first letter, too. This is Prometheus' feature flag
+    /// Letters of every script, and dots after the first letter, too. This is Prometheus' feature flag
     /// `promql-unquoted-utf8-names`, and its only effect.
     Unicode,
 }
@@ -40,7 +40,7 @@ enum Place {
     Braces,
     /// Brackets, before their first number. No comment may stand there.
     Range,
-    /// Brackets, behind their first number.
+    /// Brackets, after their first number.
     RangeTail,
 }
 
@@ -188,7 +188,7 @@ impl Lexer<'_> {
     fn name_starts(&self, at: usize) -> bool {
         match self.bytes[at] {
             byte if byte.is_ascii() => byte.is_ascii_alphabetic() || byte == b'_',
-            // Wider than Go's notion of a letter. What is no letter to Prometheus, it refuses.
+            // Wider than Go's notion of a letter. Prometheus refuses what is not a letter to it.
             _ => {
                 self.names == Names::Unicode
                     && (self.text[at..].chars().next()).is_some_and(char::is_alphabetic)

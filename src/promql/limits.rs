@@ -41,9 +41,9 @@ impl Default for Limits {
 
 /// Applies the limits on bytes, nesting, operators and patterns to a text that is forwarded as it is.
 ///
-/// Nothing else is checked: a text that is no PromQL passes, and Prometheus refuses it. What is counted is never less
+/// Nothing else is checked: a text that is not PromQL passes, and Prometheus refuses it. What is counted is never less
 /// than what Prometheus' parser would see, as strings and comments are told apart in its way, and reading goes on
-/// behind what its lexer would stop at.
+/// after what its lexer would stop at.
 ///
 /// # Errors
 ///
@@ -153,7 +153,7 @@ fn length_until(bytes: &[u8], ends: impl Fn(u8) -> bool) -> usize {
         .unwrap_or(bytes.len())
 }
 
-/// Length of a string behind its opening `quote`, with the closing one. An unclosed string takes the rest.
+/// Length of a string after its opening `quote`, with the closing one. An unclosed string takes the rest.
 fn string_length(bytes: &[u8], quote: u8) -> usize {
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {

@@ -25,7 +25,7 @@ pub(super) fn scan(text: &str, start: usize) -> Result<usize, QueryError> {
                 })?;
                 at += 1 + length;
             }
-            // Prometheus takes this character for a byte that is no UTF-8.
+            // Prometheus takes this character for a byte that is not UTF-8.
             Some(0xef) if text[at..].starts_with(char::REPLACEMENT_CHARACTER) => {
                 return Err(QueryError::syntax(at, "write `\\ufffd` for this character"));
             }
@@ -65,7 +65,7 @@ enum Escaped {
     Character(char),
 }
 
-/// Reads the escape behind a backslash, and returns what it means and its length. `None` for an invalid one.
+/// Reads the escape after a backslash, and returns what it means and its length. `None` for an invalid one.
 fn escape(bytes: &[u8], quote: u8) -> Option<(Escaped, usize)> {
     let digits = |start: usize, count: usize, radix: u32| {
         bytes

@@ -7,7 +7,7 @@
 use super::token::Kind;
 
 const NEITHER: &str = "this is neither a number nor a duration such as `1h30m`";
-const SIGNED: &str = "write a space behind a hexadecimal number";
+const SIGNED: &str = "write a space after a hexadecimal number";
 const TOO_LARGE: &str = "this number or duration is too large";
 
 /// Reads the number or duration that `text` starts with, and returns its kind and length. It has a value. The error

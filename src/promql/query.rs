@@ -24,7 +24,7 @@ impl<'t> Query<'t> {
         read(text, limits, Parser::expression)
     }
 
-    /// Reads a series selector, as in a `match[]` parameter: a single one, with nothing before or behind it.
+    /// Reads a series selector, as in a `match[]` parameter: a single one, with nothing before or after it.
     ///
     /// # Errors
     ///

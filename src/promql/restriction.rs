@@ -29,13 +29,13 @@ pub enum Constraint<'a> {
 
 impl<'t> Query<'t> {
     /// Writes the query with each selector confined to the constraint that `constrain` gives for it, called once for
-    /// each in order. The tokens and their order stay; matchers are added behind the caller's own, or before them where
+    /// each in order. The tokens and their order stay; matchers are added after the caller's own, or before them where
     /// that matters.
     ///
     /// No matcher is added where one of the caller's own on that label is `=` or `=~` and allows members of the set
     /// only. So restricting the result with the same constraints leaves it as it is.
     ///
-    /// `absent()` and `absent_over_time()` make a label of the first `=` matcher on a name, and any other behind it takes
+    /// `absent()` and `absent_over_time()` make a label of the first `=` matcher on a name, and any other after it takes
     /// the label away. In their arguments an added matcher is a `=~` and comes first, so that it does neither.
     ///
     /// # Errors
@@ -189,7 +189,7 @@ impl Writer {
         self.check(0)
     }
 
-    /// Behind a label: that it is one of these.
+    /// After a label: that it is one of these.
     fn set(&mut self, set: &NamespaceSet, is_pattern: bool) {
         self.out.push_str(if is_pattern { "=~\"" } else { "=\"" });
         for (index, name) in set.iter().enumerate() {
@@ -217,7 +217,7 @@ impl Writer {
                 self.out.push('}');
                 self.before = Some(Kind::RightBrace);
             }
-            // As the brace before it, it needs no blank behind it.
+            // As the brace before it, it needs no blank after it.
             Form::First => self.out.push_str(", "),
             Form::Empty | Form::Matcher | Form::Comma => {}
         }

@@ -63,7 +63,7 @@ impl Matcher<'_> {
         };
         match self.operator {
             MatchOperator::Equal => set.contains(value),
-            // Names of namespaces have no character that is special. A part that is no member ends this.
+            // Names of namespaces have no character that is special. A part that is not a member ends this.
             MatchOperator::Regex => value.split('|').all(|name| set.contains(name)),
             MatchOperator::NotEqual | MatchOperator::NotRegex => false,
         }
@@ -105,7 +105,7 @@ pub(super) enum Shape {
     InfoLabels,
 }
 
-/// Where a matcher is added: behind which token, and what it needs around it.
+/// Where a matcher is added: after which token, and what it needs around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Insertion {
     pub(super) token: usize,
@@ -114,15 +114,15 @@ pub(super) struct Insertion {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
-    /// Behind a name without braces.
+    /// After a name without braces.
     Bare,
-    /// Behind the opening brace of an empty pair.
+    /// After the opening brace of an empty pair.
     Empty,
-    /// Behind the opening brace, before a matcher.
+    /// After the opening brace, before a matcher.
     First,
-    /// Behind a matcher.
+    /// After a matcher.
     Matcher,
-    /// Behind a comma that the caller left before the closing brace.
+    /// After a comma that the caller left before the closing brace.
     Comma,
 }
 

@@ -162,7 +162,7 @@ impl<'de> Deserialize<'de> for Listed {
     }
 }
 
-/// Reads a list up to a length, and takes whatever is no list for one that cannot be read.
+/// Reads a list up to a length, and treats anything but a list as one that cannot be read.
 struct Lenient;
 
 impl Lenient {

@@ -56,7 +56,7 @@ where
     }
 
     fn call(&mut self, request: Routed<B>) -> Self::Future {
-        // Who asks directly is no browser with Headlamp, and gets what Prometheus answers.
+        // Whoever asks directly is not a browser with Headlamp, and gets what Prometheus answers.
         let detected = request.record.came_by() != Door::Direct
             && request.route.target.endpoint() == Endpoint::QueryRange
             && request.body.is_end_stream()

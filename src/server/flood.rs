@@ -1,6 +1,6 @@
 //! Bounds the frames of an HTTP/2 connection that carry nothing: PING, SETTINGS, PRIORITY, WINDOW_UPDATE and unknown
 //! ones. Each costs the reader more than the sender, and h2 counts none of them. What it counts itself (resets, empty
-//! DATA, CONTINUATION) is set beside the listener's other limits.
+//! DATA, CONTINUATION) is limited along with the listener's other settings.
 
 use std::time::Duration;
 

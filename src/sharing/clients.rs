@@ -235,7 +235,7 @@ impl Clients {
         Self(clients.into())
     }
 
-    /// The upstream of a path, and the path behind its prefix.
+    /// The upstream of a path, and the path after its prefix.
     pub fn find<'p>(&self, path: &'p str) -> Option<(&Arc<Client>, &'p str)> {
         self.0
             .iter()

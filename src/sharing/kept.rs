@@ -27,7 +27,7 @@ use crate::upstream::http1::{Encoding, Head};
 /// The longest answer that is kept, in bytes, without its compression.
 const MAX_BYTES: usize = 1024 * 1024;
 
-/// What an entry takes beside its answer, in bytes.
+/// What an entry takes besides its answer, in bytes.
 const ENTRY: usize = 512;
 
 /// The answers that are kept of one upstream.

@@ -159,7 +159,7 @@ impl Upstream {
         &self.name
     }
 
-    /// The path behind its prefix, when `path` is below it.
+    /// The path after its prefix, when `path` is below it.
     pub fn strip<'p>(&self, path: &'p str) -> Option<&'p str> {
         path.strip_prefix(&self.prefix)
             .filter(|rest| rest.starts_with('/'))
@@ -170,7 +170,7 @@ impl Upstream {
         self.prefix.len()
     }
 
-    /// What it takes of callers beside what Prometheus does.
+    /// What it takes from callers besides what Prometheus takes.
     pub fn accepts(&self) -> Accepted<'_> {
         Accepted {
             parameters: &self.parameters,
@@ -216,7 +216,7 @@ impl Upstream {
         Connector::new(scheme, self.tls.clone(), server_name, self.connect_timeout)
     }
 
-    /// A request to one of its endpoints. Of the `headers` that are sent beside its own, its own take the place.
+    /// A request to one of its endpoints. Its own headers replace `headers` of the same name.
     pub(super) fn request<'h>(
         &self,
         endpoint: &Authority,

@@ -19,7 +19,7 @@ use crate::namespace::Namespace;
 
 /// One form of text.
 pub(super) struct Format<T> {
-    /// What the JSON Schema says of it beside description and default.
+    /// What the JSON Schema says of it besides description and default.
     pub(super) schema: fn() -> Value,
     /// Whether a whole number of the document is read as the text of its digits.
     pub(super) numbers: bool,
@@ -164,7 +164,7 @@ pub(super) const UPSTREAM_NAME: Format<String> = Format {
     })
 };
 
-/// A verb, resource or subresource of a review. `*` is no wildcard there but asks whether the caller may do
+/// A verb, resource or subresource of a review. `*` is not a wildcard there but asks whether the caller may do
 /// everything, and no API is called so.
 pub(super) const ATTRIBUTE: Format<String> = Format {
     schema: || json!({"type": "string", "pattern": "^[A-Za-z0-9.-]+$"}),

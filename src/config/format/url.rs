@@ -46,7 +46,7 @@ pub(in crate::config) const URL: Format<Uri> = Format {
     ..Format::text(url)
 };
 
-/// An address of a collector of spans, in the form of [`URL`].
+/// An address of a trace collector, in the form of [`URL`].
 pub(in crate::config) const COLLECTOR: Format<Uri> = Format {
     read: |text| {
         (URL.read)(text).map_err(|Wrong { problem, .. }| {
@@ -116,7 +116,7 @@ fn url(text: &str) -> Result<Uri, Wrong> {
     let authority = uri.authority().ok_or_else(|| refused("has no host"))?;
     let host = authority.host();
     if !is_host(host.trim_start_matches('[').trim_end_matches(']')) {
-        return Err(refused("has a host that is no host name or IP address"));
+        return Err(refused("has a host that is not a host name or IP address"));
     }
     let port = &authority.as_str()[host.len()..];
     if !port.is_empty() && authority.port_u16().is_none_or(|port| port == 0) {

@@ -227,7 +227,7 @@ impl<'r> Section<'r> {
     fn variable(&self, name: &str) -> Option<Given> {
         let text = self.reader.environment.text(name)?;
         Some(Given {
-            // What is no YAML is at least a text, which the form of the key then judges.
+            // What is not YAML is at least a text, which the form of the key then judges.
             value: yaml::read(text).unwrap_or_else(|_| Value::String(text.to_owned())),
             text: Some(text.to_owned()),
             variable: Some(name.to_owned()),

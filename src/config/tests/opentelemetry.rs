@@ -113,7 +113,7 @@ fn what_the_proxy_cannot_do_is_a_fault_that_repeats_no_value_and_only_where_ther
         (
             "OTEL_EXPORTER_OTLP_HEADERS",
             "Bearer s3cret",
-            "has an entry that is no header; write name=value, with commas between them, and %2C for a comma in a value",
+            "has an entry that is not a header; write name=value, with commas between them, and %2C for a comma in a value",
         ),
         (
             "OTEL_EXPORTER_OTLP_TIMEOUT",
@@ -128,7 +128,7 @@ fn what_the_proxy_cannot_do_is_a_fault_that_repeats_no_value_and_only_where_ther
         (
             "OTEL_TRACES_SAMPLER",
             "always_on",
-            "is no sampler that the proxy has; write parentbased_traceidratio, parentbased_always_on or \
+            "is not a sampler that the proxy has; write parentbased_traceidratio, parentbased_always_on or \
              parentbased_always_off, or set tracing.sampleRatio",
         ),
         (

@@ -69,7 +69,7 @@ fn the_address_is_a_plain_url() {
         ),
         (
             "http://a,b",
-            "\"http://a,b\" has a host that is no host name or IP address",
+            "\"http://a,b\" has a host that is not a host name or IP address",
         ),
         ("http://a/?token=x", "the value has a query or fragment"),
         ("http://a b", "\"http://a b\" is not a URL"),

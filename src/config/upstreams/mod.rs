@@ -31,7 +31,7 @@ pub struct Upstream {
     pub bearer_token_file: Option<PathBuf>,
     /// Fixed headers sent to it, each name once. Default none.
     pub headers: Vec<(HeaderName, SecretValue)>,
-    /// Query parameters that callers may pass on to it beside those of Prometheus' API, such as Thanos'
+    /// Query parameters that callers may pass on to it besides those of Prometheus' API, such as Thanos'
     /// `dedup`. Default none.
     pub parameters: Vec<String>,
     /// Labels and the value that each must have in every series that any caller is told of. Default none.
@@ -128,7 +128,7 @@ pub enum Scheme {
     Https,
 }
 
-/// HTTPS to a server, an upstream or a collector of spans.
+/// HTTPS to a server, an upstream or a trace collector.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientTls {
     /// PEM file with the authorities that may have signed its certificate. Default `None`: the system's.

@@ -9,7 +9,7 @@ use super::question::{Asker, Sample};
 use crate::config;
 use crate::doctor::lists::Unread;
 
-/// Labels beside the namespace label whose values are looked at.
+/// Labels besides the namespace label whose values are looked at.
 const MAX_LABELS: usize = 8;
 
 /// A part of a label's name that says what it holds.

@@ -98,7 +98,7 @@ impl Judgement<'_> {
             section.findings.push(self.finding(
                 Code::DataNamespacesForeign,
                 severity,
-                format!("the label {label} has values that are no namespaces of this cluster: {}", listed(&foreign)),
+                format!("the label {label} has values that are not namespaces of this cluster: {}", listed(&foreign)),
                 "nothing, where they were deleted; upstreams.matchers, where Prometheus holds several clusters: whoever may read a \
                  namespace here sees that of the same name there",
             ));

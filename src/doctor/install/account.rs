@@ -1,4 +1,4 @@
-//! The proxy's own rights: what its configuration needs and RBAC does not grant, and what is granted beside.
+//! The proxy's own rights: what its configuration needs and RBAC does not grant, and what is granted besides.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! This machine's clock beside the API server's.
+//! This machine's clock compared with the API server's.
 
 use std::time::{Duration, SystemTime};
 

@@ -89,7 +89,7 @@ impl Rbac {
         self.cluster_views().chain(namespaced)
     }
 
-    /// What a role opens beside the proxy's own door.
+    /// What a role opens besides the proxy's own door.
     fn ways(&self, role: RoleView<'_>) -> Vec<Way> {
         let ways = role.rules.iter().flat_map(way::ways);
         let mut ways: Vec<_> = ways
@@ -199,7 +199,7 @@ impl Rbac {
         })
     }
 
-    /// The rules beside those ways. `None`: that cannot be said.
+    /// The rules besides those ways. `None`: they cannot be told.
     fn rest(&self, role: RoleView<'_>) -> Option<Vec<PolicyRule>> {
         let own_door = |rule: &PolicyRule| {
             let ways = way::ways(rule);

@@ -63,7 +63,7 @@ pub enum SetupError {
 /// Why the API server gave no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum PassError {
-    /// The target is no path.
+    /// The target is not a path.
     #[error("the request's target cannot be sent to the Kubernetes API server")]
     Target,
     #[error(
@@ -107,7 +107,7 @@ impl ApiServer {
         })
     }
 
-    /// The target of a caller's request, every byte as it came, behind the API server's own prefix.
+    /// The target of a caller's request, every byte as it came, after the API server's own prefix.
     fn target(&self, uri: &Uri) -> Result<Uri, PassError> {
         let target = uri.path_and_query().ok_or(PassError::Target)?;
         if !target.path().starts_with('/') {

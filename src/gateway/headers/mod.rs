@@ -12,7 +12,7 @@ use crate::server::Peer;
 const KUBECONFIG: HeaderName = HeaderName::from_static("kubeconfig");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Of one connection (RFC 9110, 7.6.1), beside those that `Connection` names. `Trailer` is not: trailers pass.
+/// Headers of one connection (RFC 9110, 7.6.1), besides those that `Connection` names. `Trailer` is not: trailers pass.
 const OF_CONNECTION: [HeaderName; 7] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),

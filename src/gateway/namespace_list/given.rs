@@ -15,7 +15,7 @@ const KEPT: Duration = Duration::from_secs(10 * 60);
 /// How much is kept, in references to namespaces: some 16 MB of them at most, where every view is one of its own.
 const CAPACITY: u64 = 1_000_000;
 
-/// What one entry counts for beside the namespaces in it.
+/// What one entry counts for besides the namespaces in it.
 const ENTRY: usize = 16;
 
 /// Who was given something, of what, and as which version.

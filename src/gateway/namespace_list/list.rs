@@ -47,7 +47,7 @@ struct Writer {
     now: Timestamp,
     /// What is written and not taken.
     piece: String,
-    /// What comes behind the last item. `None` once it is written.
+    /// What comes after the last item. `None` once it is written.
     after: Option<String>,
     /// The next item's place.
     next: usize,

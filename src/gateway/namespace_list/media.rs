@@ -1,5 +1,5 @@
 //! Which form of an object is asked for. JSON is the only encoding: it is what Headlamp and kubectl ask for, and what every
-//! client takes beside others.
+//! client takes, among others.
 
 use http::HeaderMap;
 use http::header::ACCEPT;
@@ -17,7 +17,7 @@ pub(super) enum Form {
     Table(Included),
 }
 
-/// What a row has beside its cells.
+/// What a row has besides its cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Included {
     Nothing,

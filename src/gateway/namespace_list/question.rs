@@ -10,7 +10,7 @@ use super::refusal::ListRefusal;
 use super::selection::Selection;
 use crate::namespace::Namespace;
 
-/// The path of the list, and of each namespace behind a slash.
+/// The path of the list, and of each namespace after a slash.
 const PATH: &str = "/api/v1/namespaces";
 
 /// What a path names. Only in its plain spelling: any other is the API server's matter.

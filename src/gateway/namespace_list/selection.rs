@@ -121,7 +121,7 @@ fn read_labels(text: &str) -> Result<Selector, &'static str> {
                 return Err("ends with a comma");
             }
         } else if !rest.is_empty() {
-            return Err("has something between two requirements that is no comma");
+            return Err("has something between two requirements that is not a comma");
         }
     }
     Ok(bounded(requirements)?.into_iter().collect())
@@ -184,7 +184,7 @@ fn key(text: &str) -> Result<(String, &str), &'static str> {
     if sound && key.matches('/').count() <= 1 {
         Ok((key.to_owned(), rest))
     } else {
-        Err("has something that is no key of a label where one is expected")
+        Err("has something that is not a label's key where one is expected")
     }
 }
 

@@ -1,7 +1,7 @@
 //! The outermost object of every answer: `{"status":"success","data":...}`.
 //!
 //! `warnings` and `infos` are kept, since without them an answer that is partial would look complete. Other
-//! members beside `data` are dropped: nothing is known of whom they speak about.
+//! members besides `data` are dropped: nobody knows whose data they tell.
 
 use super::scanner::Container;
 use super::walk::{Plan, Treatment, decoded};

@@ -53,7 +53,7 @@ impl Kind {
         }
     }
 
-    /// What the names of its series have behind the family's. All but the first are a part of [`SUFFIXES`].
+    /// What the names of its series have after the family's. All but the first are a part of [`SUFFIXES`].
     fn suffixes(self) -> &'static [&'static str] {
         match self {
             Self::Counter => &["", "_total", "_created"],
@@ -74,7 +74,7 @@ impl Kind {
     }
 }
 
-/// Everything that the name of a series may have behind its family's.
+/// Everything that the name of a series may have after its family's.
 const SUFFIXES: [&str; 9] = [
     "", "_bucket", "_count", "_sum", "_total", "_created", "_info", "_gcount", "_gsum",
 ];

@@ -64,7 +64,7 @@ struct Shape {
     list: &'static str,
     /// Whether an element is the caller's.
     owns: fn(&Ownership, &[u8]) -> Result<bool, FilterError>,
-    /// What data has beside the list, as the end of an object.
+    /// What data has besides the list, as the end of an object.
     rest: &'static str,
     /// What is expected, as a sentence.
     expected: &'static str,

@@ -33,7 +33,7 @@ pub(super) enum Part {
         complete: bool,
     },
     /// A fragment of a value that is not looked into. The last one is `complete`, and empty when just the
-    /// byte behind it tells that it has ended (a number).
+    /// byte after it tells that it has ended (a number).
     Value {
         complete: bool,
     },
@@ -53,7 +53,7 @@ enum State {
     FirstKey,
     Key,
     Colon,
-    /// Behind a value: a comma, a closing bracket, or the end of the document.
+    /// After a value: a comma, a closing bracket, or the end of the document.
     After,
     Text,
     Escape,

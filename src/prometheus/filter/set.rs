@@ -9,7 +9,7 @@ use super::scanner::Container;
 use super::walk::{Plan, Treatment, Walk};
 use super::{FilterError, Limits, shape};
 
-/// What a member takes beside its text: a pointer, a length, and its share of the table.
+/// What a member takes besides its text: a pointer, a length, and its share of the table.
 const OVERHEAD_BYTES: usize = 40;
 
 /// What is taken from each element of the list.

@@ -60,7 +60,7 @@ pub struct Texts {
     metric: Option<Box<str>>,
 }
 
-/// What is looked at beside the [`Entry`].
+/// What is read besides the [`Entry`].
 #[derive(Deserialize)]
 struct OfTarget<'a> {
     #[serde(borrow)]

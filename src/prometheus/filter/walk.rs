@@ -8,7 +8,7 @@ use super::{FilterError, Limits};
 /// What becomes of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Treatment {
-    /// Look into it. What turns out to be no container is held.
+    /// Look into it. What turns out not to be a container is held.
     Descend,
     /// Write it as it is.
     Copy,
@@ -161,7 +161,7 @@ fn plain_text(string: &[u8]) -> Option<&str> {
     plain.then(|| std::str::from_utf8(text).ok()).flatten()
 }
 
-/// What a string says. Fails for another value, and for an escape of half a surrogate pair, which is no text.
+/// What a string says. Fails for another value, and for an escape of half a surrogate pair, which is not text.
 pub(super) fn decoded(string: &[u8]) -> Result<String, FilterError> {
     serde_json::from_slice(string).map_err(|_| FilterError::Shape {
         expected: "keys, the status and names are strings of Unicode text",

@@ -3,7 +3,7 @@
 use super::scanner::{Container, Part, Piece, Scanner};
 use super::{Filter, FilterError, shape};
 
-/// Adds warnings to the `warnings` of an answer, behind Prometheus' own if there are any.
+/// Adds warnings to the `warnings` of an answer, after Prometheus' own if there are any.
 #[derive(Debug)]
 pub struct WarningsFilter {
     scanner: Scanner,
@@ -12,7 +12,7 @@ pub struct WarningsFilter {
     member: Member,
     /// The start of the key that is being read, quotes included.
     key: Vec<u8>,
-    /// What was read of a `warnings` that is no list: it must be `null`.
+    /// What was read of a `warnings` that is not a list: it must be `null`.
     null: Vec<u8>,
     seen: Seen,
     failure: Option<FilterError>,

@@ -120,7 +120,7 @@ pub enum RequestError {
         "a request with this method has no body: send the parameters in the URL, or use POST with a form"
     )]
     BodyNotExpected,
-    /// The body is no form.
+    /// The body is not a form.
     #[error("the body must be of the type application/x-www-form-urlencoded, named once")]
     MediaType,
     /// The body is compressed.

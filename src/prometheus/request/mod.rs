@@ -37,7 +37,7 @@ pub struct RequestLimits {
     pub namespace_parameters: Vec<String>,
 }
 
-/// What an upstream takes beside what Prometheus does. Default: nothing.
+/// What an upstream takes besides what Prometheus takes. Default: nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Accepted<'a> {
     /// Names of further parameters that pass.
@@ -68,7 +68,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// Finds the endpoint that `path` (behind all prefixes) and `method` name.
+    /// Finds the endpoint that `path` (after all prefixes) and `method` name.
     ///
     /// # Errors
     /// When there is none.
@@ -186,7 +186,7 @@ impl PrometheusRequest {
         self.metricsql
     }
 
-    /// How many points of each series Prometheus computes for it; 1 for what is no range query.
+    /// How many points of each series Prometheus computes for it; 1 for anything but a range query.
     pub fn points(&self) -> u64 {
         self.points
     }

@@ -29,7 +29,7 @@ impl<'t> Parser<'t, '_> {
             metric = Some(Cow::Borrowed(self.word()));
             self.retype(Kind::Name);
         }
-        // Braces do not nest, and are no level: a text at the limit must stay within it when they are added.
+        // Braces do not nest, and do not count as a level: a text at the limit must stay within it when they are added.
         if self.accept(Kind::LeftBrace) {
             insertion = self.matchers(&mut matchers)?;
         }

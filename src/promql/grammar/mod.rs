@@ -78,7 +78,7 @@ impl<'t, 'l> Parser<'t, 'l> {
         }
     }
 
-    /// Reads a vector selector with nothing behind it.
+    /// Reads a vector selector with nothing after it.
     pub(super) fn series_selector(mut self) -> Result<Query<'t>, QueryError> {
         let refused = |position| Err(QueryError::NotASelector { position });
         match self.peek() {
@@ -153,7 +153,7 @@ impl<'t, 'l> Parser<'t, 'l> {
         }
     }
 
-    /// Reads one of the things that stand behind an operand.
+    /// Reads one of the things that stand after an operand.
     fn follower(&mut self) -> Result<Next, QueryError> {
         match self.peek() {
             Kind::RightParen => self.close()?,
@@ -224,7 +224,7 @@ impl<'t, 'l> Parser<'t, 'l> {
         }
         self.selector(Shape::InfoLabels)?;
         if self.peek() != Kind::RightParen {
-            return Err(self.refused("expected `)` behind the second argument of info()"));
+            return Err(self.refused("expected `)` after the second argument of info()"));
         }
         if let Some(Bracket::Info { labels, .. }) = self.brackets.last_mut() {
             *labels = true;
@@ -276,7 +276,7 @@ impl<'t, 'l> Parser<'t, 'l> {
     fn operator(&mut self) -> Result<(), QueryError> {
         self.gauge.operator(self.position())?;
         self.gauge.settle();
-        // Refused behind any other operator, so that with unquoted names `bool.5` can be one there.
+        // Refused after any other operator, so that with unquoted names `bool.5` can be one there.
         let compares = self.peek() == Kind::Comparison;
         self.advance();
         if compares {
@@ -284,7 +284,7 @@ impl<'t, 'l> Parser<'t, 'l> {
         }
         if self.accept(Kind::Matching) {
             self.labels()?;
-            // A parenthesis behind `group_left` is always its list of labels, never the operand.
+            // A parenthesis after `group_left` is always its list of labels, never the operand.
             if self.accept(Kind::Grouping) && self.peek() == Kind::LeftParen {
                 self.labels()?;
             }
@@ -316,7 +316,7 @@ impl<'t, 'l> Parser<'t, 'l> {
             match self.peek() {
                 Kind::String => self.advance(),
                 kind if kind.can_be_label() => self.advance(),
-                _ => return Err(self.refused("expected a label; quote it if it is no plain name")),
+                _ => return Err(self.refused("expected a label; quote it if it is not a plain name")),
             }
             if self.peek() != Kind::RightParen {
                 self.expect(Kind::Comma, "expected `,` or `)`")?;

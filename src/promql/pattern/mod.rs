@@ -71,12 +71,12 @@ fn is_special(byte: &u8) -> bool {
     b"\\.+*?()|[]{}^$".contains(byte)
 }
 
-/// Whether `pattern` matches the empty string. `None` when it is no pattern, or one that is not understood.
+/// Whether `pattern` matches the empty string. `None` when it is not a pattern, or one that is not understood.
 ///
 /// Reads the pattern once from left to right. What matters of each part is only whether it can be empty.
 pub(super) fn matches_empty(pattern: &[u8]) -> Option<bool> {
     if str::from_utf8(pattern).is_err() {
-        // Such bytes are no pattern, but Prometheus compares an alternation of literals without asking for one.
+        // Such bytes are not a pattern, but Prometheus compares an alternation of literals without asking for one.
         let mut parts = pattern.split(|&byte| byte == b'|');
         let is_literal = !pattern.iter().any(|byte| *byte != b'|' && is_special(byte));
         return is_literal.then(|| parts.any(<[u8]>::is_empty));
@@ -125,7 +125,7 @@ pub(super) fn matches_empty(pattern: &[u8]) -> Option<bool> {
                 group.follow(false)
             }
             b'\\' => match reader.next()? {
-                // Between \Q and \E all is literal. A repetition behind it is of the last character.
+                // Between \Q and \E all is literal. A repetition after it is of the last character.
                 b'Q' => match reader.quoted() {
                     0 => continue,
                     1 => group.follow(false),

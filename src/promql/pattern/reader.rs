@@ -27,7 +27,7 @@ impl<'p> Reader<'p> {
         rest.is_some()
     }
 
-    /// Leaves the rest behind the first `end`, and returns what was before.
+    /// Leaves the rest after the first `end`, and returns what was before.
     fn until(&mut self, end: u8) -> Option<&[u8]> {
         let at = self.rest.iter().position(|&byte| byte == end)?;
         let (before, rest) = self.rest.split_at(at);
@@ -45,7 +45,7 @@ impl<'p> Reader<'p> {
         self.accept(b"?");
     }
 
-    /// Behind `(`: whether a group opens. If not, these were flags for the rest of the group around them.
+    /// After `(`: whether a group opens. If not, these were flags for the rest of the group around them.
     pub(super) fn group_opens(&mut self) -> Option<bool> {
         if !self.accept(b"?") {
             return Some(true);
@@ -64,7 +64,7 @@ impl<'p> Reader<'p> {
         }
     }
 
-    /// Behind `{`: the least number of times, and how many copies are made. `None` when this is no repetition and the
+    /// After `{`: the least number of times, and how many copies are made. `None` when this is not a repetition and the
     /// brace is itself.
     pub(super) fn repetition(&mut self) -> Option<(u32, u32)> {
         // Looks no further than a repetition can be long, so that many braces are read in linear time.
@@ -84,7 +84,7 @@ impl<'p> Reader<'p> {
         Some((minimum, copies))
     }
 
-    /// Behind `[`: to the end of the class.
+    /// After `[`: to the end of the class.
     pub(super) fn class(&mut self) -> Option<()> {
         self.accept(b"^");
         self.accept(b"]");
@@ -106,7 +106,7 @@ impl<'p> Reader<'p> {
         }
     }
 
-    /// Behind `\Q`: to the end of the quotation. Returns how many characters were quoted.
+    /// After `\Q`: to the end of the quotation. Returns how many characters were quoted.
     pub(super) fn quoted(&mut self) -> usize {
         let end = self.rest.windows(2).position(|pair| pair == b"\\E");
         let (quoted, rest) = self.rest.split_at(end.unwrap_or(self.rest.len()));
@@ -114,7 +114,7 @@ impl<'p> Reader<'p> {
         str::from_utf8(quoted).map_or(quoted.len(), |text| text.chars().count())
     }
 
-    /// Behind the first character of an escape: to its end. Whether it can be empty.
+    /// After the first character of an escape: to its end. Whether it can be empty.
     pub(super) fn escape(&mut self, first: u8) -> Option<bool> {
         match first {
             b'A' | b'z' | b'B' => return Some(true),

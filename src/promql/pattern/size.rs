@@ -30,7 +30,7 @@ pub(in crate::promql) fn size(pattern: &[u8]) -> usize {
             }
             b'{' => match reader.repetition() {
                 Some((_, copies)) => {
-                    // More than a thousand are no pattern.
+                    // A pattern with more than a thousand is invalid.
                     atom = atom.saturating_mul(copies.clamp(1, 1001) as usize);
                     continue;
                 }
@@ -38,7 +38,7 @@ pub(in crate::promql) fn size(pattern: &[u8]) -> usize {
             },
             b'[' => {
                 let class = reader.rest();
-                // Without its end, the whole is no pattern. So it is with an invalid escape.
+                // Without its end the whole pattern is invalid, as with an invalid escape.
                 if reader.class().is_none() {
                     break;
                 }

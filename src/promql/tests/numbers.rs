@@ -23,7 +23,7 @@ fn q45_a_number_is_not_two_tokens_to_an_older_prometheus() {
     assert!(
         refused("1 + 0x1e+decade")
             .to_string()
-            .ends_with("at byte 4: write a space behind a hexadecimal number")
+            .ends_with("at byte 4: write a space after a hexadecimal number")
     );
     assert_eq!(
         restricted("0x1e +decade"),

@@ -50,7 +50,7 @@ impl Recorder {
         finish(record, response)
     }
 
-    /// Begins the record of a request that is answered beside the pipeline; [`finish`] ends it.
+    /// Begins the record of a request that is answered outside the pipeline; [`finish`] ends it.
     pub fn begin<B>(&self, request: &Request<B>, entrance: Entrance) -> Record {
         let Inner { log, ids, tracer } = &*self.0;
         let door = match entrance {

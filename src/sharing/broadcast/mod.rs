@@ -178,7 +178,7 @@ impl Broadcast {
             .then(|| Reader::new(self.clone(), state.readers.insert(place())))
     }
 
-    /// Reads `body` behind what of it has come, until its end or until nobody is left.
+    /// Reads `body` after the part that has come, until its end or until nobody is left.
     pub(super) async fn read(self: Arc<Self>, first: Bytes, ended: bool, mut body: Incoming) {
         let reading = Reading(&self);
         if !first.is_empty() {

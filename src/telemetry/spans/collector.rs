@@ -26,11 +26,11 @@ const MAX_ANSWER_BYTES: usize = 64 * 1024;
 /// Why a delivery was lost.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DeliveryError {
-    #[error("the collector of spans cannot be reached")]
+    #[error("the trace collector cannot be reached")]
     Unreachable(#[source] Box<dyn Error + Send + Sync>),
-    #[error("the collector of spans did not answer in time")]
+    #[error("the trace collector did not answer in time")]
     Timeout,
-    #[error("the collector of spans answered with status {0}")]
+    #[error("the trace collector answered with status {0}")]
     Refused(StatusCode),
     /// The runtime ends.
     #[error("the process ends")]

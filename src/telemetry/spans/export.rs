@@ -29,7 +29,7 @@ const LAST_SPANS_WITHIN: Duration = Duration::from_secs(1);
 /// Why spans cannot be exported.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    #[error("HTTPS to the collector of spans cannot be set up")]
+    #[error("HTTPS to the trace collector cannot be set up")]
     Tls(#[from] TlsError),
     #[error("the exporter of spans cannot be set up")]
     Exporter(#[from] ExporterBuildError),

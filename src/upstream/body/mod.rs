@@ -138,7 +138,7 @@ impl<B> TimeoutBody<B> {
         }
     }
 
-    /// The same, behind what of it has been read before, which is all of it if it has `ended`.
+    /// The same, after what of it has been read before, which is all of it if it has `ended`.
     pub fn after(self, first: Bytes, ended: bool) -> Self {
         Self {
             first,

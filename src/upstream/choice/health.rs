@@ -56,8 +56,8 @@ impl Prober {
         Self { upstream, client }
     }
 
-    /// Whether an endpoint says that it is ready. An upstream that is no Prometheus may not know the path:
-    /// whatever is no failure of a server counts.
+    /// Whether an endpoint says that it is ready. An upstream that is not Prometheus may not know the path:
+    /// anything but a server's failure counts.
     async fn ready(&self, endpoint: &Endpoint) -> ProbeResult {
         for _ in endpoint.addresses() {
             let asked = self.ask(endpoint.authority(), READY);

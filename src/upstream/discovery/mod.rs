@@ -179,7 +179,7 @@ fn merged(
     endpoints
 }
 
-/// Host and port as they stand in a URL. `None` for what is no address: a name in a slice of type `FQDN` is for
+/// Host and port as they stand in a URL. `None` for what is not an address: a name in a slice of type `FQDN` is for
 /// Services outside of the cluster.
 fn authority(address: &str, port: u16) -> Option<Authority> {
     let address: IpAddr = address.parse().ok()?;

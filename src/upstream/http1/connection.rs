@@ -107,7 +107,7 @@ impl Connection {
         .await
     }
 
-    /// The head of the answer, if all of it is there, behind `interim` others.
+    /// The head of the answer, if all of it is there, after `interim` others.
     fn head(&mut self, bodiless: bool, interim: &mut usize) -> Result<Option<AnswerHead>, Error> {
         while let Some((length, parsed)) = head::parse(&self.buffer, bodiless)? {
             self.buffer.advance(length);

@@ -37,7 +37,7 @@ pub enum Treatment {
     None,
     /// These are added to its `warnings`.
     Warnings(Vec<String>),
-    /// These stand in headers, as what is no JSON has no `warnings`.
+    /// These stand in headers, as what is not JSON has no `warnings`.
     Headers(Vec<String>),
     /// Only rules and alerts of these namespaces are kept.
     Rules {

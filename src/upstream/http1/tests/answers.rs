@@ -8,7 +8,7 @@ use crate::upstream::http1::Encoding;
 use crate::upstream::http1::framing::{Framing, Next};
 use crate::upstream::http1::head::{Parsed, parse};
 
-/// A body that has ended, and the bytes behind it.
+/// A body that has ended, and the bytes after it.
 type Read = Option<(Vec<u8>, Vec<u8>)>;
 
 /// The answer whose bytes come in these pieces.
