@@ -63,7 +63,7 @@ impl Sources {
             None
         };
         token.ok_or_else(|| {
-            if came_by_api_server(headers) {
+            if proxied_by_api_server(headers) {
                 return CredentialError::Stripped;
             }
             CredentialError::Missing {
@@ -75,7 +75,7 @@ impl Sources {
 
 /// Whether the API server's proxy says that it passed this on. Anybody can say so: nothing but the words of a refusal
 /// may follow from it.
-fn came_by_api_server(headers: &HeaderMap) -> bool {
+fn proxied_by_api_server(headers: &HeaderMap) -> bool {
     let path = headers.get("x-forwarded-uri").map(HeaderValue::as_bytes);
     let path = path.and_then(|path| path.strip_prefix(b"/api/v1/namespaces/"));
     let mut segments = path.unwrap_or_default().split(|byte| *byte == b'/');
@@ -100,7 +100,7 @@ pub enum CredentialError {
         /// Whether a cookie would have been taken.
         cookie_read: bool,
     },
-    /// The same, where the API server's proxy has passed the request on.
+    /// The same, for a request that the API server's proxy has passed on.
     #[error(
         "this request carries no token, and cannot carry one in Authorization, which the API server removes from what it proxies: use the gateway of prom-rbac-proxy with kubectl, Lens and other clients, or Headlamp, whose cookie gets through"
     )]

@@ -25,7 +25,7 @@ mod tests;
 const ANONYMOUS_USER: &str = "system:anonymous";
 const UNAUTHENTICATED_GROUP: &str = "system:unauthenticated";
 
-/// So begins the name of a ServiceAccount; its namespace and its own name follow, with a colon between.
+/// The start of a ServiceAccount's user name; its namespace and name follow, with a colon between them.
 pub const ACCOUNT: &str = "system:serviceaccount:";
 
 /// An authenticated caller. Only a token review makes one.
@@ -43,8 +43,8 @@ struct Identity {
 }
 
 impl Caller {
-    /// Somebody whom no review has named, for `explain` and `doctor`: nothing is served to such a caller. To the groups that
-    /// are given come those that every review of such a user has.
+    /// A caller whom no token review has named, for `explain` and `doctor`: nothing is served to one. The groups that every
+    /// review of such a user has are added to the given ones.
     pub fn assumed(username: &str, groups: &[String]) -> Self {
         let groups = groups_of(username, groups);
         let parts = std::iter::once(username).chain(groups.iter().map(String::as_str));
@@ -97,7 +97,7 @@ impl Caller {
     }
 }
 
-/// The groups that were given, and those that Kubernetes adds.
+/// The given groups, and those that Kubernetes adds.
 pub fn groups_of(username: &str, given: &[String]) -> Vec<String> {
     let mut groups = given.to_vec();
     let mut add = |group: String| {
@@ -130,9 +130,9 @@ impl Verdict {
     }
 }
 
-/// Who sent a request, or the question.
+/// Who sent a request, or the future that asks.
 pub enum Identification {
-    /// What the headers alone say, or Kubernetes said earlier.
+    /// Known from the headers alone, or from an earlier answer of Kubernetes.
     Remembered(Result<Caller, AuthenticationError>),
     /// Kubernetes has to be asked.
     Asked(Pin<Box<dyn Future<Output = Result<Caller, AuthenticationError>> + Send + Sync>>),
@@ -159,19 +159,19 @@ pub struct Lifetimes {
     pub known: Duration,
     /// Of a token that was rejected.
     pub rejected: Duration,
-    /// Of a good token beyond `known`, while Kubernetes does not answer.
+    /// Of a good token after `known` has passed, while Kubernetes does not answer.
     pub stale: Duration,
     /// How many tokens are kept.
     pub capacity: u64,
 }
 
-/// Why nobody is known to have sent a request.
+/// Why the sender of a request is not known.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthenticationError {
     /// There is no usable token.
     #[error(transparent)]
     Credential(#[from] CredentialError),
-    /// Kubernetes does not know the token. One text for every reason, since the reason helps a guesser.
+    /// Kubernetes does not accept the token. One text for every reason, since the reason would help a guesser.
     #[error(
         "Kubernetes does not accept this token: it is invalid, has expired, or is for another audience; sign in again"
     )]
@@ -253,12 +253,12 @@ impl Authenticator {
         }
     }
 
-    /// When the token in these headers says that it ends, if it does. Of one that was not reviewed it means nothing.
+    /// When the token in these headers says that it expires, if it does. Means nothing for a token that was not reviewed.
     pub fn token_expires(&self, headers: &http::HeaderMap) -> Option<SystemTime> {
         self.sources.token(headers).ok()?.expires()
     }
 
-    /// The same, without a future where the answer is remembered, as that of most requests is.
+    /// The same, without a future where the answer is cached, as for most requests.
     pub fn identify(self: &Arc<Self>, headers: &http::HeaderMap) -> Identification {
         let token = match self.sources.token(headers) {
             Ok(token) => token,
@@ -306,12 +306,12 @@ impl Authenticator {
         Ok(Answer::new(Verdict::Known(caller), fresh_for, usable_for))
     }
 
-    /// The caller that a review names, if it names one without any doubt.
+    /// The caller that a token review names, if it names one beyond doubt.
     fn accept(&self, status: TokenReviewStatus) -> Option<Caller> {
         let authenticated = status.authenticated == Some(true);
         let contradicted = status.error.is_some_and(|error| !error.is_empty());
-        // An authenticator that knows nothing of audiences answers none, which is only as good as the API
-        // server's own audience: what one asks for when one asks for none.
+        // An authenticator that knows nothing of audiences returns none. That is good only for the API server's own
+        // audience, which is what a review without audiences asks for.
         let for_us = self.audiences.is_empty()
             || status
                 .audiences
@@ -362,7 +362,7 @@ impl Authenticator {
         self.digester.digest(parts.iter().map(Vec::as_slice))
     }
 
-    /// How many tokens are remembered, about.
+    /// About how many tokens are cached.
     pub fn entries(&self) -> u64 {
         self.cache.entries()
     }

@@ -11,8 +11,8 @@ use ring::hmac;
 /// an API server's own limit for all headers is far above.
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
-/// A caller's bearer token. Of the shape `token68` (RFC 7235), so that it can stand in a header or in JSON
-/// as it is; whether it is worth anything only a token review tells.
+/// A caller's bearer token, of the form `token68` (RFC 7235), so that it can stand in a header or in JSON as it is. Only
+/// a token review tells whether it is worth anything.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token<'t>(Cow<'t, [u8]>);
 
@@ -37,7 +37,7 @@ impl<'t> Token<'t> {
         Ok(Self(Cow::Borrowed(text)))
     }
 
-    /// The same, apart from where it was read.
+    /// A copy with memory of its own, independent of the headers.
     pub fn into_owned(self) -> Token<'static> {
         Token(Cow::Owned(self.0.into_owned()))
     }
@@ -53,7 +53,7 @@ impl<'t> Token<'t> {
         digester.digest(std::iter::once(&*self.0).chain(audiences))
     }
 
-    /// When the token says that it ends, where it is a JSON Web Token with a readable `exp`.
+    /// When the token says that it expires, if it is a JSON Web Token with a readable `exp`.
     ///
     /// Nobody has checked the claim when this is asked, so it may only shorten what a review allows.
     pub fn expires(&self) -> Option<SystemTime> {
@@ -95,13 +95,13 @@ pub enum MalformedToken {
     Characters,
 }
 
-/// What a token is known by: a keyed hash, which is worthless outside of this process.
+/// A keyed hash that stands for a token; worthless outside of this process.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    /// Some of its bits: all are as good as drawn at random, so that a few of them tell digests apart where nothing
-    /// but speed or fairness depends on that.
+    /// Some of its bits. All are as good as random, so these are enough to tell digests apart where only speed or fairness
+    /// depends on it.
     pub fn bits(self) -> u64 {
         let first = self.0.first_chunk().expect("it has 32 bytes");
         u64::from_ne_bytes(*first)

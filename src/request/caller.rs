@@ -19,7 +19,7 @@ use crate::prometheus::{Form, PathError, PathRead, RequestError};
 #[derive(Clone)]
 pub struct CallerLayer(Arc<Known>);
 
-/// Counted for each worker: the authenticator's own count lies in memory that all workers would write to.
+/// An `Arc` of each worker's own, as all workers would otherwise write to one reference count.
 struct Known {
     authenticator: Arc<Authenticator>,
     review_timeout: Duration,
@@ -76,10 +76,12 @@ where
             authenticator,
             review_timeout,
         } = &*self.known;
-        // Read here, as the door shows in it; what is wrong with it only a known caller learns.
+        // Read here, as it shows the door; only a known caller is told what is wrong with it.
         let path = PathRead::of(request.head.uri.path());
         let carrier = authenticator.carrier(&request.head.headers);
-        request.record.door(door(carrier, path, request.entrance));
+        request
+            .record
+            .set_door(door(carrier, path, request.entrance));
         let mut review = match authenticator.identify(&request.head.headers) {
             Identification::Remembered(Ok(caller)) => {
                 return Either::Left(self.inner.call(request.identified(path, caller)));
@@ -114,7 +116,7 @@ impl<B> Arrival<B> {
     }
 }
 
-/// Which door a request came through: told by what it looks like, whoever sent it.
+/// Which door a request came through, as far as its looks tell; anybody can imitate another.
 fn door(carrier: Carrier, path: Result<PathRead, PathError>, entrance: Entrance) -> Door {
     let form = path.map_or(Form::Bare, |path| path.form);
     match (entrance, form, carrier) {

@@ -1,7 +1,7 @@
-//! Headlamp's autodetection. Its plugin asks a candidate for `up` once, and looks at nothing but the status; where that
-//! is no 200 it goes on to lists that most callers may not read, and shows the failure of those. So its question is
-//! answered here, with an empty result, whatever its caller may see and however Prometheus is: then charts say what is
-//! wrong. The answer is the same for everybody who is known, and tells nothing.
+//! Headlamp's autodetection. The plugin queries `up` once at each candidate and looks only at the status. If that is not
+//! 200, it goes on to lists that most callers may not read, and shows their failure. So its query is answered here with
+//! an empty result, whatever the caller may see and whether or not Prometheus answers: then it is the charts that say
+//! what is wrong. The answer is the same for every known caller, and tells nothing.
 
 use std::task::{Context, Poll};
 
@@ -36,7 +36,7 @@ impl<S> Layer<S> for DetectionLayer {
     }
 }
 
-/// Answers the question of the autodetection, and hands on everything else.
+/// Answers the autodetection's query, and hands on everything else.
 #[derive(Clone, Debug)]
 pub struct DetectionService<S> {
     inner: S,
@@ -57,7 +57,7 @@ where
 
     fn call(&mut self, request: Routed<B>) -> Self::Future {
         // Whoever asks directly is not a browser with Headlamp, and gets what Prometheus answers.
-        let detected = request.record.came_by() != Door::Direct
+        let detected = request.record.door() != Door::Direct
             && request.route.target.endpoint() == Endpoint::QueryRange
             && request.body.is_end_stream()
             && is_question(&request.head);

@@ -1,5 +1,4 @@
-//! The form of a POST, read whole within its bounds. Everything that could make Prometheus or us read another is
-//! refused.
+//! The form of a POST, read whole within its bounds. Whatever Prometheus might read differently from us is refused.
 
 use std::io::ErrorKind;
 use std::pin::pin;
@@ -38,7 +37,7 @@ impl<S> Layer<S> for FormLayer {
     }
 }
 
-/// Hands on requests of which everything has come.
+/// Hands on requests that have arrived completely.
 #[derive(Clone, Debug)]
 pub struct FormService<S> {
     inner: S,
@@ -119,8 +118,7 @@ impl FormLayer {
     }
 }
 
-/// Whether a body came that cannot be read, other than one that did not come to its end. hyper tells it by the kind of
-/// the error below its own.
+/// Whether the body is malformed, rather than cut short. hyper tells the two apart in the error that caused its own.
 fn is_malformed(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut causes = std::iter::successors(Some(error), |error| error.source());
     causes.any(|cause| {

@@ -1,4 +1,4 @@
-//! By what requests are told apart in metrics, in the audit log and in spans.
+//! The labels of requests in metrics, in the audit log and in spans.
 
 use crate::authz::{Permit, Scope};
 use crate::prometheus::Endpoint;
@@ -37,7 +37,7 @@ impl Subject {
         }
     }
 
-    /// Whether it lasts for as long as its caller likes, so that how long says nothing.
+    /// Whether it lasts for as long as its caller likes, so that its duration means nothing.
     pub fn is_watch(self) -> bool {
         self == Self::NamespaceWatch
     }

@@ -79,7 +79,7 @@ pub struct RequestMetrics(Arc<Series>);
 
 struct Series {
     requests: Family<RequestLabels, Counter>,
-    /// The same by number, since a look into a family takes a lock that all workers share.
+    /// The same by index, since a family's lookup takes a lock that all workers share.
     known_requests: Box<[OnceLock<Counter>]>,
     durations: Family<DurationLabels, HistogramWithExemplars<TraceLabels>>,
     known_durations: Box<[OnceLock<HistogramWithExemplars<TraceLabels>>]>,
@@ -216,7 +216,7 @@ fn number(door: Door, endpoint: Option<Subject>) -> usize {
     door as usize * ENDPOINTS + endpoint.map_or(ENDPOINTS - 1, Subject::number)
 }
 
-/// The trace as an exemplar; one that its caller does not keep is not to be found anywhere.
+/// The trace as an exemplar, if its caller keeps it: any other could not be found anywhere.
 fn exemplar(trace: TraceContext) -> Option<TraceLabels> {
     trace.is_sampled().then(|| TraceLabels {
         trace_id: trace.shown(),

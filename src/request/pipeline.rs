@@ -1,4 +1,4 @@
-//! The inside of the layers: from a request of which everything has come to Prometheus' answer. Each step takes what the
+//! What the layers surround: from a request that has arrived completely to Prometheus' answer. Each step takes what the
 //! step before it made:
 //!
 //! ```text
@@ -63,7 +63,7 @@ impl Pipeline {
         let query = head.uri.query().unwrap_or_default();
         let accepted = upstream.upstream().accepts();
         let mut request = target.read(query, &form, accepted, &self.0.limits)?;
-        let shares = upstream.shares(&mut request, record.came_by());
+        let shares = upstream.shares(&mut request, record.door());
         record.request(&request);
         let permit = pin!(self.0.authorizer.permit(&caller, &request));
         let permit = record.on_kubernetes(self.0.review_timeout, permit).await?;
@@ -81,7 +81,7 @@ impl Pipeline {
     }
 }
 
-/// What goes on of the caller's headers, and which trace the request belongs to.
+/// The caller's headers that are forwarded, and the trace that the request belongs to.
 fn passed(request: &UpstreamRequest, headers: &HeaderMap, record: &mut Record) -> ForwardedHeaders {
     let mut passed = ForwardedHeaders::from_caller(request.endpoint(), headers);
     if let Some(span) = record.span() {

@@ -18,7 +18,7 @@ pub struct SlotsLayer(Arc<Slots>);
 impl SlotsLayer {
     /// `all` are the slots of all callers together.
     pub fn new(all: Slots) -> Self {
-        // A count of this worker's own, as in the layer of callers.
+        // An `Arc` of this worker's own, as in the caller layer.
         Self(Arc::new(all))
     }
 }

@@ -1,5 +1,5 @@
-//! What is known of a request between two layers, and what comes back. Each goes along with the record of the request:
-//! dropped with it, the record says that the caller left.
+//! The types between the layers: what is known of a request, and what comes back. Each carries the request's record; if it
+//! is dropped, the record says that the caller left.
 
 use std::sync::Arc;
 
@@ -47,7 +47,7 @@ pub struct Route {
     pub(super) target: Target,
 }
 
-/// A request of which everything has come.
+/// A request that has arrived completely.
 pub struct Received {
     pub(super) head: request::Parts,
     /// Empty where there is none.
@@ -77,8 +77,8 @@ impl Refused {
     }
 }
 
-/// What a layer answers that hands on most requests at once: `F`, of the service inside. Only what has to wait first, or
-/// is refused, is boxed, so that most requests pass without a box for each layer.
+/// The future of a layer that hands on most requests at once: `F`, that of the inner service. Only what has to wait
+/// first, or is refused, is boxed, so that most requests pass without a box for each layer.
 pub type HandedOn<F> = Either<F, BoxFuture<'static, Result<Answered, Refused>>>;
 
 /// A request that goes no further.

@@ -9,7 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 use super::Completion;
 use crate::upstream::body::{BodyError, ResponseBody};
 
-/// A body that counts what goes out and says how it ended. Dropped before its end, it says that the caller left.
+/// A body that counts what is sent and records how it ended. If it is dropped before its end, the caller has left.
 pub struct RecordedBody {
     body: ResponseBody,
     completion: Completion,

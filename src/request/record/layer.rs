@@ -1,5 +1,5 @@
-//! The outermost layer: begins the record of a request, which sees every outcome, that the caller leaves included, and
-//! puts it into the response's body.
+//! The outermost layer: begins the record of a request and puts it into the response's body. So the record sees every
+//! outcome, even a caller who leaves.
 
 use std::convert::Infallible;
 use std::fmt::Display;
@@ -37,7 +37,7 @@ impl Recorder {
         Self(Arc::new(Inner { log, ids, tracer }))
     }
 
-    /// Records a request that is refused at `entrance` before it gets anywhere, because of `reason`.
+    /// Records a request that is refused at `entrance`, before any layer has seen it.
     pub fn refuse<B>(
         &self,
         request: &Request<B>,

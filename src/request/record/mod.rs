@@ -56,7 +56,7 @@ const SHOWN_AGENT_BYTES: usize = 256;
 /// Bytes of a query in one line.
 const SHOWN_QUERY_BYTES: usize = 1024;
 
-/// Where the lines go, and what they say of queries. One for each worker, cheap to clone.
+/// Where the lines go, and how much they say of queries. One for each worker, cheap to clone.
 #[derive(Clone)]
 pub struct Log(Arc<Rules>);
 
@@ -69,7 +69,7 @@ struct Rules {
 }
 
 impl Log {
-    /// Leaves its lines in `lines`, as `logging` wants them; `None` makes none.
+    /// Writes its lines to `lines`, as `logging` says; `None`: no lines.
     pub fn new(lines: Option<Lines>, logging: &Logging, metrics: RequestMetrics) -> Self {
         Self(Arc::new(Rules {
             lines,
@@ -143,14 +143,14 @@ struct Inner {
     client: Option<IpAddr>,
     status: Option<StatusCode>,
     trace: Option<TraceContext>,
-    /// How long Kubernetes was waited for.
+    /// Time spent waiting for Kubernetes.
     kubernetes: Duration,
-    /// How long anything else was: a slot, the caller's body.
+    /// Time spent waiting for anything else: a slot, the caller's body.
     waited: Duration,
-    /// How long Prometheus took to the head of its answer.
+    /// Time until the head of Prometheus' answer.
     upstream: Option<Duration>,
     answer: Option<Answer>,
-    /// What is left of the time to the response's head.
+    /// Time that the program itself took until the response's head.
     own: Option<Duration>,
     restricted: bool,
     bytes: u64,
@@ -177,38 +177,37 @@ impl Outcome {
 }
 
 impl Record {
-    /// Which request it is.
     pub fn id(&self) -> RequestId {
         self.0.id
     }
 
-    /// It is recorded as a span, which ends with the record.
+    /// The request is traced by this span, which ends with the record.
     pub fn traced(&mut self, begun: ActiveSpan) {
         self.0.trace = Some(begun.context);
         self.0.span = Some(Box::new(RequestSpan::new(begun)));
     }
 
-    /// Its span, where it is traced.
+    /// The request's span; `None` where it is not traced.
     pub fn span(&mut self) -> Option<&mut RequestSpan> {
         self.0.span.as_deref_mut()
     }
 
-    /// How it came, once that is known better.
-    pub fn door(&mut self, door: Door) {
+    /// Corrects the door that the request came through.
+    pub fn set_door(&mut self, door: Door) {
         self.0.door = door;
     }
 
-    /// How it came.
-    pub fn came_by(&self) -> Door {
+    /// The door that the request came through, as far as is known.
+    pub fn door(&self) -> Door {
         self.0.door
     }
 
-    /// The trace that it belongs to.
+    /// The trace that the request belongs to.
     pub fn trace(&mut self, trace: Option<TraceContext>) {
         self.0.trace = trace;
     }
 
-    /// Waits for what Kubernetes is asked for, and notes how long.
+    /// Waits for an answer of Kubernetes, and adds up how long.
     ///
     /// # Errors
     /// [`Unavailable::OutOfTime`] when all such waits of the request take longer than `limit` together.
@@ -223,14 +222,14 @@ impl Record {
         output.unwrap_or_else(|| Err(Unavailable::OutOfTime.into()))
     }
 
-    /// Waits for a slot, or for what the caller sends, and notes how long.
+    /// Waits for a slot or for the caller's body, and adds up how long.
     pub async fn on_caller<F: Future>(&mut self, future: Pin<&mut F>) -> F::Output {
         let (output, waited) = waiting(future).await;
         self.0.waited += waited;
         output
     }
 
-    /// Whence it came, and the program that says to have sent it.
+    /// The client's address, and the user agent that it names.
     fn sender<B>(&mut self, request: &Request<B>) {
         let Rules {
             lines: Some(_),
@@ -246,17 +245,16 @@ impl Record {
         self.0.user_agent = headers.get(USER_AGENT).cloned();
     }
 
-    /// Who sent it.
     pub fn caller(&mut self, caller: &Caller) {
         self.0.caller = Some(caller.clone());
     }
 
-    /// The endpoint that it names.
+    /// The endpoint that the request names.
     pub fn endpoint(&mut self, endpoint: Endpoint) {
         self.0.endpoint = Some(Subject::Prometheus(endpoint));
     }
 
-    /// That it asks for namespaces, and those of them that the caller may be shown.
+    /// The request asks for namespaces; `permit` has those that the caller may be shown.
     pub fn namespaces(&mut self, subject: Subject, permit: Option<&NamespacesPermit>) {
         self.0.endpoint = Some(subject);
         let Some(permit) = permit else { return };
@@ -270,12 +268,12 @@ impl Record {
         };
     }
 
-    /// It takes `slots` until its response has ended.
+    /// Keeps `slots` until the response has ended.
     pub fn hold(&mut self, slots: [Slot; 2]) {
         self.0.slots = Some(slots);
     }
 
-    /// What it asks.
+    /// The query, as far as the configuration wants it logged.
     pub fn request(&mut self, request: &PrometheusRequest) {
         let Some(expression) = request.expression() else {
             return;
@@ -297,7 +295,7 @@ impl Record {
         };
     }
 
-    /// What was decided.
+    /// The request was permitted.
     pub fn permit(&mut self, permit: &Permit<'_>) {
         let asked = permit
             .decisions()
@@ -315,12 +313,12 @@ impl Record {
         self.0.restricted = matches!(permit.scope(), Scope::Series(_));
     }
 
-    /// That it is answered without a permit.
+    /// The request is answered without a permit.
     pub fn decided(&mut self, decision: Decision) {
         self.0.decision = decision;
     }
 
-    /// That it was refused, and why. It takes no slots any more.
+    /// The request was refused; its slots are released.
     pub fn refused(
         &mut self,
         decision: Decision,
@@ -335,16 +333,16 @@ impl Record {
         self.0.reason = Some(reason);
     }
 
-    /// The namespaces that it was refused for.
+    /// The namespaces for which the request was refused.
     pub fn asked(&mut self, namespaces: &[Namespace]) {
         self.0.asked = namespaces.iter().take(SHOWN_NAMESPACES).cloned().collect();
     }
 
-    /// What Prometheus answered, and how long it took to the head of that.
+    /// Prometheus' answer, or why there is none.
     pub fn sent(&mut self, sent: &Result<Answered, UpstreamError>) {
         if let Ok(answered) = sent {
             self.0.answer = Some(answered.answer);
-            // What is kept is not waited for.
+            // A kept answer was not waited for.
             if answered.answer != Answer::Kept {
                 self.0.upstream = Some(answered.head);
             }
@@ -369,7 +367,7 @@ impl Record {
 }
 
 impl Completion {
-    /// Bytes of the body went out.
+    /// So many bytes of the body were sent.
     pub fn count(&mut self, bytes: usize) {
         self.0.0.bytes += bytes as u64;
     }
@@ -379,7 +377,7 @@ impl Completion {
         self.0.0.outcome = Outcome::Complete;
     }
 
-    /// The body ended before its end.
+    /// The body was cut short.
     pub fn abort(&mut self, error: &BodyError) {
         self.0.0.outcome = Outcome::Aborted;
         self.0.0.reason_code = Some(error.into());

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
-/// What a future comes to, and for how long it had to be waited for: not at all if it was ready at once. It stays where
-/// it is: a future that takes another in holds it twice, and each request's is copied whole when it begins.
+/// The output of a future, and how long it was waited for: not at all if it was ready at once. Takes it pinned: a future
+/// that owned it would hold it twice, and each request's future is copied whole when it begins.
 pub(super) async fn waiting<F: Future>(mut future: Pin<&mut F>) -> (F::Output, Duration) {
     let mut since = None;
     let output = std::future::poll_fn(|context| {
@@ -24,7 +24,7 @@ pub(super) async fn waiting<F: Future>(mut future: Pin<&mut F>) -> (F::Output, D
     )
 }
 
-/// The same for at most `limit`, and `None` when that has passed. What is ready at once needs no timer.
+/// The same for at most `limit`; `None` when that has passed. What is ready at once needs no timer.
 pub(super) async fn waiting_for<F: Future>(
     limit: Duration,
     mut future: Pin<&mut F>,

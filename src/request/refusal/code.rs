@@ -1,4 +1,4 @@
-//! Reasons in words of a closed set, for the audit line: messages may change, these do not.
+//! Reason codes for the audit line, from a closed set: messages may change, these do not.
 
 use super::Refusal;
 use crate::authn::{AuthenticationError, CredentialError};

@@ -35,7 +35,7 @@ where
     type Error = Infallible;
     type Future = RefusalFuture<S::Future>;
 
-    /// `inner` is always ready: what may have to wait waits with its request, so that it can be refused.
+    /// `inner` is always ready: what has to wait does so in the request's future, so that it can be refused.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }

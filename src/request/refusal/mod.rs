@@ -79,7 +79,7 @@ impl Refusal {
         }
     }
 
-    /// The word that Prometheus' clients tell errors apart by.
+    /// The `errorType` by which Prometheus' clients tell errors apart.
     pub fn error_type(&self) -> &'static str {
         match self.status() {
             StatusCode::UNAUTHORIZED => "unauthorized",
@@ -159,8 +159,8 @@ fn unavailable_status(unavailable: Unavailable) -> StatusCode {
     }
 }
 
-/// Sets what every response of ours has: an answer is for its caller alone, is kept by nobody, and is what
-/// its type says.
+/// Sets the headers of every response of ours: it is for its caller alone, must not be cached, and is of the type that
+/// it says.
 pub fn protect(headers: &mut HeaderMap) {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(

@@ -1,5 +1,5 @@
-//! Spans of the requests that are traced: one of ours for each, and one within it for the time at Prometheus. They
-//! tell how it went, never who asked or for what.
+//! Spans of traced requests: one for each, with one inside it for the time at Prometheus. They tell how it went, never
+//! who asked or for what.
 //!
 //! ```text
 //! record    TraceContext -> Tracer -> RequestSpan, kept in the request's record
@@ -25,7 +25,7 @@ use crate::telemetry::spans::{ActiveSpan, Tracer};
 use crate::telemetry::trace::TraceContext;
 use crate::upstream::UpstreamFailure;
 
-/// Who has made the spans, as OpenTelemetry asks.
+/// The instrumentation scope that OpenTelemetry asks for.
 static SCOPE: LazyLock<InstrumentationScope> = LazyLock::new(|| {
     InstrumentationScope::builder(env!("CARGO_PKG_NAME"))
         .with_version(env!("CARGO_PKG_VERSION"))
@@ -60,7 +60,7 @@ pub struct RequestEnd {
     pub duration: Duration,
     /// Its method.
     pub method: Method,
-    /// How it came.
+    /// The door that it came through.
     pub door: Door,
     /// The endpoint that it named.
     pub endpoint: Option<Subject>,
@@ -95,7 +95,7 @@ impl RequestSpan {
         self.context
     }
 
-    /// The request is about to be sent to Prometheus. Gives what to say there.
+    /// The request is about to be sent to Prometheus. Returns the trace context to send along.
     pub fn sends(&mut self, method: &Method) -> TraceContext {
         let id = self.tracer.id();
         self.upstream = Some(UpstreamSpan {
@@ -124,7 +124,7 @@ impl RequestSpan {
         self.upstream = None;
     }
 
-    /// Leaves it to be sent.
+    /// Ends the span and queues it for export.
     pub fn end(self, ended: &RequestEnd) {
         let tracer = self.tracer.clone();
         tracer.leave(self.spans(ended));
