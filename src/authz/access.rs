@@ -34,14 +34,14 @@ impl fmt::Display for ResourceAttributes {
     }
 }
 
-/// Attributes with what they are known by in the cache.
+/// Attributes with their part of the cache key.
 #[derive(Clone, Debug)]
 pub(super) struct Access {
     pub(super) attributes: Arc<ResourceAttributes>,
     digest: Digest,
 }
 
-/// Asks, and remembers by everything that the question holds.
+/// Asks access reviews, and caches each answer by everything that was asked.
 pub(super) struct AccessReviews {
     cluster: Arc<dyn Cluster>,
     namespaces: ClusterNamespaces,
@@ -51,17 +51,17 @@ pub(super) struct AccessReviews {
     cache: ReviewCache<Key, Reviewed>,
 }
 
-/// What a review said.
+/// The answer of an access review.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reviewed {
     pub(super) allowed: bool,
-    /// When it began: what changes after that may touch it.
+    /// When the review began: a later change may affect the answer.
     began: Epoch,
-    /// When it came.
+    /// When the answer arrived.
     pub(super) came: Instant,
-    /// Since when each review has said so, with no change seen that may touch it.
+    /// Since when every review has given this answer, with no change seen that may affect it.
     since: Instant,
-    /// Whether nothing but a change that is watched should end it.
+    /// Whether only watched changes can make it wrong.
     pub(super) settled: bool,
 }
 
@@ -119,10 +119,10 @@ impl AccessReviews {
         }
     }
 
-    /// Whether `caller` may do it in each of some namespaces, all or nothing.
+    /// Whether `caller` has the access in each of some namespaces: an answer for all of them, or an error.
     ///
-    /// Once the API server has failed for one of them, what is remembered of the others serves unasked: each would
-    /// wait for as long.
+    /// Once the API server has failed for one of them, the others are answered from the cache: each would wait as
+    /// long.
     pub(super) async fn allowed_in(
         &self,
         caller: &Caller,
@@ -185,15 +185,15 @@ impl AccessReviews {
         let answer = self
             .ask(caller, access, namespace, key.clone(), ended)
             .await?;
-        // Another request's review may have begun before a change that this request came after. One that begins now
-        // has not.
+        // A review that another request began may be older than a change that this request comes after. A new one is
+        // not.
         if answer.value.began >= arrived || !self.touched_since(caller, place, answer.value.began) {
             return Ok(answer);
         }
         self.ask(caller, access, namespace, key, None).await
     }
 
-    /// Whether `caller` may do something else in Kubernetes, by a review of its own that nothing remembers.
+    /// Whether `caller` may do something else in Kubernetes, by a review that is not cached.
     pub(super) async fn may(
         &self,
         caller: &Caller,
@@ -207,7 +207,7 @@ impl AccessReviews {
         Ok(is_allowed(&status.await?))
     }
 
-    /// The answer of a review, of one that is under way if there is one.
+    /// The answer of a review: of the one under way, if there is one.
     async fn ask(
         &self,
         caller: &Caller,
@@ -233,7 +233,7 @@ impl AccessReviews {
                 let came = Instant::now();
                 let before = before.filter(|before| before.allowed == allowed);
                 let since = before.map_or(came, |before| before.since);
-                // One answer alone may be that of an API server that has not read all roles yet, or is behind.
+                // A single answer may come from an API server that has not read all roles yet, or lags.
                 let lasts = came.duration_since(since) >= lifetimes.allowed;
                 let reviewed = Reviewed {
                     allowed,
@@ -259,25 +259,25 @@ impl AccessReviews {
         self.changes.is_some()
     }
 
-    /// The epoch of what is asked now.
+    /// The current epoch of changes.
     pub(super) fn now(&self) -> Epoch {
         self.changes
             .as_ref()
             .map_or_else(Epoch::default, Changes::now)
     }
 
-    /// Whether every change of RBAC is told now.
+    /// Whether every change of RBAC is watched now.
     pub(super) fn all_watched(&self) -> bool {
         let now = Instant::now();
         self.told_until(now) == Some(now)
     }
 
-    /// Up to when every change of RBAC was told.
+    /// Up to when every change of RBAC was seen.
     pub(super) fn told_until(&self, now: Instant) -> Option<Instant> {
         self.changes.as_ref()?.told_until(now)
     }
 
-    /// When `answer` ends, by all that is known now.
+    /// When `answer` expires, as far as is known now.
     pub(super) fn term(&self, answer: &Answer<Reviewed>) -> Term {
         if answer.stale {
             return Term::fixed(answer.fresh_until);
@@ -289,7 +289,7 @@ impl AccessReviews {
         (reviewed.began, self.lifetimes.term(reviewed))
     }
 
-    /// What is to be made of something that was said of `caller` and `place` at `began`, for `term`.
+    /// Whether an answer about `caller` and `place` that was asked at `began` and holds for `term` still counts.
     pub(super) fn standing(
         &self,
         caller: &Caller,
@@ -297,7 +297,7 @@ impl AccessReviews {
         (began, term): (Epoch, Term),
         now: Instant,
     ) -> Standing {
-        // Before the look at changes: what was told by then has touched what it may touch.
+        // Read before the changes are looked at: what was seen by then is in them.
         let counts = term.counts(now, || self.told_until(now));
         if self.touched_since(caller, place, began) {
             Standing::Changed
@@ -308,7 +308,7 @@ impl AccessReviews {
         }
     }
 
-    /// Whether a change after `since` may touch what was said of `caller` and `place`.
+    /// Whether a change after `since` may affect an answer about `caller` and `place`.
     pub(super) fn touched_since(&self, caller: &Caller, place: Place<'_>, since: Epoch) -> bool {
         let changes = self.changes.as_ref();
         changes.is_some_and(|changes| changes.touched(caller, place, since))
@@ -319,13 +319,13 @@ impl AccessReviews {
     }
 }
 
-/// An authorizer may answer both; then somebody has said no.
+/// An authorizer may answer both allowed and denied; then it is denied.
 fn is_allowed(status: &kubernetes::SubjectAccessReviewStatus) -> bool {
     status.allowed && status.denied != Some(true)
 }
 
-/// Whether nobody but RBAC had anything to say, as far as a review tells. All authorizers that do not decide are asked one
-/// after the other, and what each of them says is a line of a denial's reason.
+/// Whether RBAC alone decided, as far as the review tells. The authorizers are asked one after the other until one decides,
+/// and each adds a line to a denial's reason.
 fn is_rbacs(status: &kubernetes::SubjectAccessReviewStatus) -> bool {
     let empty = |text: &Option<String>| text.as_deref().is_none_or(str::is_empty);
     let reason = status.reason.as_deref().unwrap_or_default();

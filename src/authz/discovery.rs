@@ -1,5 +1,5 @@
-//! Series of metrics that a rule is about, among those of a selector without a fixed name: what lists of names, labels and
-//! series tell besides what the default label shows.
+//! Discovery of metrics that have a rule: what lists of names, labels and series show of them, besides what the default
+//! label opens, where a selector has no fixed name.
 
 use super::permit::{Grounds, Ruled};
 use super::rules::RuleAccess;
@@ -68,7 +68,7 @@ impl Authorizer {
     }
 }
 
-/// Each of the selectors, for each of the rules.
+/// Each selector combined with each rule.
 pub(super) fn each<'r>(
     selectors: Vec<Option<Query<'r>>>,
     rules: &[Ruled],

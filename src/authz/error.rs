@@ -39,7 +39,7 @@ pub enum AuthorizationError {
         "you may not read the metrics {metrics}, which belong to no namespace: ask for {attributes} in the whole cluster; those of a namespace that you may read are answered where the query names it in the label {label}"
     )]
     ClusterMetrics {
-        /// As the configuration names them: the query is not for every log.
+        /// As the configuration names them, since not every log may hold the query.
         metrics: MetricPattern,
         /// What was asked.
         attributes: Arc<ResourceAttributes>,
@@ -88,7 +88,7 @@ pub enum AuthorizationError {
 }
 
 impl AuthorizationError {
-    /// That an expression or selector of `request`, here as `text`, cannot be restricted.
+    /// The refusal of an expression or selector (`text`) of `request` that cannot be restricted.
     pub(crate) fn query(error: QueryError, text: &str, request: &PrometheusRequest) -> Self {
         let pointer = error.pointer(text);
         let metricsql = request.speaks_metricsql();
@@ -100,7 +100,7 @@ impl AuthorizationError {
     }
 }
 
-/// What is wrong with a query, in words that fit what its caller thinks to speak.
+/// What is wrong with a query, in the terms of the language that its caller writes.
 fn told(error: &QueryError, metricsql: bool) -> String {
     match error {
         QueryError::UnknownFunction { name, position } if metricsql => format!(

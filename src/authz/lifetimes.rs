@@ -1,4 +1,4 @@
-//! Until when something that reviews have said counts: by its age alone, and for longer while whatever could end it is
+//! How long answers of reviews count: by their age, and for longer while all changes that could make them wrong are
 //! watched.
 
 use std::time::Duration;
@@ -14,10 +14,10 @@ pub struct Lifetimes {
     pub allowed: Duration,
     /// Of a denial.
     pub denied: Duration,
-    /// Of either while every change of RBAC is watched, once RBAC has given it for as long as `allowed`. Where it is shorter
-    /// than these, they count.
+    /// Of either while every change of RBAC is watched, once RBAC has given it for as long as `allowed`. Never shortens
+    /// these.
     pub watched: Duration,
-    /// Of either beyond its own time, while Kubernetes does not answer.
+    /// Of either after it has expired, while Kubernetes does not answer.
     pub stale: Duration,
     /// How many are kept.
     pub capacity: u64,
@@ -37,7 +37,7 @@ impl Lifetimes {
             self.denied
         };
         let watched = match reviewed.settled {
-            // What is not to be remembered is not.
+            // A lifetime of zero: not cached.
             true if short > Duration::ZERO => self.watched.max(short),
             _ => short,
         };
@@ -49,10 +49,10 @@ impl Lifetimes {
     }
 }
 
-/// Until when an answer counts, or what was made of several.
+/// Until when an answer counts, or a result of several answers.
 ///
-/// A watch vouches for an answer up to the moment at which it is lost. From then on the answer is as one that was
-/// given at that moment: it has `grace` left.
+/// A watch vouches for an answer until the watch is lost. From then on the answer counts as if it had been given at that
+/// moment: it has `grace` left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Term {
     /// Until then in any case.

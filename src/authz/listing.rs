@@ -12,12 +12,12 @@ use crate::cluster::Unavailable;
 use crate::namespace::{Namespace, NamespaceSet};
 use crate::rbac::{Epoch, Place};
 
-/// That a caller may be shown some namespaces. Only reviews make one, and nothing of a namespace is written without.
+/// Permission to show a caller some namespaces. Only reviews make one, and no namespace is written without it.
 #[derive(Clone, Debug)]
 pub struct NamespacesPermit {
     scope: Listed,
     term: Term,
-    /// When the reviews began that it rests on.
+    /// When the reviews behind it began.
     began: Epoch,
 }
 
@@ -29,7 +29,7 @@ enum Listed {
 }
 
 impl NamespacesPermit {
-    /// The ones that may be shown. `None`: all that there are.
+    /// The namespaces that may be shown. `None`: all of the cluster.
     pub fn names(&self) -> Option<&[Namespace]> {
         match &self.scope {
             Listed::Everything => None,
@@ -38,19 +38,19 @@ impl NamespacesPermit {
         }
     }
 
-    /// Whether there is none that may be shown.
+    /// Whether no namespace may be shown.
     pub fn is_empty(&self) -> bool {
         matches!(self.scope, Listed::Nothing)
     }
 
-    /// When it has to be asked for again, at the latest.
+    /// When it has to be asked for again at the latest.
     pub fn until(&self) -> Instant {
         self.term.longest()
     }
 }
 
 impl Authorizer {
-    /// What of all namespaces `caller` may be shown.
+    /// Which of all namespaces `caller` may be shown.
     ///
     /// # Errors
     /// When Kubernetes does not say in time: never a smaller set instead.
@@ -69,7 +69,7 @@ impl Authorizer {
         }
         let readable = self.readable.answer(caller).await?;
         Ok(match readable.value.namespaces {
-            // That everything was denied ends sooner than what is granted; whoever has some waits for the rest.
+            // A denial of everything expires sooner than a grant; who may see some namespaces waits for more.
             Some(names) => NamespacesPermit {
                 scope: Listed::These(names),
                 term: readable.value.term,
@@ -109,8 +109,8 @@ impl Authorizer {
         })
     }
 
-    /// Whether a change that was seen may touch what `permit` rests on, which `caller` was given, or could go unseen for
-    /// too long. Never, where changes are not watched.
+    /// Whether a change of rights may affect `permit`, which `caller` was given, or could have gone unseen for too long.
+    /// Never where changes are not watched.
     pub fn may_have_changed(&self, caller: &Caller, permit: &NamespacesPermit) -> bool {
         let now = Instant::now();
         if self.watches_changes() && permit.term.end(self.reviews.told_until(now)) <= now {

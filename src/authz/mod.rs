@@ -1,4 +1,4 @@
-//! What a caller may see: access reviews, and the permit that they come to.
+//! What a caller may see: access reviews, and the permit that results from them.
 //!
 //! Only this module makes a [`Permit`], and a permit holds the request that it was given for, so that it
 //! cannot be used for another.
@@ -51,7 +51,7 @@ pub struct Policy {
     pub query_limits: promql::Limits,
     /// Namespaces that one request may name.
     pub max_namespaces: usize,
-    /// How long finding all namespaces that a caller may read may take.
+    /// Longest time for finding all namespaces that a caller may read.
     pub patience: Duration,
 }
 
@@ -67,7 +67,7 @@ pub struct Authorizer {
 }
 
 impl Authorizer {
-    /// `finder` and `changes` are what watches of the cluster fill. Without the latter, answers end by their age alone.
+    /// `finder` and `changes` are filled by watches of the cluster. Without `changes`, answers expire by age alone.
     pub fn new(
         policy: Policy,
         lifetimes: Lifetimes,
@@ -131,7 +131,7 @@ impl Authorizer {
         })
     }
 
-    /// The same, for who wants to know what a refusal rests on.
+    /// The same, with the reviews behind a refusal.
     ///
     /// # Errors
     /// As for [`Self::permit`].
@@ -184,7 +184,7 @@ impl Authorizer {
                     self.narrowed_selections(queries, narrowed)
                 } else {
                     let reviewed = self.review_named(caller, named, grounds).await?;
-                    // A Prometheus that federates asks once for all that it wants: what is denied of it is left out.
+                    // A federating Prometheus asks for all that it wants in one request: what is denied is left out.
                     let partly = request.endpoint() == Endpoint::Federate && queries.len() > 1;
                     let selections = self.selections(caller, queries, partly, &reviewed, grounds);
                     selections.await?
@@ -200,7 +200,7 @@ impl Authorizer {
             | Reads::Metadata
             | Reads::Targets
             | Reads::Alertmanagers => {
-                // Selectors of /rules are about the rules' own labels; what they let pass is filtered still.
+                // Selectors of /rules match the rules' own labels; the answer is filtered all the same.
                 self.measure(request)?;
                 let ruled = if request.endpoint().reads() == Reads::Metadata {
                     self.ruled(caller, narrowed.as_ref(), grounds).await?
@@ -219,7 +219,7 @@ impl Authorizer {
             }
             Reads::NoSeries => {
                 self.measure(request)?;
-                // Whoever may see what the request names may see something.
+                // A caller who may see what the request names may see something.
                 if narrowed.is_none() {
                     self.readable(caller, grounds).await?;
                 }
@@ -236,7 +236,7 @@ impl Authorizer {
         })
     }
 
-    /// The namespaces of which it is worth asking whether `caller` may read them. Each must be reviewed before it counts.
+    /// The namespaces worth reviewing for `caller`. Each must be reviewed before it counts.
     ///
     /// # Errors
     /// When neither bindings nor namespaces are known yet.
@@ -244,8 +244,8 @@ impl Authorizer {
         self.finder.candidates(caller).await
     }
 
-    /// Whether `caller` may do something in Kubernetes that opens no series, such as come through the API server. Nothing
-    /// that is served depends on it: it is for `doctor`.
+    /// Whether `caller` has some access in Kubernetes that opens no series, such as to the API server's proxy. For `doctor`:
+    /// nothing that is served depends on it.
     ///
     /// # Errors
     /// When Kubernetes does not say.
@@ -257,12 +257,12 @@ impl Authorizer {
         self.reviews.may(caller, asked).await
     }
 
-    /// How many access reviews are remembered, about.
+    /// About how many access reviews are cached.
     pub fn entries(&self) -> u64 {
         self.reviews.entries()
     }
 
-    /// Prometheus' parser cannot be stopped, so the bounds hold for those who see everything, too.
+    /// Prometheus' parser cannot be stopped, so the limits also hold for callers who see everything.
     fn measure(&self, request: &PrometheusRequest) -> Result<(), AuthorizationError> {
         let texts = request
             .expression()
@@ -304,7 +304,7 @@ impl Authorizer {
         })
     }
 
-    /// Reviews every namespace that a selector names, some of them at the same time. The answers are in order.
+    /// Reviews every namespace that a selector names, several at a time. The answers are in order.
     async fn review_named(
         &self,
         caller: &Caller,

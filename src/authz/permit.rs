@@ -12,8 +12,8 @@ use crate::prometheus::PrometheusRequest;
 use crate::promql::{MetricNames, Query};
 use crate::rbac::Searched;
 
-/// That a request may be answered, and with what. It holds the request: there is no permit without one, and
-/// no other way for a request to Prometheus.
+/// Permission to answer a request, and with what. It holds the request: there is no permit without one, and no request
+/// reaches Prometheus without a permit.
 #[derive(Debug)]
 pub struct Permit<'r> {
     pub(super) request: &'r PrometheusRequest,
@@ -26,7 +26,7 @@ pub struct Permit<'r> {
 pub(super) struct Grounds {
     pub(super) decisions: Vec<Decision>,
     pub(super) warnings: Vec<String>,
-    /// Where all namespaces that the caller may read were searched.
+    /// How the namespaces that the caller may read were searched.
     pub(super) searched: Option<Searched>,
 }
 
@@ -35,9 +35,9 @@ pub(super) struct Grounds {
 pub struct Denial {
     /// Why.
     pub error: AuthorizationError,
-    /// The reviews that were made, but those of a search for all namespaces that the caller may read.
+    /// The reviews that were made, without those of a search for all namespaces that the caller may read.
     pub decisions: Vec<Decision>,
-    /// Where these were searched, if they were.
+    /// How these were searched, if they were.
     pub searched: Option<Searched>,
 }
 
@@ -46,22 +46,22 @@ pub struct Denial {
 pub enum Scope<'r> {
     /// All series.
     Everything,
-    /// What is left of each expression or selector of the request, in order; at least one.
+    /// Series that each expression or selector of the request may select, in order; at least one.
     Series(Vec<Selection<'r>>),
-    /// What in the answer is of one of these namespaces.
+    /// The part of the answer that belongs to one of these namespaces.
     Answer {
-        /// The label that tells.
+        /// The label that holds the namespace.
         label: Arc<str>,
         /// Its values.
         namespaces: NamespaceSet,
-        /// Metrics of which another label tells. Only those of [`Reads::Metadata`](crate::prometheus::Reads) are looked for.
+        /// Metrics that another label assigns to a namespace. Used only for [`Reads::Metadata`](crate::prometheus::Reads).
         ruled: Vec<Ruled>,
     },
-    /// The answer as it is: it tells nothing of any series.
+    /// The whole answer: it tells nothing of any series.
     NoSeries,
 }
 
-/// What is left of an expression or selector.
+/// What an expression or selector may select.
 #[derive(Debug)]
 pub enum Selection<'r> {
     /// One that the caller wrote.
@@ -73,7 +73,7 @@ pub enum Selection<'r> {
     },
     /// The caller wrote none, and gets all series of these.
     All {
-        /// The label that tells.
+        /// The label that holds the namespace.
         label: Arc<str>,
         /// Its values.
         namespaces: NamespaceSet,
@@ -102,7 +102,7 @@ pub enum Grant {
     Open,
     /// Its series of these namespaces.
     Namespaces {
-        /// The label that tells.
+        /// The label that holds the namespace.
         label: Arc<str>,
         /// Its values.
         namespaces: NamespaceSet,
@@ -124,7 +124,7 @@ impl Selection<'_> {
     }
 }
 
-/// An answer of Kubernetes that a permit rests on.
+/// An access review behind a permit, and its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
     /// What was asked.
@@ -152,8 +152,8 @@ impl fmt::Display for Decision {
 }
 
 impl<'r> Permit<'r> {
-    /// For what the program asks on behalf of whoever runs it, with a configuration and credentials that are theirs: no caller
-    /// wrote the request, and the answer is served to none. A test holds this to `doctor`.
+    /// For what the program asks on behalf of its operator, with the operator's configuration and credentials: no caller wrote
+    /// the request, and no caller gets the answer. A test allows this in `doctor` alone.
     pub fn of_the_operator(request: &'r PrometheusRequest) -> Self {
         Self {
             request,
@@ -172,17 +172,17 @@ impl<'r> Permit<'r> {
         &self.scope
     }
 
-    /// The answers that it rests on, those for the set of all readable namespaces left out.
+    /// The reviews behind it, without those for the set of all readable namespaces.
     pub fn decisions(&self) -> &[Decision] {
         &self.grounds.decisions
     }
 
-    /// What the caller should know of what is left out.
+    /// What the caller should be told about what is left out.
     pub fn warnings(&self) -> &[String] {
         &self.grounds.warnings
     }
 
-    /// Where all namespaces that the caller may read were searched. `None` when that set was not needed.
+    /// How the namespaces that the caller may read were searched. `None` when that set was not needed.
     pub fn searched(&self) -> Option<Searched> {
         self.grounds.searched
     }

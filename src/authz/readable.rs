@@ -14,10 +14,10 @@ use crate::cluster::review_cache::{Answer, Known, ReviewCache};
 use crate::namespace::NamespaceSet;
 use crate::rbac::{CandidateFinder, Epoch, Place, Searched, Source};
 
-/// How long a set serves in which a namespace is missing because only a binding in it was seen.
+/// How long a set counts in which a namespace is missing that only a binding has shown so far.
 const UNSEEN: Duration = Duration::from_secs(1);
 
-/// Finds what a caller may read, once for all who wait for it.
+/// Finds all namespaces that a caller may read, once for all requests that wait for them.
 pub(super) struct Readable {
     finder: CandidateFinder,
     reviews: Arc<AccessReviews>,
@@ -27,7 +27,7 @@ pub(super) struct Readable {
     cache: ReviewCache<Digest, Found>,
 }
 
-/// What a caller may read, and among how many it was searched.
+/// The namespaces that a caller may read, and how many were searched.
 #[derive(Clone, Debug)]
 pub(super) struct Found {
     /// `None`: nothing.
@@ -35,13 +35,13 @@ pub(super) struct Found {
     pub(super) searched: Searched,
     /// When the search began.
     began: Epoch,
-    /// Until when it serves.
+    /// Until when it counts.
     pub(super) term: Term,
 }
 
 impl Readable {
-    /// One computation may take `patience`. Reviews that were answered by then are remembered, so that the next
-    /// attempt begins where this one ended.
+    /// One search may take `patience`. Reviews that were answered by then are cached, so that the next attempt begins where
+    /// this one ended.
     pub(super) fn new(
         finder: CandidateFinder,
         reviews: Arc<AccessReviews>,
@@ -61,7 +61,7 @@ impl Readable {
         }
     }
 
-    /// The set, and until when it serves.
+    /// The set, and until when it counts.
     ///
     /// # Errors
     /// When it cannot be completed in time: never a smaller set instead.
@@ -83,7 +83,7 @@ impl Readable {
         self.search(caller).await
     }
 
-    /// What a search finds, one that is under way if there is one.
+    /// The result of a search: of the one under way, if there is one.
     async fn search(&self, caller: &Caller) -> Result<Answer<Found>, Unavailable> {
         let search = |_: Option<&Found>| {
             let (caller, access) = (caller.clone(), self.access.clone());
@@ -116,15 +116,15 @@ async fn compute(
     let reviewed = reviews.allowed_in(caller, access, questions).await?;
     let now = Instant::now();
     let allowed = || reviewed.iter().filter(|(_, answer)| answer.value.allowed);
-    // Nobody else is asked about where RBAC binds nobody: with a search of all, another authorizer may grant anywhere.
+    // Namespaces without a binding are not asked about. In a search of all, another authorizer may grant any of them.
     let settled = watched
         && searched.source == Source::Bindings
         && reviewed
             .iter()
             .all(|(_, answer)| answer.value.settled && !answer.stale);
-    // A permission must not outlive its own answer because it was counted into a set, so the oldest counts. While
-    // Kubernetes does not answer the set is made anew of what is remembered of each namespace: an old set would hold
-    // what is known to be gone.
+    // A permission must not outlive its own answer by being part of a set, so the first to expire counts. While
+    // Kubernetes does not answer, the set is built again from each namespace's cached answer: an old set would hold
+    // permissions that are known to be gone.
     let granted = allowed()
         .map(|(_, answer)| reviews.term(answer))
         .reduce(Term::and);

@@ -1,4 +1,4 @@
-//! Which label, or which right, counts for the series of a metric.
+//! Metric rules: which label, or which access, decides about the series of a metric.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ pub(super) struct Rules {
 
 struct Rule {
     metrics: Vec<MetricPattern>,
-    /// Of which metrics this one counts.
+    /// The metrics that this rule is for.
     names: Arc<MetricNames>,
     access: RuleAccess,
 }
@@ -61,7 +61,7 @@ impl Rules {
         })
     }
 
-    /// Of which metrics each exception counts, and what opens their series.
+    /// The metrics of each rule, and what opens their series.
     pub(super) fn all(&self) -> impl Iterator<Item = (&Arc<MetricNames>, &RuleAccess)> {
         let exceptions = self.exceptions.iter();
         exceptions.map(|rule| (&rule.names, &rule.access))

@@ -1,4 +1,4 @@
-//! What a caller gets of each selector that a request names, or would have named.
+//! What a caller is granted for each selector of a request, written or implied.
 
 use super::access::Access;
 use super::error::Names;
@@ -150,7 +150,7 @@ impl Authorizer {
             if self.opens(caller, access, grounds).await? {
                 return Ok(Grant::Open);
             }
-            // To leave the selector empty would give `or vector(0)`, absent() or a sum around it another meaning.
+            // Leaving the selector empty would change the meaning of an `or vector(0)`, absent() or sum around it.
             if named.is_none() {
                 return Err(AuthorizationError::ClusterMetrics {
                     metrics: metrics.clone(),
@@ -189,7 +189,7 @@ impl Authorizer {
         }
     }
 
-    /// Whether a right on the cluster is the caller's.
+    /// Whether the caller has a cluster-wide access.
     pub(super) async fn opens(
         &self,
         caller: &Caller,
