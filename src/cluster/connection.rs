@@ -1,4 +1,4 @@
-//! The connections to the API server for reviews and watches, and our credentials there.
+//! The connections to the API server for reviews and watches, and the credentials on them.
 //!
 //! HTTP/2 where the API server speaks it: one connection carries all reviews, and its pings show within
 //! [`PING_INTERVAL`] and [`PING_TIMEOUT`] that the peer is gone.
@@ -24,13 +24,13 @@ use tower_http::timeout::ResponseBodyTimeoutLayer;
 pub(super) const PING_INTERVAL: Duration = Duration::from_secs(5);
 pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The same by the kernel, for what speaks HTTP/1.1 and is upgraded: probes of a silent connection, and how long sent bytes may go
-/// without an acknowledgement. Found after 5 s and 3 times 5 s.
+/// The same by the kernel, for HTTP/1.1 with upgrades: probes of a silent connection, and how long sent bytes may stay
+/// unacknowledged. A dead peer is found after 5 s and 3 times 5 s.
 const TCP_PROBES: u32 = 3;
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long opening a connection may take, and with the handshake of TLS. A review's own deadline does not end what
-/// has begun, so that the next one finds it open.
+/// How long connecting may take, and connecting with the TLS handshake. A review's own deadline does not end what has
+/// begun, so that the next review finds the connection open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -118,10 +118,10 @@ impl Default for Pings {
     }
 }
 
-/// A client of ours over some connections: with the address, the headers and the credentials of the configuration.
+/// A client with the address, the headers and the credentials of the configuration, over connections of ours.
 ///
-/// It is not kube's own stack, which speaks HTTP/1.1 alone, has no bound on an answer's size, tries 429 and 5xx again
-/// up to 15 times with doubling pauses, and logs each failure as an error.
+/// Not kube's own stack: that speaks only HTTP/1.1, does not bound an answer's size, retries 429 and 5xx up to 15 times
+/// with doubling pauses, and logs each failure as an error.
 pub(super) fn client<S, B>(
     config: &kube::Config,
     connections: S,
@@ -159,12 +159,12 @@ pub(super) fn connections(
         .http2_max_header_list_size(MAX_HEADER_BYTES)
         .http2_keep_alive_interval(pings.interval)
         .http2_keep_alive_timeout(pings.timeout)
-        // A node that is lost between two requests is not found by the second.
+        // A lost node is noticed between two requests, and not only by the second.
         .http2_keep_alive_while_idle(true)
         .build(connector))
 }
 
-/// Opens connections to the API server. Nothing of it is bounded in time but the opening.
+/// Opens connections to the API server. Only the opening has a time limit.
 #[derive(Clone, Debug)]
 pub(crate) struct Connector(hyper_rustls::HttpsConnector<HttpConnector>);
 

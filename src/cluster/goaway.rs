@@ -11,7 +11,7 @@ use h2::Reason;
 /// How often one request is sent again, since another connection may end in the same way.
 pub(crate) const ATTEMPTS: usize = 8;
 
-/// Asks again what the server has not processed.
+/// Sends a request again that the server has not processed.
 ///
 /// # Errors
 /// The last failure.

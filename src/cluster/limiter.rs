@@ -13,10 +13,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Unavailable;
 
-/// Reviews of one flow that may wait, for each that it may have in progress. Past it the caller is refused at once.
+/// How many reviews of one flow may wait, for each that it may have in progress. More are refused at once.
 const WAITING_PER_TURN: usize = 16;
 
-/// For whom a review is asked. Each flow has a bounded share of the turns.
+/// On whose behalf a review is asked. Each flow has a bounded share of the turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Flow {
     /// For all callers whose tokens are not known yet.

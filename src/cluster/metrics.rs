@@ -1,4 +1,4 @@
-//! How many reviews are asked of Kubernetes, and how many are not.
+//! Reviews: those asked of Kubernetes, and those answered from a cache.
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -22,7 +22,7 @@ closed_label! {
 }
 
 closed_label! {
-    /// How a look into the cache of reviews ended.
+    /// The result of a lookup in a review cache.
     Lookup {
         /// A fresh answer was there.
         Hit = "hit",
@@ -30,7 +30,7 @@ closed_label! {
         Miss = "miss",
         /// Another request's review was joined.
         Joined = "joined",
-        /// An answer was there, and a change of RBAC may touch it. A review was begun, or joined.
+        /// There was an answer, but a change of RBAC may affect it. A review was begun, or joined.
         Changed = "changed",
         /// Kubernetes did not answer, and the last good answer was served.
         Stale = "stale",
@@ -167,7 +167,7 @@ impl ReviewMetrics {
         self.joined.inc();
     }
 
-    /// What was remembered does not count any longer.
+    /// A change of RBAC may affect the cached answer.
     pub fn changed(&self) {
         self.changed.inc();
     }

@@ -1,4 +1,4 @@
-//! The two reviews that Kubernetes is asked for during a request, as a narrow trait, and the kube client that makes them.
+//! The two reviews that a request needs from Kubernetes, as a narrow trait, and the kube client that makes them.
 //!
 //! Answers are interpreted by `authn` and `authz`.
 
@@ -27,12 +27,12 @@ pub use self::namespaces::{ClusterNamespaces, watch_namespaces};
 pub(crate) use self::pauses::{Pauses, random_share};
 pub use self::reviews::KubeCluster;
 
-/// What is asked of Kubernetes on a request's way.
+/// What a request asks of Kubernetes.
 pub trait Cluster: Send + Sync + 'static {
-    /// TokenReview: whose token it is.
+    /// TokenReview: whose token this is.
     ///
     /// # Errors
-    /// When there is no answer that can be believed.
+    /// When there is no valid answer.
     fn review_token(
         &self,
         spec: TokenReviewSpec,
@@ -42,7 +42,7 @@ pub trait Cluster: Send + Sync + 'static {
     /// SubjectAccessReview: whether a user may do something.
     ///
     /// # Errors
-    /// When there is no answer that can be believed.
+    /// When there is no valid answer.
     fn review_access(
         &self,
         spec: SubjectAccessReviewSpec,
@@ -50,7 +50,7 @@ pub trait Cluster: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<SubjectAccessReviewStatus, Unavailable>>;
 }
 
-/// Why there is no answer of Kubernetes. Never remembered; answered with 503, or 429 for [`Unavailable::Busy`].
+/// Why Kubernetes gave no answer. Never cached; answered with 503, or 429 for [`Unavailable::Busy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
     /// Nothing came in time.
@@ -81,8 +81,8 @@ pub enum Unavailable {
 }
 
 impl Unavailable {
-    /// Whether the API server itself has failed. Nothing else makes an old answer serve: what a caller can bring
-    /// about, such as a full queue, would keep a right alive that was taken away.
+    /// Whether the API server itself has failed. Only then may an old answer be used: a failure that a caller can cause,
+    /// such as a full queue, would keep a revoked right alive.
     pub fn is_outage(self) -> bool {
         match self {
             Self::Deadline | Self::Unreachable | Self::Malformed => true,
@@ -98,6 +98,6 @@ fn hint(status: u16) -> &'static str {
         403 => {
             "the proxy's ServiceAccount may not create tokenreviews and subjectaccessreviews: bind it to system:auth-delegator or to the role that deploy/ has"
         }
-        _ => "this passes by itself, or its own log says more",
+        _ => "this passes by itself, or the API server's log says more",
     }
 }

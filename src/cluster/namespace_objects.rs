@@ -1,5 +1,5 @@
-//! What is kept of each namespace of the cluster besides its name, for the gateway's list of namespaces: what a list shows,
-//! and nothing else. Annotations and owners stay behind, as do conditions.
+//! What is kept of each namespace besides its name, for the gateway's list of namespaces: only what a list shows.
+//! Annotations, owners and conditions are not kept.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,15 +21,15 @@ pub struct NamespaceObject {
     pub version: u64,
     /// When it was made.
     pub created: Option<jiff::Timestamp>,
-    /// Since when it is being deleted, if it is.
+    /// Since when it is being deleted, if at all.
     pub deleted: Option<jiff::Timestamp>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
 }
 
 impl NamespaceObject {
-    /// Takes of an object's metadata what is shown. `None` for one that is not told apart from others: without a valid
-    /// name, without a uid, or with a version that is not a number.
+    /// Keeps what is shown of an object's metadata. `None` for an object without a valid name, without a uid, or with a
+    /// version that is not a number.
     pub fn of(metadata: &ObjectMeta) -> Option<Self> {
         let seconds = |time: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Time| time.0;
         Some(Self {
@@ -104,7 +104,7 @@ impl NamespaceObjects {
         self.0.now.load_full()
     }
 
-    /// Tells of each change from now on.
+    /// Notifies of each change from now on.
     pub fn changes(&self) -> watch::Receiver<()> {
         self.0.changed.subscribe()
     }
@@ -148,7 +148,7 @@ impl Seen {
         }
     }
 
-    /// Lets others see it.
+    /// Publishes what has been seen.
     pub(super) fn publish(&self, to: &NamespaceObjects) {
         to.publish(self.objects.values().cloned(), self.version);
     }

@@ -57,8 +57,8 @@ impl ClusterNamespaces {
         self.0.names.load().known.clone()
     }
 
-    /// Whether it is certain that there is no such namespace: not while the watch is interrupted, or has not listed
-    /// them yet.
+    /// Whether it is certain that there is no such namespace. It is not while the watch is interrupted, or before its first
+    /// list.
     pub(crate) fn lacks(&self, name: &Namespace) -> bool {
         let names = self.0.names.load();
         names.watched
@@ -77,7 +77,7 @@ impl ClusterNamespaces {
     }
 }
 
-/// Watches the names of the cluster's namespaces, for ever; and what is shown of them, where there are `objects` to fill.
+/// Watches the names of the cluster's namespaces, for ever; with `objects`, also what a list shows of them.
 pub async fn watch_namespaces(
     client: kube::Client,
     namespaces: ClusterNamespaces,
@@ -101,8 +101,8 @@ fn log(error: Option<&watcher::Error>) {
     tracing::warn!(error, "the namespaces cannot be watched now");
 }
 
-/// Lists and watches until that fails. kube's watcher would go on after an error, but says nothing when it works
-/// again, and until it does the list counts for nothing: a new one tells.
+/// Lists and watches until that fails. kube's watcher would go on after an error, but does not say when it works again;
+/// until then the list cannot be relied on, and a new list shows that it can.
 async fn watch(
     api: Api<PartialObjectMeta<k8s_openapi::api::core::v1::Namespace>>,
     namespaces: &ClusterNamespaces,

@@ -39,7 +39,7 @@ impl Iterator for Pauses {
     }
 }
 
-/// A number from 0 to 1 by chance, so that replicas do not do something at the same moment; 0 where there is none.
+/// A random number from 0 to 1, so that replicas do not all act at the same moment; 0 where there is no randomness.
 pub(crate) fn random_share() -> f64 {
     let mut chance = [0; 2];
     let _ = SystemRandom::new().fill(&mut chance);

@@ -1,4 +1,4 @@
-//! The namespaces of which it is worth asking whether a caller may read them.
+//! Candidates: the namespaces that are worth reviewing for a caller.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::cluster::{ClusterNamespaces, Unavailable};
 use crate::namespace::Namespace;
 use crate::telemetry::metrics::closed_label;
 
-/// How long a search waits for the first list of the bindings: asking about all namespaces costs far more. 25,000 are
+/// How long a search waits for the first list of the bindings, since reviewing all namespaces costs far more. 25,000 are
 /// listed within two seconds.
 const FIRST_LIST: Duration = Duration::from_secs(3);
 
@@ -26,14 +26,14 @@ closed_label! {
     }
 }
 
-/// Namespaces of which to ask. Being among them gives no right, so they can only be counted and taken out for reviews.
+/// Namespaces to review. Being among them gives no right, so they can only be counted and taken out for reviews.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidates {
     namespaces: Vec<Namespace>,
     source: Source,
 }
 
-/// What was searched, for whoever wants to know why a set holds what it does.
+/// What was searched, which explains why a set holds what it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Searched {
     /// Where the candidates came from.
@@ -42,7 +42,7 @@ pub struct Searched {
     pub candidates: usize,
 }
 
-/// Which namespaces were reviewed for the set of all that a caller may read, and what that leaves open.
+/// As `explain` tells it: which namespaces were reviewed, and what that leaves open.
 impl fmt::Display for Searched {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = match self.source {
@@ -59,7 +59,7 @@ impl fmt::Display for Searched {
 }
 
 impl Candidates {
-    /// Those to be reviewed, sorted.
+    /// The namespaces to review, sorted.
     pub fn into_questions(self) -> Vec<Namespace> {
         self.namespaces
     }

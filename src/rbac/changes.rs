@@ -1,8 +1,8 @@
-//! Which remembered answers a change of RBAC may touch.
+//! Which cached answers a change of RBAC may affect.
 //!
-//! An answer holds the epoch in which its review began. It counts while nothing has changed since for its caller, in its
-//! namespace: so a review that is under way while something changes leaves no old answer behind, and nothing has to be
-//! found in a cache to be dropped from it.
+//! An answer holds the epoch in which its review began. It counts while nothing has changed since for its caller in its
+//! namespace. So a review that is under way during a change leaves no outdated answer behind, and no cache has to be
+//! searched for what to drop.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -19,37 +19,37 @@ use super::subject::{Subject, SubjectRef};
 use crate::authn::Caller;
 use crate::namespace::Namespace;
 
-/// Slots of 8 bytes each. With 100 changes a minute, an answer in 50 is asked again without need.
+/// Slots of 8 bytes each. With 100 changes a minute, one answer in 50 is asked again needlessly.
 const SLOTS: usize = 131_072;
 
-/// All callers, in so many parts: what touches everybody touches one part after the other.
+/// All callers, in so many parts: a change that touches everybody touches one part after the other.
 const PARTS: u64 = 64;
 
-/// How many reviews a second a change that touches everybody may cause, about.
+/// About how many reviews per second a change that touches everybody may cause.
 const REVIEWS_PER_SECOND: u64 = 1_000;
 
-/// A change counts a second time this long after it was seen. The API server watches its own objects too, and each of
-/// several for itself: one that is behind would answer a review in the old way.
+/// A change counts a second time this long after it was seen. Each API server watches RBAC for itself too: one that lags
+/// would still give the old answer to a review.
 const SETTLED: Duration = Duration::from_millis(500);
 
-/// Changes that wait for their second time, and subjects of one change. Past either everybody is touched.
+/// Changes that wait to count a second time, and subjects of one change. Past either limit, everybody is touched.
 const MAX_WAITING: usize = 10_000;
 const MAX_SUBJECTS: usize = 256;
 
-/// Namespaces of changes that touch everybody there, at a time. Past them the whole cluster is touched.
+/// Namespaces in which everybody is touched, at a time. Past the limit, the whole cluster is touched.
 const MAX_PLACES: usize = 64;
 
-/// Of which namespaces something is told or asked.
+/// Where something has changed, or was asked about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Place<'a> {
     /// The whole cluster at once.
     Cluster,
     Namespace(&'a Namespace),
-    /// Some namespace: what is asked of a set of them.
+    /// Any namespace: for a result over several of them.
     Anywhere,
 }
 
-/// Whom a change touches, where [`SubjectRef`] has no word for it.
+/// Whom a change touches.
 #[derive(Clone, Copy, Debug, Hash)]
 enum Whom<'a> {
     Subject(SubjectRef<'a>),
@@ -57,7 +57,7 @@ enum Whom<'a> {
     Part(u64),
 }
 
-/// What has changed. Cheap to clone.
+/// All changes of RBAC so far. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Changes(Arc<Shared>);
 
@@ -118,13 +118,13 @@ impl Changes {
         self.0.epochs.changed_since(since, slots)
     }
 
-    /// For whoever watches: all changes of a resource so far have been told, and its watch goes on; or it has ended.
+    /// Called by the watches: all changes of a resource so far have been reported and its watch goes on, or it has ended.
     pub fn watched(&self, resource: Watched, goes_on: bool) {
         self.0.coverage.watched(resource, goes_on);
     }
 
-    /// Up to when every change was told: `now` while everything is watched, else when that ended. `None`: it never was.
-    /// To be read before [`Self::touched`] is asked.
+    /// Up to when every change was seen: `now` while everything is watched, else when that ended. `None`: it never was. To
+    /// be read before [`Self::touched`].
     pub fn told_until(&self, now: Instant) -> Option<Instant> {
         self.0.coverage.until(now)
     }
@@ -138,7 +138,7 @@ impl Changes {
         self.touch_all(subjects.map(|subject| (subject, namespace)));
     }
 
-    /// The same, of several namespaces at once.
+    /// The same, for several namespaces at once.
     pub(super) fn touch_all<'s>(
         &self,
         changes: impl Iterator<Item = (&'s Subject, Option<&'s Namespace>)>,
@@ -172,7 +172,7 @@ impl Changes {
         self.0.woken.notify_one();
     }
 
-    /// Does what has to wait, for ever. A change that touches everybody is spread over as many seconds as there are
+    /// Applies delayed changes, for ever. A change that touches everybody is spread over as many seconds as there are
     /// thousands of `answers`, and over `longest` at most.
     pub async fn drive(self, answers: impl Fn() -> u64, longest: Duration) {
         loop {
@@ -198,8 +198,8 @@ impl Changes {
         }
     }
 
-    /// Waits until `end`, or until a change that touches everybody comes; changes that wait count a second time when it
-    /// is their time.
+    /// Waits until `end`, or until a change that touches everybody comes. Meanwhile waiting changes count a second time when
+    /// they are due.
     async fn wait(&self, end: Option<Instant>) {
         loop {
             let now = Instant::now();
@@ -262,7 +262,7 @@ impl Changes {
     }
 }
 
-/// Whether a subject stands for everybody, or for so many that it is better taken so.
+/// Whether a subject stands for everybody, or for so many that it is treated so.
 fn is_everybody(subject: SubjectRef<'_>) -> bool {
     match subject {
         SubjectRef::Anybody => true,

@@ -8,17 +8,17 @@ use tokio::time::Instant;
 
 use super::metrics::Watched;
 
-/// In `until`: something was never listed completely, and everything is watched now.
+/// Values of `until`: not everything was ever watched at once; everything is watched now.
 const NEVER: u64 = 0;
 const NOW: u64 = u64::MAX;
 
-/// Which watches go on. Readers take no lock.
+/// Which watches are running. Readers take no lock.
 #[derive(Debug)]
 pub(super) struct Coverage {
     base: Instant,
-    /// One of the two above, or milliseconds after `base`, and one more.
+    /// [`NEVER`], [`NOW`], or one more than the milliseconds after `base`.
     until: AtomicU64,
-    /// By the order of [`Watched::ALL`].
+    /// In the order of [`Watched::ALL`].
     going_on: Mutex<[bool; Watched::ALL.len()]>,
 }
 
@@ -33,7 +33,7 @@ impl Default for Coverage {
 }
 
 impl Coverage {
-    /// The list of a resource is complete, and what changed before it was told; or its watch has ended.
+    /// A resource has been listed and all changes so far were reported, or its watch has ended.
     pub(super) fn watched(&self, resource: Watched, goes_on: bool) {
         let mut going_on = self.going_on.lock().unwrap_or_else(PoisonError::into_inner);
         let before = going_on.iter().all(|one| *one);

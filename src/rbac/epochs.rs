@@ -1,7 +1,7 @@
-//! When something was last said to have changed, for many things at once, in a fixed amount of memory.
+//! When each of many things last changed, in a fixed amount of memory.
 //!
-//! Things share slots by their hashes. Two that meet in one are both taken for changed when one of them is, which costs
-//! a review and is never wrong the other way.
+//! Things share slots by their hashes. When one of two in the same slot changes, both count as changed: that costs a review,
+//! and a change is never missed.
 
 #[cfg(not(loom))]
 use std::sync;
@@ -17,7 +17,7 @@ pub struct Epoch(u64);
 
 #[derive(Debug)]
 pub(super) struct Epochs {
-    /// The epoch that each slot's last change began.
+    /// For each slot, the epoch that its last change began.
     slots: Box<[AtomicU64]>,
     /// The current epoch. All slots of the change that began it are written before it is.
     current: AtomicU64,

@@ -1,4 +1,4 @@
-//! What is known of the cluster's role bindings, and how often it was of use.
+//! The watches of RBAC, the bindings that are known, and the searches that use them.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -20,7 +20,7 @@ closed_label! {
 }
 
 closed_label! {
-    /// What of a binding is not read.
+    /// Why something in a binding is not read.
     PassedOver {
         /// The object has no name, or no namespace that can be one.
         Name = "name",

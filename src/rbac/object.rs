@@ -1,5 +1,5 @@
-//! RoleBindings and ClusterRoleBindings as they are listed and watched. One that holds something odd must not end the watch of all others, so
-//! only its metadata is read strictly.
+//! RoleBindings and ClusterRoleBindings as they are listed and watched. A malformed one must not end the watch of all
+//! others, so only the metadata is read strictly.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -18,7 +18,7 @@ pub(super) const MAX_SUBJECTS: usize = 1_000;
 /// Bytes of a subject's name. No user of an authenticator comes near, and an object has room for a megabyte.
 const MAX_NAME_BYTES: usize = 1_024;
 
-/// A binding, of which only names, role and subjects are kept.
+/// A binding: only names, role and subjects are kept.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(bound = "")]
 pub struct Binding<S> {
@@ -40,7 +40,7 @@ pub type ClusterRoleBinding = Binding<InCluster>;
 
 /// Where a binding binds.
 pub trait Scope: Clone + fmt::Debug + Send + Sync + 'static {
-    /// As kube tells scopes apart.
+    /// The scope in kube's terms.
     type Scope;
     const KIND: &'static str;
     const WATCHED: Watched;
@@ -94,7 +94,7 @@ struct Written {
     namespace: Option<String>,
 }
 
-/// What belongs in a place, or anything else that stands there.
+/// The expected type, or anything else that stands in its place.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 enum Element<T> {
@@ -117,8 +117,8 @@ impl<S: Scope> Binding<S> {
         }
     }
 
-    /// Whom it names, each once and in order, where it is in `namespace`, if in any. [`Subject::Anybody`] alone where that cannot
-    /// be told for all of them. `passed_over` is called for each thing that is not read.
+    /// Its subjects, each once and in order; `namespace` is that of the binding, if it has one. [`Subject::Anybody`] alone where
+    /// not all of them can be read. `passed_over` is called for each thing that is not read.
     pub(super) fn subjects(
         &self,
         namespace: Option<&str>,
@@ -146,7 +146,7 @@ impl<S: Scope> Binding<S> {
                         read.push(Subject::User(user.into()));
                     }
                 }
-                // To RBAC it is nobody.
+                // Nobody, to RBAC.
                 _ => passed_over(PassedOver::Kind),
             }
         }

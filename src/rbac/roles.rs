@@ -1,7 +1,7 @@
-//! Roles and ClusterRoles, of which it is only known that they change.
+//! Roles and ClusterRoles: only whether they change.
 //!
-//! What a role allows is for Kubernetes to say. That it was written is in its metadata: also that of an aggregated
-//! ClusterRole, whose rules a controller writes when another changes.
+//! What a role allows is for Kubernetes to say. The metadata shows that it was written, also for an aggregated ClusterRole,
+//! whose rules a controller writes when another role changes.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
@@ -14,7 +14,7 @@ use super::bindings::Bindings;
 use super::watch::Kept;
 use crate::namespace::Namespace;
 
-/// The versions of roles, for whom a change of one may touch.
+/// The versions of all roles, by which changes are noticed.
 #[derive(Debug)]
 pub(super) struct Roles<K> {
     bindings: Bindings,
@@ -28,7 +28,7 @@ pub(super) struct Roles<K> {
 
 #[derive(Clone, Copy, Debug)]
 struct Version {
-    /// A hash of what Kubernetes calls the version.
+    /// A hash of the resource version.
     hash: u64,
     /// The list that last held the role.
     list: u32,
@@ -67,7 +67,7 @@ where
             list: self.list,
         };
         let before = self.known.insert(key, version);
-        // Of a first list nothing is new.
+        // Nothing in the first list counts as a change.
         if self.complete && before.is_none_or(|before| before.hash != version.hash) {
             self.tell(object);
         }
@@ -84,7 +84,7 @@ where
         self.complete = true;
         let (before, list) = (self.known.len(), self.list);
         self.known.retain(|_, version| version.list == list);
-        // Which ones went unseen is not kept.
+        // The names of those that are gone are not kept.
         if self.known.len() < before {
             self.bindings.changes().touch_everybody(None);
         }

@@ -9,7 +9,7 @@ use hashbrown::Equivalent;
 pub(super) enum Subject {
     User(Arc<str>),
     Group(Arc<str>),
-    /// Of a binding whose subjects are not all known: it may be anybody's.
+    /// Of a binding whose subjects are not all known: it may concern anybody.
     Anybody,
 }
 
@@ -37,7 +37,7 @@ impl Equivalent<Subject> for SubjectRef<'_> {
     }
 }
 
-/// All that a binding can name a caller by.
+/// All subjects by which a binding can name a caller.
 pub(super) fn subjects_of<'a>(
     user: &'a str,
     groups: &'a [String],

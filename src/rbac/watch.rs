@@ -1,4 +1,4 @@
-//! Watches what of RBAC is needed.
+//! Watches the objects of RBAC.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -20,10 +20,10 @@ use crate::cluster::Pauses;
 /// Objects of one answer to a list. kube's 500 can be large ones, of a megabyte each.
 const PAGE: u32 = 250;
 
-/// After which a list that was forbidden is tried again: a right does not come by itself.
+/// How long a forbidden list is not tried again: it takes somebody to grant the right.
 const FORBIDDEN_PAUSE: Duration = Duration::from_secs(30);
 
-/// What keeps the objects of a watch.
+/// Keeps the objects of a watch.
 pub(super) trait Kept<K> {
     /// A list begins.
     fn listing(&mut self);
@@ -160,7 +160,7 @@ fn is_forbidden(error: &watcher::Error) -> bool {
     }
 }
 
-/// Lists and watches until that fails, as for the namespaces. What is known stays meanwhile. Also whether a list was
+/// Lists and watches until that fails, as for the namespaces; what is known stays meanwhile. Also returns whether a list was
 /// complete.
 async fn watch<K, T: Kept<K>>(
     api: Api<K>,

@@ -23,7 +23,7 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug)]
 pub struct Answer<V> {
     pub value: V,
-    /// Until when it is served without asking again, at the longest.
+    /// Until when at the latest it is served without asking again.
     pub fresh_until: Instant,
     /// Until when it is served while Kubernetes does not answer.
     pub usable_until: Instant,
@@ -43,7 +43,7 @@ impl<V> Answer<V> {
         }
     }
 
-    /// The same, to serve while Kubernetes does not answer: until the next attempt. `None` when it is too old for that.
+    /// The same answer, served until the next attempt while Kubernetes does not answer. `None` when it is too old for that.
     fn into_stale(self) -> Option<Self> {
         let now = Instant::now();
         (now < self.usable_until).then(|| Self {
@@ -54,18 +54,18 @@ impl<V> Answer<V> {
     }
 }
 
-/// What whoever asked makes of a remembered answer.
+/// How a cached answer is judged by whoever asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It serves until its time is over.
+    /// It counts until it expires.
     Holds,
-    /// Its time is over before.
+    /// It has expired early.
     Ended,
-    /// Something is known to have changed: it is as none, and does not serve while Kubernetes is away either.
+    /// Something is known to have changed: it does not count, not even while Kubernetes does not answer.
     Changed,
 }
 
-/// What is remembered of a question.
+/// The result of a lookup.
 #[derive(Clone, Copy, Debug)]
 pub enum Known<V> {
     /// An answer that can be used.
@@ -115,7 +115,7 @@ where
         }
     }
 
-    /// What is known of `key`; `standing` is told the answer, and what time it is.
+    /// Looks up `key`; `standing` judges the answer at the given time.
     pub fn known(&self, key: &K, standing: impl FnOnce(&V, Instant) -> Standing) -> Known<V> {
         let Some(answer) = self.shared.answers.get(key) else {
             return Known::Ended(None);
@@ -126,7 +126,7 @@ where
                 self.shared.metrics.changed();
                 Known::Ended(None)
             }
-            // One that serves since Kubernetes does not answer has a time of its own.
+            // An answer that is served while Kubernetes does not answer has an expiry of its own.
             standing
                 if now < answer.fresh_until && (standing == Standing::Holds || answer.stale) =>
             {
@@ -137,8 +137,8 @@ where
         }
     }
 
-    /// The answer that `review` brings, or while Kubernetes does not answer, the one that has `ended`. However many ask
-    /// for one key at the same time, one review is under way; it stops when the last of them has left.
+    /// The answer of `review` or, while Kubernetes does not answer, the one that has `ended`. However many ask for one key at
+    /// the same time, one review is under way; it stops when the last of them has left.
     ///
     /// # Errors
     /// When Kubernetes does not answer, and no earlier answer may still be used.
@@ -165,7 +165,7 @@ where
         Ok(answer)
     }
 
-    /// What is known of `key`, and may serve while Kubernetes does not answer, without another attempt.
+    /// The cached answer for `key` that may be used while Kubernetes does not answer, without another attempt.
     pub fn without_asking(
         &self,
         key: &K,
@@ -181,7 +181,7 @@ where
         }
     }
 
-    /// How many answers are held, about.
+    /// About how many answers are cached.
     pub fn entries(&self) -> u64 {
         self.shared.answers.entry_count()
     }

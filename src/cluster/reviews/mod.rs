@@ -24,11 +24,11 @@ use super::goaway::again_if_unprocessed;
 use super::limiter::{ReviewClass, ReviewLimiter};
 use super::{Cluster, Unavailable};
 
-/// No review is near this size; an answer that passes it is no answer, in bytes.
+/// Largest answer that is read, in bytes. No review comes near it.
 const MAX_REVIEW_BYTES: usize = 1024 * 1024;
 
-/// Reviews for which there is a connection. An API server says how many requests it takes at a time on one, and more
-/// would wait within their own deadlines; 100 is the least that RFC 9113 recommends, and Go's default of today.
+/// Reviews for each connection. An API server says how many requests it takes at a time on one, and more would wait within
+/// their own deadlines; 100 is the least that RFC 9113 recommends, and Go's default today.
 const STREAMS_PER_CONNECTION: usize = 100;
 
 #[derive(Clone)]
@@ -89,7 +89,7 @@ impl KubeCluster {
         self.timeout
     }
 
-    /// Asks whether we may create what we must, which tells that Kubernetes answers, too.
+    /// Asks whether the proxy may create reviews. Also shows that Kubernetes answers.
     ///
     /// # Errors
     /// When there is no answer at all. An answer that is an error counts as one, since the right to ask this
@@ -124,7 +124,7 @@ impl KubeCluster {
         Ok(true)
     }
 
-    /// Creates a review, on the control runtime: in its turn, or at once where it is of no class.
+    /// Creates a review on the control runtime: in its turn, or at once if it has no class.
     async fn create<K>(&self, review: K, class: Option<ReviewClass>) -> Result<K, Unavailable>
     where
         K: kube::Resource<DynamicType = ()> + serde::Serialize + serde::de::DeserializeOwned,
@@ -134,7 +134,7 @@ impl KubeCluster {
         let client = self.clients[number % self.clients.len()].clone();
         let timeout = self.timeout;
         let turn = match class {
-            // That a turn does not come says nothing of the API server.
+            // Not getting a turn says nothing about the API server.
             Some(class) => Some(
                 tokio::time::timeout(timeout, self.limiter.turn(class))
                     .await
@@ -159,8 +159,8 @@ impl KubeCluster {
     }
 }
 
-/// Lets pass what can be the answer to a review: kube reads the body of whatever is not an error as one, that of
-/// a redirect included.
+/// Accepts only the statuses that a review can have: kube reads the body of anything but an error as a review, even that
+/// of a redirect.
 fn review_or_error<B>(
     answer: Result<Response<B>, tower::BoxError>,
 ) -> Result<Response<B>, tower::BoxError> {
@@ -209,8 +209,8 @@ impl Cluster for KubeCluster {
     }
 }
 
-/// What of kube's error a caller can act on. The whole goes to the log, which holds no token: kube's errors
-/// have the API server's message, and that of a review never repeats the token.
+/// The part of kube's error that a caller can act on. The whole goes to the log. It holds no token: kube's errors carry the
+/// API server's message, and that of a review never repeats the token.
 fn unavailable(error: &kube::Error) -> Unavailable {
     let reason = match error {
         kube::Error::Api(status) => Unavailable::Refused {

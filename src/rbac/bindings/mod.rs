@@ -19,8 +19,8 @@ use super::object::{self, Role, Scope};
 use super::subject::{Subject, subjects_of};
 use crate::namespace::Namespace;
 
-/// Subjects of all bindings together. Past them a binding counts as anybody's: whoever may make bindings in one
-/// namespace must not fill our memory.
+/// Subjects of all bindings together. Past the limit, a further binding counts as anybody's: whoever may create bindings in
+/// one namespace must not fill our memory.
 const MAX_SUBJECTS: usize = 1_000_000;
 
 /// The role bindings of the cluster as a watch last saw them. Cheap to clone.
@@ -32,7 +32,7 @@ struct Shared {
     index: Index,
     hasher: RandomState,
     state: AtomicU8,
-    /// Told when the first list is complete, or has failed.
+    /// Notified when the first list is complete, or has failed.
     settled: Notify,
     /// For the watches alone.
     known: Mutex<Known>,
@@ -64,7 +64,7 @@ struct Binding {
     name: Box<str>,
     /// Sorted.
     subjects: Box<[Subject]>,
-    /// A hash of the role that it gives. Two that are alike by chance are told of each other's changes.
+    /// A hash of the role that it grants. Where two are equal by chance, a change of one counts for both.
     role: u32,
     /// The list that last held it.
     list: u32,
@@ -89,7 +89,7 @@ enum Change {
 }
 
 impl Bindings {
-    /// Knows nothing yet. Tells `changes` of whatever changes once it knows something.
+    /// Empty at first. Once the first list is complete, it reports every change to `changes`.
     pub fn new(changes: Changes, metrics: RbacMetrics) -> Self {
         let hasher = RandomState::new();
         Self(Arc::new(Shared {
@@ -124,7 +124,7 @@ impl Bindings {
         lists.number = lists.number.wrapping_add(1);
     }
 
-    /// The list is complete.
+    /// A list is complete.
     pub fn listed<S: Scope>(&self) {
         let known = &mut *self.known();
         let lists = known.lists::<S>();
@@ -144,7 +144,7 @@ impl Bindings {
         }
         self.0.metrics.bindings(known.bindings);
         if first {
-            // What was answered before may have changed before the list was made.
+            // What was answered earlier may have changed before the list was made.
             self.0.changes.touch_everybody(None);
         }
         if S::IN_NAMESPACE {
@@ -159,7 +159,7 @@ impl Bindings {
         }
     }
 
-    /// A binding is there, new or changed.
+    /// A binding exists, new or changed.
     pub fn apply<S: Scope>(&self, object: &object::Binding<S>) {
         let Some((place, name)) = self.place(object) else {
             return;
@@ -214,7 +214,7 @@ impl Bindings {
             self.0.index.change(namespace, changes);
         }
         self.0.metrics.bindings(known.bindings);
-        // Of a first list nothing is new.
+        // Nothing in the first list counts as a change.
         if !complete {
             return;
         }
@@ -247,7 +247,7 @@ impl Bindings {
         self.0.metrics.bindings(known.bindings);
     }
 
-    /// A role has changed, or has come or gone: a Role of a namespace, or a ClusterRole.
+    /// A role was created, changed or deleted: a Role of a namespace, or a ClusterRole.
     pub(super) fn role_changed(&self, namespace: Option<&Namespace>, name: &str) {
         let known = &mut *self.known();
         if !(known.namespaced.complete && known.cluster.complete) {
@@ -273,7 +273,7 @@ impl Bindings {
         self.0.changes.touch_all(touched);
     }
 
-    /// Whoever the changes are told to.
+    /// Where changes are reported.
     pub(crate) fn changes(&self) -> &Changes {
         &self.0.changes
     }
@@ -319,7 +319,7 @@ impl Bindings {
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        // Held by the watches alone, and what a panic could leave half done is made good by the next list.
+        // Only the watches hold it, and the next list repairs what a panic could leave half done.
         let known = self.0.known.lock();
         known.unwrap_or_else(PoisonError::into_inner)
     }
