@@ -1,5 +1,5 @@
-//! Prometheus' answer: what of it a caller gets. Redirects, upgrades, pages and unknown compressions are
-//! refused; an error gets the key that Headlamp shows; filters are put in the way.
+//! Prometheus' answer, as a caller gets it. Redirects, upgrades, HTML pages and unknown compressions are refused; an error
+//! gets the key that Headlamp shows; filters are applied.
 
 use std::io::Read;
 use std::time::Duration;
@@ -29,7 +29,7 @@ pub(crate) struct AnswerTimeouts {
     pub(super) deadline: Instant,
 }
 
-/// Whether an answer can be passed on, or another endpoint may have a better one.
+/// Whether an answer can be passed on, or another endpoint may give a better one.
 pub(super) fn judge(endpoint: Endpoint, answer: Answer) -> Outcome<Answer> {
     let unusable = |what| Outcome::Elsewhere(Err(UpstreamError::Unusable(what)));
     let status = answer.head.status;
@@ -37,7 +37,7 @@ pub(super) fn judge(endpoint: Endpoint, answer: Answer) -> Outcome<Answer> {
     if answer.head.encoding == Encoding::Unknown {
         unusable("an unknown compression")
     } else if status.is_success() {
-        // Prometheus has nothing to tell of exemplars of a query without a selector. Elsewhere it always tells something.
+        // Prometheus has no data for exemplars of a query without a selector. Elsewhere there always is some.
         let empty = status == StatusCode::NO_CONTENT && endpoint == Endpoint::QueryExemplars;
         if empty || media::of_answer(endpoint, content_type).is_some() {
             Outcome::Answered(answer)
@@ -70,7 +70,7 @@ pub(crate) struct UpstreamAnswer {
 }
 
 impl From<Answer> for UpstreamAnswer {
-    /// Passes on what comes as it comes.
+    /// Passes on each piece as it arrives.
     fn from(answer: Answer) -> Self {
         Self {
             head: answer.head,
@@ -82,8 +82,8 @@ impl From<Answer> for UpstreamAnswer {
 }
 
 impl UpstreamAnswer {
-    /// Waits for the beginning. What breaks before its head was passed on can still be asked for elsewhere, and most
-    /// answers of Prometheus are small and come at once.
+    /// Waits for the beginning of the body. An answer that breaks before its head was passed on can still be asked for
+    /// elsewhere, and most answers of Prometheus are small and come at once.
     pub(super) async fn read(answer: Answer) -> Result<Self, UpstreamError> {
         let Answer {
             head,
@@ -131,13 +131,13 @@ impl UpstreamAnswer {
     }
 }
 
-/// What a Prometheus that starts or ends answers, or a proxy beside it that cannot reach it, in a line of text. As
-/// JSON it is the query's own fault: one that took too long.
+/// The status with which a Prometheus that is starting or stopping, or a sidecar that cannot reach it, answers in plain text.
+/// With a JSON body it is about the query: it took too long.
 fn is_absence(status: StatusCode) -> bool {
     status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::BAD_GATEWAY
 }
 
-/// Makes the caller's response of an answer that was found good.
+/// Turns a usable answer into the caller's response.
 pub(super) async fn response(
     answer: UpstreamAnswer,
     endpoint: Endpoint,
@@ -179,7 +179,7 @@ pub(super) async fn response(
         CONTENT_TYPE,
         HeaderValue::from_static(envelope::CONTENT_TYPE),
     );
-    // Boxed, as every answer would have room for it.
+    // Boxed, so that not every answer has room for it.
     let text = Box::pin(error_text(body, gzip)).await?;
     let text = filter::with_message(&text).unwrap_or_else(|| from_text(head.status, &text));
     Ok(respond(to_caller, ResponseBody::whole(text)))
@@ -229,8 +229,8 @@ async fn error_text(body: TimeoutBody<Incoming>, gzip: bool) -> Result<Bytes, Up
     })
 }
 
-/// An envelope for an error that has none: Prometheus that starts or stops says it in one line of text. Pages
-/// of whatever stands between are not repeated.
+/// An envelope for an error without one: a Prometheus that is starting or stopping says so in one line of text. HTML pages
+/// of a proxy in between are not repeated.
 fn from_text(status: StatusCode, text: &[u8]) -> Vec<u8> {
     const MAX_LINE_BYTES: usize = 200;
     let line = std::str::from_utf8(text).unwrap_or_default().trim();

@@ -23,7 +23,7 @@ use crate::upstream::request::{MetadataTreatment, Treatment, UpstreamRequest};
 /// The names of all metrics of a caller's namespaces, in bytes: a million names of 64 bytes.
 const MAX_NAMES_BYTES: usize = 64 * 1024 * 1024;
 
-/// What targets of a caller's namespaces say of their metrics, each text once, in bytes.
+/// Metadata of targets in a caller's namespaces, each text once, in bytes.
 const MAX_TEXTS_BYTES: usize = 16 * 1024 * 1024;
 
 /// What an answer passes on its way to a caller.
@@ -61,7 +61,7 @@ impl UpstreamClient {
         &self.upstream
     }
 
-    /// Whether it is for just this upstream, and for answers of that length.
+    /// Whether it is for this very upstream, with the same longest time of an answer.
     pub(crate) fn is_of(&self, upstream: &Arc<Upstream>, max_duration: Duration) -> bool {
         Arc::ptr_eq(&self.upstream, upstream) && self.max_duration == max_duration
     }
@@ -101,7 +101,7 @@ impl UpstreamClient {
         Ok(answer)
     }
 
-    /// Makes the caller's response of an answer to a request that `began` so long ago.
+    /// Turns the answer to a request that `began` then into the caller's response.
     pub(crate) async fn respond(
         &self,
         answer: UpstreamAnswer,
@@ -170,11 +170,11 @@ impl UpstreamClient {
                     request.form(),
                 );
                 let authority = endpoint.authority().clone();
-                // What breaks in its beginning can be asked for elsewhere, where there is an elsewhere.
+                // An answer that breaks at its beginning can be asked for elsewhere, if there is another endpoint.
                 let held = upstream.endpoints().now().len() > 1;
                 let read = async move |answer| {
                     if held {
-                        // Boxed, as every request would have room for it.
+                        // Boxed, so that not every request has room for it.
                         Box::pin(UpstreamAnswer::read(answer)).await
                     } else {
                         Ok(UpstreamAnswer::from(answer))
@@ -199,7 +199,7 @@ impl UpstreamClient {
             .await
     }
 
-    /// What the answer to a request must pass.
+    /// The filter that the answer to a request must pass.
     pub(crate) async fn filter(
         &self,
         request: &UpstreamRequest,

@@ -25,8 +25,8 @@ use crate::upstream::metrics::UpstreamsMetrics;
 
 static FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 
-/// The part of the time for an answer that Prometheus itself may take for a query: it ends a little earlier
-/// than we do, so that the caller gets its words and not ours.
+/// The share of the time for an answer that Prometheus itself may take for a query: it ends a little earlier than we do, so
+/// that the caller gets Prometheus' own error.
 const QUERY_SHARE: f64 = 0.96;
 
 /// Why an upstream cannot be set up.
@@ -130,9 +130,9 @@ impl Upstream {
         }))
     }
 
-    /// Finds its endpoints and probes them, for ever; returns at once where there is nothing to find.
+    /// Finds and probes its endpoints, for ever; returns at once where the configuration names them all.
     pub async fn look_after(self: Arc<Self>, cluster: kube::Client) {
-        // The one endpoint of a URL is used whatever a probe would say of it.
+        // The only endpoint of a URL is used whatever a probe would find.
         if !self.is_discovered() {
             return;
         }
@@ -202,7 +202,7 @@ impl Upstream {
         !matches!(self.address, config::UpstreamAddress::Url(_))
     }
 
-    /// Whether it is known where its endpoints are. That there are none may be known, too.
+    /// Whether its endpoints are known, even if there are none.
     pub fn is_searched(&self) -> bool {
         self.endpoints.are_searched()
     }
@@ -243,7 +243,7 @@ impl Upstream {
     }
 }
 
-/// The one endpoint of a URL. Its name is resolved by whoever connects, each time anew.
+/// The only endpoint of a URL. Its name is resolved again for each connection.
 fn fixed(uri: &Uri) -> Endpoint {
     let authority = uri.authority().expect("a checked URL has a host");
     let name = authority.to_string();

@@ -16,15 +16,15 @@ use tower::Service;
 use crate::reload::Reloaded;
 use crate::upstream::http1::{Connect, Stream};
 
-/// How a peer is found that is gone without a word, as with its node: after 10 s of silence the system asks three times, 5
-/// s apart; and what is sent must be acknowledged within 20 s. Both are below 30 s; the system's own defaults are 2
-/// hours and 15 minutes.
+/// How a peer that has vanished, as with its node, is noticed: after 10 s of silence the system probes it three times, 5 s
+/// apart, and sent data must be acknowledged within 20 s. Both take less than 30 s; the system's defaults are 2 hours and
+/// 15 minutes.
 const SILENCE: Duration = Duration::from_secs(10);
 const BETWEEN_PROBES: Duration = Duration::from_secs(5);
 const PROBES: u32 = 3;
 const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
 
-/// Has the connections that `http` opens end when their peer is gone.
+/// Makes the connections that `http` opens end when their peer has vanished.
 pub(crate) fn notice_loss(http: &mut HttpConnector) {
     http.set_keepalive(Some(SILENCE));
     http.set_keepalive_interval(Some(BETWEEN_PROBES));

@@ -1,4 +1,4 @@
-//! The headers that pass, in either direction. Both lists name what passes; everything else stays behind.
+//! The headers that pass, in either direction. Both lists name what passes; everything else is dropped.
 
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
@@ -54,8 +54,7 @@ impl ForwardedHeaders {
         self.gzip
     }
 
-    /// Says that the request is sent within a span of ours. What vendors say of the caller's trace goes along
-    /// only if it is still that trace.
+    /// Makes a span of ours the parent of the request. The `tracestate` is kept only if the trace is still the caller's.
     pub fn within(&mut self, trace: &TraceContext, of_caller: bool) {
         let [_, parent, state] = &mut self.values;
         *parent = Some(trace.header());
@@ -70,7 +69,7 @@ impl ForwardedHeaders {
         endpoint: Endpoint,
         plain: bool,
     ) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
-        // One type for each endpoint but one: what a caller asks for beyond it would not be passed on.
+        // Each endpoint but one has a single type; another that a caller asks for would not be passed on.
         let accept = match endpoint {
             Endpoint::Federate => self.exposition.wanted(),
             Endpoint::Healthy | Endpoint::Ready => &TEXT,
@@ -100,13 +99,13 @@ pub(super) fn to_caller(head: &Head) -> HeaderMap {
     passed
 }
 
-/// Warnings that are headers, so that they stay below what clients commonly accept.
+/// Most warnings in headers, so that these stay below what clients commonly accept.
 const MAX_WARNINGS: usize = 8;
 
 /// Adds warnings to an answer that has no other place for them (RFC 7234, 5.5).
 pub(super) fn warn(headers: &mut HeaderMap, warnings: &[String]) {
     let more = warnings.len().saturating_sub(MAX_WARNINGS);
-    let more = (more > 0).then(|| format!("and {more} warnings more"));
+    let more = (more > 0).then(|| format!("and {more} more warnings"));
     for warning in warnings.iter().take(MAX_WARNINGS).chain(&more) {
         let text: String = warning
             .chars()

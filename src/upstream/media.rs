@@ -1,5 +1,5 @@
-//! Media types: which are known of each endpoint's answer, and in which form samples are federated. What a caller gets
-//! is always a type of ours, as a browser might make something else of another.
+//! Media types: those that each endpoint may answer with, and the formats of federation. A caller always gets a type of ours,
+//! as a browser might misinterpret another.
 
 use http::header::{ACCEPT, HeaderMap, HeaderValue};
 
@@ -8,8 +8,8 @@ use crate::prometheus::Endpoint;
 static JSON: HeaderValue = HeaderValue::from_static("application/json");
 static TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
-/// In which form samples are federated. Native histograms have one in protocol buffers only, and names of any Unicode
-/// text only where they are not escaped.
+/// The format of federated samples. Native histograms exist in protocol buffers only, and names with any Unicode text only
+/// where they are not escaped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Exposition {
     protobuf: bool,
@@ -45,7 +45,7 @@ static EXPOSITIONS: [(HeaderValue, HeaderValue); 4] = [
 ];
 
 impl Exposition {
-    /// The form that a caller likes best of those that there are; text if none.
+    /// The format that a caller prefers among those that there are; text if it accepts none.
     pub(super) fn accepted(headers: &HeaderMap) -> Self {
         let mut best: Option<(f32, Self)> = None;
         for media in MediaType::accepted(headers) {
@@ -79,7 +79,7 @@ impl Exposition {
     }
 }
 
-/// The type that a caller gets for a good answer of this one. `None`: no known store answers that on this endpoint.
+/// The type that a caller gets for a successful answer of this type. `None`: no known store answers so on this endpoint.
 pub(super) fn of_answer(
     endpoint: Endpoint,
     content_type: Option<&HeaderValue>,
@@ -98,7 +98,7 @@ pub(super) fn of_answer(
     }
 }
 
-/// Whether it is that type, and no list of types.
+/// Whether it is that one type, and not a list of types.
 pub(super) fn is(content_type: Option<&HeaderValue>, expected: &str) -> bool {
     content_type
         .and_then(MediaType::of)

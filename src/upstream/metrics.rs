@@ -1,4 +1,4 @@
-//! Endpoints of upstreams, second tries, and what Prometheus did not answer.
+//! The metrics of upstreams: endpoints, retries, and requests that Prometheus did not answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,11 +34,11 @@ closed_label! {
 }
 
 closed_label! {
-    /// What came of trying a request on a second endpoint.
+    /// The result of trying a request on a second endpoint.
     Retry {
         Answered = "answered",
         Failed = "failed",
-        /// It was not tried, as too many were.
+        /// It was not tried, as too many retries were made already.
         Refused = "refused",
     }
 }
@@ -112,7 +112,7 @@ impl UpstreamsMetrics {
 }
 
 impl UpstreamsMetrics {
-    /// Drops the gauges of an upstream that is no more: an alert would look at its last values for ever.
+    /// Drops the gauges of a removed upstream: an alert would see its last values for ever.
     pub fn forget(&self, name: &str) {
         let upstream = || Arc::from(name);
         self.up.remove(&UpLabels {

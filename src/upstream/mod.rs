@@ -63,7 +63,7 @@ pub enum UpstreamError {
 }
 
 impl UpstreamError {
-    /// In the word that metrics and spans have for it.
+    /// Its label in metrics and spans.
     pub fn failure(&self) -> UpstreamFailure {
         match self {
             Self::NoEndpoint | Self::Connect => UpstreamFailure::Connect,

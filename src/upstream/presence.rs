@@ -17,16 +17,16 @@ use super::connect::{MAX_PROBE_BYTES, PROBE_BODY_WITHIN, READY};
 use super::http1;
 use crate::telemetry::chain::Chain;
 
-/// How often each upstream is looked at, whoever asks for readiness.
+/// How often each upstream is checked, however often readiness is asked for.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long one look may take.
+/// How long one check may take.
 const WITHIN: Duration = Duration::from_secs(2);
 
-/// How often one that is new is tried until it answers.
+/// How often a new upstream is tried until it answers.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(200);
 
-/// Why an upstream counts as away.
+/// Why an upstream counts as down.
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
 struct Away {
@@ -49,7 +49,7 @@ impl From<UpstreamError> for Away {
     }
 }
 
-/// All upstreams, to see whether those are there.
+/// All upstreams, to check whether they answer.
 pub struct Upstreams(Vec<Arc<Watched>>);
 
 /// An upstream, over connections of its own.
@@ -63,7 +63,7 @@ const UNKNOWN: u8 = 0;
 const DOWN: u8 = 1;
 const UP: u8 = 2;
 
-/// What a look at all upstreams found.
+/// The result of checking all upstreams.
 #[derive(Debug, Default)]
 pub struct Presence {
     /// How many answer.
@@ -78,7 +78,7 @@ impl Upstreams {
         Self(Vec::new()).following(upstreams)
     }
 
-    /// The same, with what these know of the upstreams that stay.
+    /// The same, keeping what these know of the upstreams that stay.
     pub fn following(&self, upstreams: &[Arc<Upstream>]) -> Self {
         let anew = |upstream: &Arc<Upstream>| Watched {
             upstream: upstream.clone(),
@@ -93,14 +93,14 @@ impl Upstreams {
         Self(upstreams.iter().map(watched).collect())
     }
 
-    /// Waits until each of these that nobody has looked at yet answers, for at most `limit`.
+    /// Waits until each upstream that was never checked answers, for at most `limit`.
     pub async fn found(&self, limit: Duration) {
         let news = self.0.iter();
         let news = news.filter(|watched| watched.last.load(Ordering::Relaxed) == UNKNOWN);
         let _ = tokio::time::timeout(limit, join_all(news.map(|one| one.answers()))).await;
     }
 
-    /// Looks at all of them at the same time, and brings their gauges up to date.
+    /// Checks all of them at the same time, and updates their gauges.
     pub async fn look(&self) -> Presence {
         let mut presence = Presence::default();
         for (watched, found) in join_all(self.0.iter().map(|watched| watched.look())).await {
@@ -115,7 +115,7 @@ impl Upstreams {
         presence
     }
 
-    /// Looks at them again and again, for ever.
+    /// Checks them periodically, for ever.
     pub async fn watch(&self) {
         let mut ticks = tokio::time::interval(INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -144,7 +144,7 @@ impl Watched {
     fn note(&self, found: &Result<(), Away>) {
         self.upstream.endpoints().metrics().up(found.is_ok());
         let nowhere = |away: &Away| away.error == UpstreamError::NoEndpoint;
-        // Its pods are not found yet; that they cannot be is for discovery to say.
+        // Its pods are not found yet; discovery says so if they cannot be.
         if self.last.load(Ordering::Relaxed) == UNKNOWN && found.as_ref().is_err_and(nowhere) {
             return;
         }
@@ -155,7 +155,7 @@ impl Watched {
         }
         let upstream = self.upstream.name();
         match found {
-            // That all is well at the start is no news.
+            // At the start, that all is well goes without saying.
             Ok(()) if before == UNKNOWN => {}
             Ok(()) => tracing::info!(upstream, "an upstream answers again"),
             Err(away) => {

@@ -316,7 +316,11 @@ impl<'t, 'l> Parser<'t, 'l> {
             match self.peek() {
                 Kind::String => self.advance(),
                 kind if kind.can_be_label() => self.advance(),
-                _ => return Err(self.refused("expected a label; quote it if it is not a plain name")),
+                _ => {
+                    return Err(
+                        self.refused("expected a label; quote it if it is not a plain name")
+                    );
+                }
             }
             if self.peek() != Kind::RightParen {
                 self.expect(Kind::Comma, "expected `,` or `)`")?;

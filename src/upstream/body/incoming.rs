@@ -1,4 +1,4 @@
-//! What follows the head of an answer: from Prometheus' connection itself, or from wherever somebody else put it.
+//! The body of an answer: from Prometheus' own connection, or from a shared or kept answer.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

@@ -1,4 +1,4 @@
-//! Bodies of responses: streamed as they come, filtered, or whole. None is held in memory but what a filter holds.
+//! Bodies of responses: streamed, filtered, or complete. Only what a filter needs is held in memory.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -27,8 +27,8 @@ enum Source {
     Made(Pin<Box<dyn Stream<Item = Bytes> + Send + Sync>>),
 }
 
-/// Why a body ended before its end. The caller sees a connection or stream that is cut, never a short body
-/// that looks complete.
+/// Why a body was cut short. The caller sees a connection or stream that is cut, never a short body that looks
+/// complete.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
     #[error("Prometheus ended its answer in the middle")]
@@ -51,7 +51,7 @@ pub enum BodyError {
 }
 
 impl ResponseBody {
-    /// A body that is there already.
+    /// A body that is complete already.
     pub fn whole(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
         Self(Source::Whole((!bytes.is_empty()).then_some(bytes)))
@@ -67,7 +67,7 @@ impl ResponseBody {
         Self(Source::Filtered(Box::new(body)))
     }
 
-    /// A body that is made here while it is taken.
+    /// A body that is produced here as it is read.
     pub fn made(pieces: impl Stream<Item = Bytes> + Send + Sync + 'static) -> Self {
         Self(Source::Made(Box::pin(pieces)))
     }
@@ -138,7 +138,7 @@ impl<B> TimeoutBody<B> {
         }
     }
 
-    /// The same, after what of it has been read before, which is all of it if it has `ended`.
+    /// The same, starting with the part that was read before, which is all of it if it has `ended`.
     pub fn after(self, first: Bytes, ended: bool) -> Self {
         Self {
             first,
@@ -172,7 +172,7 @@ where
             if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) {
                 this.timer = None;
                 return Poll::Ready(match frame {
-                    // Also for one that always has something, which no timer is made for.
+                    // Also checked for a body that is never pending, which has no timer.
                     Some(Ok(_)) if Instant::now() >= this.deadline => Some(Err(BodyError::TooLong)),
                     Some(Ok(frame)) if frame.is_data() => Some(Ok(frame)),
                     Some(Ok(_trailers)) => continue,
@@ -239,7 +239,7 @@ impl<B> Filtered<B> {
         let Some(decoder) = &mut self.decoder else {
             return Ok(self.filter.push(data, out)?);
         };
-        // A piece at a time, so that what a few bytes unfold to is filtered before the next follow.
+        // One piece at a time, so that what a few bytes expand to is filtered before the next are read.
         while !data.is_empty() {
             let taken = std::io::Write::write(decoder, data).map_err(BodyError::Compression)?;
             data = &data[taken..];

@@ -65,7 +65,7 @@ pub(in crate::upstream) struct Endpoint {
 }
 
 impl Endpoint {
-    /// One that nothing is known of.
+    /// An endpoint of which nothing is known yet.
     ///
     /// # Panics
     /// Without an address.
@@ -102,17 +102,17 @@ impl Endpoint {
         &self.addresses
     }
 
-    /// Where it is asked now.
+    /// The address that is used now.
     pub(in crate::upstream) fn authority(&self) -> &Authority {
         &self.addresses[self.address.load(Relaxed) % self.addresses.len()]
     }
 
-    /// Goes on to its next address, when this one cannot be connected to.
+    /// Switches to the next address when this one cannot be connected to.
     pub(in crate::upstream) fn next_address(&self) {
         self.address.fetch_add(1, Relaxed);
     }
 
-    /// Takes what Kubernetes says.
+    /// Stores what Kubernetes says.
     pub(in crate::upstream) fn offered(&self, offer: Offer) {
         self.withdrawn.store(offer as u8, Relaxed);
     }
@@ -121,7 +121,7 @@ impl Endpoint {
         self.withdrawn.load(Relaxed) == Offer::Withdrawn as u8
     }
 
-    /// Takes what a probe found.
+    /// Stores what a probe found.
     pub(in crate::upstream) fn observe(&self, found: ProbeResult) {
         self.found.store(found as u8, Relaxed);
         self.changed.notify_waiters();
@@ -136,7 +136,7 @@ impl Endpoint {
         }
     }
 
-    /// Takes what its metrics say.
+    /// Stores what its metrics say.
     pub(in crate::upstream) fn observe_load(&self, load: &Load) {
         let pressure = load.pressure(self.pressure());
         self.pressure.store(pressure as u8, Relaxed);
@@ -155,8 +155,7 @@ impl Endpoint {
         }
     }
 
-    /// The time of its oldest sample, in seconds since 1970; infinity where it is not known: who says nothing
-    /// has nothing.
+    /// The time of its oldest sample, in seconds since 1970; infinity where it is not known, as if it had no samples.
     pub(in crate::upstream) fn oldest(&self) -> f64 {
         f64::from_bits(self.oldest.load(Relaxed))
     }
@@ -211,7 +210,7 @@ impl Endpoint {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
-            // Listening begins before the look, so that no change falls between the two.
+            // Subscribe before checking, so that no change falls between the two.
             changed.as_mut().enable();
             if self.found() == ProbeResult::Lost {
                 return;

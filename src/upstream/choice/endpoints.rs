@@ -12,7 +12,7 @@ use crate::upstream::metrics::UpstreamMetrics;
 #[derive(Debug)]
 pub(in crate::upstream) struct Endpoints {
     now: ArcSwap<Vec<Arc<Endpoint>>>,
-    /// Whether they are known, even if there is none.
+    /// Whether the endpoints are known, even if there are none.
     searched: AtomicBool,
     metrics: UpstreamMetrics,
 }
@@ -29,7 +29,7 @@ pub(in crate::upstream) struct Discovered {
 }
 
 impl Endpoints {
-    /// Starts with those that are known from the beginning.
+    /// Starts with the endpoints that are known from the beginning.
     pub(in crate::upstream) fn new(known: Vec<Endpoint>, metrics: UpstreamMetrics) -> Self {
         let known: Vec<_> = known.into_iter().map(Arc::new).collect();
         Self {
@@ -43,7 +43,7 @@ impl Endpoints {
         self.now.load()
     }
 
-    /// Whether Kubernetes has said where they are, or nobody has to.
+    /// Whether the endpoints are known: Kubernetes has listed them, or the configuration names them.
     pub(in crate::upstream) fn are_searched(&self) -> bool {
         self.searched.load(Ordering::Acquire)
     }

@@ -18,8 +18,8 @@ use crate::upstream::configuration::Upstream;
 use crate::upstream::connect::{MAX_PROBE_BYTES, PROBE_BODY_WITHIN, READY};
 use crate::upstream::http1::{self, Answer};
 
-/// How often each endpoint is probed, and by what part of that earlier or later by chance, so that the probes of
-/// all replicas of this program do not fall together.
+/// How often each endpoint is probed, and the share by which that varies at random, so that the probes of all replicas of
+/// this program do not coincide.
 const INTERVAL: Duration = Duration::from_secs(5);
 const JITTER: f64 = 0.2;
 
@@ -30,8 +30,8 @@ const INTERVAL_UNHEALTHY: Duration = Duration::from_secs(1);
 /// those of the other replicas.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// At least this long between two readings of its metrics, which cost it more than a probe: what the earliest regular
-/// probe is away from the last.
+/// At least this long between two reads of its metrics, which cost it more than a probe: the shortest interval between
+/// regular probes.
 const BETWEEN_METRICS: Duration = Duration::from_millis(4_500);
 
 /// How long `/-/ready` may take. Prometheus answers it at once, whatever its queries do, unless it has no
@@ -128,7 +128,7 @@ impl Prober {
             let is_due = |read: Instant| read.elapsed() >= BETWEEN_METRICS;
             if found == ProbeResult::Ready && read.is_none_or(is_due) {
                 read = Some(Instant::now());
-                // One reading that fails is no reason to forget the last.
+                // A failed read is no reason to forget the last one.
                 if let Some(load) = self.load(endpoint).await {
                     endpoint.observe_load(&load);
                 }
@@ -168,7 +168,7 @@ impl Probes {
         }
     }
 
-    /// Probes the endpoints of now, and those only.
+    /// Probes the current endpoints, and only those.
     pub(in crate::upstream) fn follow(&mut self) {
         let upstream = self.prober.upstream.clone();
         let now = upstream.endpoints().now();

@@ -1,4 +1,4 @@
-//! What a Prometheus says of itself in `/metrics`, as far as it matters for where a request goes.
+//! What a Prometheus says about itself in `/metrics`, as far as the choice of an endpoint needs it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,9 +18,9 @@ const MAX_LINE_BYTES: usize = 256;
 pub(in crate::upstream) enum Pressure {
     /// Not much, or nobody knows.
     None,
-    /// Three of four places for queries are taken.
+    /// Three quarters of its query slots are taken.
     Busy,
-    /// All are: one more query would wait.
+    /// All of them are taken: one more query would wait.
     Full,
 }
 
@@ -38,8 +38,8 @@ pub(in crate::upstream) struct Load {
 }
 
 impl Load {
-    /// How busy it is, after having been `before`. It counts as less busy again only when half of its places
-    /// are free, so that it does not change with each look.
+    /// How busy it is now, having been `before`. It counts as less busy again only when half of its query slots are free, so
+    /// that this does not change with each read.
     pub(in crate::upstream) fn pressure(&self, before: Pressure) -> Pressure {
         let (Some(queries), Some(most)) = (self.queries, self.most_queries) else {
             return Pressure::None;
@@ -119,7 +119,7 @@ impl Reader {
             OLDEST_MILLISECONDS,
             STARTED,
         ];
-        // A line that repeats without end is no reason to keep it without end.
+        // An endless line must not be kept endlessly.
         if !self.too_long && self.kept.len() < 4 * SERIES.len() {
             let text = std::str::from_utf8(&self.line).unwrap_or_default();
             let name = text.split([' ', '{']).next().unwrap_or_default();

@@ -1,7 +1,7 @@
-//! Finds the endpoints of an upstream in Kubernetes, and hears when they change.
+//! Finds the endpoints of an upstream in Kubernetes, and watches for changes.
 //!
-//! A watch that is lost is begun again, with growing pauses; until it is back the last known endpoints stay.
-//! Which of them work is not told here, but by `health`.
+//! A lost watch is begun again, with growing pauses; until then the last known endpoints stay. Which of them work is for
+//! `health` to find out.
 
 mod pods;
 mod slices;
@@ -36,20 +36,19 @@ enum NotUsed {
     )]
     Number {
         wanted: u16,
-        /// Names and numbers of what is there.
+        /// Names and numbers of the ports that there are.
         offered: String,
     },
     /// There is no port with that name.
     #[error("there is no port named {wanted}; there are: {offered}")]
     Name {
         wanted: String,
-        /// Names and numbers of what is there.
+        /// Names and numbers of the ports that there are.
         offered: String,
     },
 }
 
-/// Watches `address` for ever and gives all its endpoints to `publish` whenever they change. Returns at once
-/// where Kubernetes has no say.
+/// Watches `address` for ever and passes all its endpoints to `publish` whenever they change. Returns at once for a URL.
 pub(super) async fn watch(
     upstream: &str,
     client: kube::Client,

@@ -1,4 +1,4 @@
-//! The endpoint that a pod is.
+//! From a pod to an endpoint.
 
 use k8s_openapi::api::core::v1::{ContainerPort, Pod};
 
@@ -51,7 +51,7 @@ fn find(pod: &Pod, wanted: &PortRef) -> Result<u16, NotUsed> {
     };
     let spec = pod.spec.as_ref();
     let containers = spec.iter().flat_map(|spec| {
-        // A sidecar is an init container that goes on.
+        // A sidecar is an init container that keeps running.
         let first = spec.init_containers.iter().flatten();
         spec.containers.iter().chain(first)
     });

@@ -53,7 +53,7 @@ fn find(ports: &[&EndpointPort], wanted: &PortRef) -> Result<u16, NotUsed> {
     }
 }
 
-/// Without a word it is TCP.
+/// The default is TCP.
 fn is_tcp(port: &EndpointPort) -> bool {
     port.protocol.as_deref().is_none_or(|name| name == "TCP")
 }
@@ -65,8 +65,8 @@ fn discovered(endpoint: &Endpoint, port: u16) -> Option<Discovered> {
     let told = |read: fn(&k8s_openapi::api::discovery::v1::EndpointConditions) -> Option<bool>| {
         conditions.and_then(read)
     };
-    // Not `ready`: a Service may publish pods that are not ready as ready. Where `serving` is missing, `ready`
-    // is the same, and nothing said means yes.
+    // Not `ready`: a Service may publish pods that are not ready as ready. Where `serving` is missing, `ready` is the
+    // same; where both are missing, the endpoint counts as ready.
     let serving = told(|conditions| conditions.serving)
         .or(told(|conditions| conditions.ready))
         .unwrap_or(true);

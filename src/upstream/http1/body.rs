@@ -1,4 +1,4 @@
-//! The body of an answer. It holds the connection: who drops it early closes that, and so ends the query.
+//! The body of an answer. It holds the connection: dropping it early closes that, and so ends the query.
 
 use std::future::poll_fn;
 use std::io;
@@ -50,7 +50,7 @@ impl Body {
         let _ = tokio::time::timeout(patience, reading).await;
     }
 
-    /// Lets go of the connection as soon as nothing more is to come on it.
+    /// Gives up the connection as soon as nothing more is to come on it.
     fn end_if_ended(&mut self) {
         if !self.framing.has_ended() {
             return;

@@ -99,7 +99,7 @@ impl fmt::Debug for Home {
     }
 }
 
-/// Keeps a connection for the next request, if nothing came on it that nobody asked for.
+/// Keeps a connection for the next request, unless unrequested bytes came on it.
 pub(super) fn give_back(connection: Box<Connection>) {
     if connection.buffer.is_empty()
         && let Some(idle) = connection.home.idle.upgrade()
@@ -108,7 +108,7 @@ pub(super) fn give_back(connection: Box<Connection>) {
     }
 }
 
-/// Connections that nobody uses. The lock is of one thread's alone, but for its type.
+/// Idle connections. Only one thread takes the lock; the type needs it.
 #[derive(Default)]
 struct Idle(Mutex<State>);
 
@@ -120,7 +120,7 @@ struct State {
 
 struct Kept {
     connection: Box<Connection>,
-    /// How often it was looked at since it was used.
+    /// How many checks it has been idle for.
     looks: u32,
 }
 
@@ -129,7 +129,7 @@ impl Idle {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The one that was used last and is still open.
+    /// The connection that was used last and is still open.
     fn take(&self, authority: &Authority) -> Option<Box<Connection>> {
         let State { kept, .. } = &mut *self.lock();
         loop {
@@ -146,7 +146,7 @@ impl Idle {
     fn keep(self: Arc<Self>, connection: Box<Connection>) {
         let mut state = self.lock();
         if !state.looked_after {
-            // Without a runtime everything ends just now.
+            // Without a runtime, the program is ending.
             let Ok(runtime) = Handle::try_current() else {
                 return;
             };
@@ -164,7 +164,7 @@ impl Idle {
     }
 }
 
-/// Closes what was not used for long, or was closed at the other end, until nothing is left.
+/// Closes connections that were idle for too long or closed by the peer, until none is left.
 async fn look_after(idle: Weak<Idle>) {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;

@@ -13,11 +13,11 @@ use super::framing::Framing;
 use super::head::{self, Head, Parsed};
 use super::{Error, Request, Stream};
 
-/// What is read at once, in bytes. An open answer holds as much; with less, long answers take more processor time than
-/// through nginx.
+/// How much is read at once, in bytes. An open answer holds as much; with less, long answers take more CPU time than through
+/// nginx.
 const READ_BYTES: usize = 10 * 1024;
 
-/// The longest head that is taken. Prometheus' have some hundred bytes.
+/// The longest head that is accepted, in bytes. Prometheus' have a few hundred.
 const MAX_HEAD_BYTES: usize = 10 * 1024;
 
 /// The most heads that may come before the answer's own, such as 103. Prometheus sends none.
@@ -64,7 +64,7 @@ impl Connection {
         }
     }
 
-    /// Whether it is open, and silent as it should be between two answers. Nothing is waited for.
+    /// Whether it is open, and silent as it should be between two answers. Does not wait.
     pub(super) fn is_silent(&mut self) -> bool {
         let mut byte = [0];
         let mut context = Context::from_waker(Waker::noop());
@@ -134,7 +134,7 @@ impl Connection {
         Ok(None)
     }
 
-    /// Reads more, and tells how much; 0 at the end.
+    /// Reads more, and returns how much; 0 at the end.
     pub(super) fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.buffer.reserve(READ_BYTES);
         pin!(self.stream.read_buf(&mut self.buffer)).poll(context)

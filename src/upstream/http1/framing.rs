@@ -32,14 +32,14 @@ pub(super) enum Chunks {
     Ended,
 }
 
-/// What can be said from the bytes that are there.
+/// The result of looking at the bytes that have arrived.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// The next piece, never empty.
     Data(Bytes),
     /// The body has ended.
     End,
-    /// Nothing without further bytes.
+    /// More bytes are needed.
     More,
 }
 
@@ -125,7 +125,7 @@ impl Chunks {
     }
 }
 
-/// What is there of the `rest`.
+/// The part of the `rest` that has arrived.
 fn take(rest: &mut u64, buffer: &mut BytesMut) -> Next {
     if buffer.is_empty() {
         return Next::More;

@@ -1,4 +1,4 @@
-//! The head of an answer: what counts of it, and how long what follows is (RFC 9112, 6.3).
+//! The head of an answer: the parts that are used, and the length of the body (RFC 9112, 6.3).
 
 use std::mem::MaybeUninit;
 
@@ -12,7 +12,7 @@ const MAX_HEADERS: usize = 100;
 
 const JSON: &[u8] = b"application/json";
 
-/// What counts of an answer's head. Of a header that comes more than once the first counts, but for the encoding.
+/// The parts of an answer's head that are used. Of a repeated header the first counts, except for the encoding.
 #[derive(Clone, Debug)]
 pub struct Head {
     pub status: StatusCode,
@@ -43,8 +43,8 @@ pub(super) enum Parsed {
     },
 }
 
-/// Reads the head at the beginning of `text`, and how many bytes it has; `None` if it has not come whole. An answer to
-/// a request for the head alone is `bodiless`.
+/// Reads the head at the beginning of `text`, and its length in bytes; `None` if it is not complete. The answer to a HEAD
+/// request is `bodiless`.
 pub(super) fn parse(text: &[u8], bodiless: bool) -> Result<Option<(usize, Parsed)>, Error> {
     let mut room = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut response = httparse::Response::new(&mut []);

@@ -8,8 +8,8 @@
 //!
 //! Whoever waits for an answer drives its connection: there is no task for a connection, and nothing crosses a
 //! channel. hyper's client has both; with it a request cost a third more instructions in all. What it takes from
-//! hyper is the parser of heads, `httparse`. It is strict where no correct server is loose: one length, and
-//! chunks only as the one coding. A connection is used again only after an answer that ended where it said.
+//! hyper is the parser of heads, `httparse`. It is stricter than it has to be, as no correct server needs leniency: one
+//! length, and chunked as the only coding. A connection is reused only after an answer that ended where it said.
 
 mod body;
 mod client;
@@ -42,7 +42,7 @@ pub enum Error {
     /// The connection ended too early.
     #[error("the connection broke")]
     Broken(#[source] std::io::Error),
-    /// What came is not read.
+    /// The bytes are not an answer that is accepted.
     #[error("the answer is not valid HTTP/1.1: {0}")]
     Malformed(&'static str),
 }

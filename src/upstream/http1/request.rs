@@ -17,7 +17,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// Begins one for `path`, which is written in two parts.
+    /// Begins a request for `path`, which is written in two parts.
     ///
     /// # Panics
     /// If the path has characters that stand in no path. Both parts are ours, and encoded.
@@ -48,7 +48,7 @@ impl Request {
         self.head.extend_from_slice(b"\r\n");
     }
 
-    /// Ends the head. An empty form is none.
+    /// Ends the head. An empty form counts as none.
     pub fn finish(mut self, form: Bytes) -> Self {
         if !form.is_empty() {
             let length = format!("content-length: {}\r\n", form.len());
@@ -60,7 +60,7 @@ impl Request {
     }
 }
 
-/// The name that is asked for: without a user, and without the port that goes without saying.
+/// The `Host` header: without user information, and without the scheme's default port.
 fn host<'a>(scheme: &Scheme, authority: &'a Authority) -> &'a str {
     let text = authority.as_str();
     let host = text.rsplit_once('@').map_or(text, |(_, host)| host);

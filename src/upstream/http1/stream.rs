@@ -1,4 +1,4 @@
-//! What a connection reads from and writes to.
+//! The stream that a connection reads from and writes to.
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -14,7 +14,7 @@ pub enum Stream {
     Other(Box<dyn Duplex>),
 }
 
-/// What goes both ways.
+/// A stream in both directions.
 pub trait Duplex: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> Duplex for S {}

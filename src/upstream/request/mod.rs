@@ -1,10 +1,10 @@
-//! Makes of a permit the one request that may be sent to Prometheus, and says what must be done to the answer.
+//! Turns a permit into the one request that may be sent to Prometheus, and says what must be done to the answer.
 //!
-//! Nothing of the caller's request is copied but what was read into typed parts: the path is the table's, the
-//! parameters are encoded anew.
+//! Only what was parsed from the caller's request is used: the path comes from the table of endpoints, and the parameters
+//! are encoded anew.
 //!
-//! Here is the type of the request, whose fields only this folder sees. `restriction` makes it of a permit, with
-//! `selectors` for the matchers and `parameters` for how they are written.
+//! This file has the type of the request, whose fields only this folder sees. `restriction` makes it from a permit, with
+//! `selectors` for the matchers and `parameters` for the encoding.
 
 mod parameters;
 mod restriction;
@@ -20,7 +20,7 @@ use crate::namespace::NamespaceSet;
 use crate::prometheus::Endpoint;
 use crate::prometheus::filter::List;
 
-/// A request that may be sent. Only [`restrict`] makes one, and only of a permit.
+/// A request that may be sent. Only [`restrict`] makes one, and only from a permit.
 #[derive(Clone, Debug)]
 pub struct UpstreamRequest {
     endpoint: Endpoint,
@@ -41,33 +41,33 @@ pub enum Treatment {
     Headers(Vec<String>),
     /// Only rules and alerts of these namespaces are kept.
     Rules {
-        /// The label that tells.
+        /// The label that holds the namespace.
         label: Arc<str>,
         namespaces: NamespaceSet,
         /// Whether the caller wants the rules alone.
         without_alerts: bool,
     },
-    /// Only what is of these namespaces is kept of a list.
+    /// Only the elements of a list that belong to these namespaces are kept.
     List {
         list: List,
-        /// The label that tells.
+        /// The label that holds the namespace.
         label: Arc<str>,
         namespaces: NamespaceSet,
     },
-    /// Only families of these namespaces' series are kept, and texts of their targets.
+    /// Only metric families with series of these namespaces are kept, with the texts of their targets.
     Metadata(Box<MetadataTreatment>),
 }
 
-/// What must be known to filter metadata, and what is kept.
+/// What is needed to filter metadata.
 #[derive(Clone, Debug)]
 pub struct MetadataTreatment {
     /// The request for the names of the series.
     pub names: UpstreamRequest,
-    /// The request for what the targets say.
+    /// The request for the metadata of the targets.
     pub texts: UpstreamRequest,
     /// The metric that was asked for.
     pub metric: Option<String>,
-    /// The label that tells whose a target is.
+    /// The label that holds a target's namespace.
     pub label: Arc<str>,
     pub namespaces: NamespaceSet,
     /// How many families are kept; all if `None`.
@@ -96,7 +96,7 @@ impl UpstreamRequest {
         self.form.clone()
     }
 
-    /// Whether both are the same to Prometheus.
+    /// Whether Prometheus is asked the same by both.
     pub fn sends_the_same_as(&self, other: &Self) -> bool {
         self.method == other.method && self.target == other.target && self.form == other.form
     }
@@ -114,7 +114,7 @@ impl UpstreamRequest {
 
 #[cfg(test)]
 impl UpstreamRequest {
-    /// One that no permit led to.
+    /// A request without a permit.
     pub(crate) fn fake(method: Method, target: &str) -> Self {
         Self {
             endpoint: Endpoint::Query,

@@ -32,7 +32,7 @@ const NOT_OF_A_FILTERED_ANSWER: [&str; 6] = [
 ///
 /// # Errors
 /// When a query would pass the limit for its length once all namespaces stand in it, cannot be read where there are
-/// `matchers`, or the endpoint tells what cannot be confined to them.
+/// `matchers`, or the endpoint's answer cannot be confined to them.
 pub fn restrict(
     permit: &Permit<'_>,
     method: &Method,
@@ -81,10 +81,10 @@ pub fn restrict(
     })
 }
 
-/// Whether what an endpoint tells is what selectors select, and so is confined by adding matchers to them.
+/// Whether an endpoint's answer is what its selectors select, so that matchers in them confine it.
 ///
 /// # Errors
-/// When it tells something else of the series, and there are matchers.
+/// When the answer tells something else about series, and there are `matchers`.
 fn selects(endpoint: Endpoint, matchers: &[(String, String)]) -> Result<bool, AuthorizationError> {
     match endpoint.reads() {
         Reads::Expression | Reads::Selectors => Ok(true),
@@ -141,7 +141,7 @@ fn treatment(permit: &Permit<'_>) -> Result<Treatment, AuthorizationError> {
     })
 }
 
-/// What is done to an answer of metadata. Prometheus takes a limit of 0 entries for each family as none.
+/// What is done to an answer of metadata. To Prometheus, a limit of 0 entries for each family means no limit.
 fn metadata(
     request: &PrometheusRequest,
     label: Arc<str>,
@@ -179,7 +179,7 @@ fn metric_names(
     Ok(parameters.request(Endpoint::LabelValues, &Method::GET, Treatment::None))
 }
 
-/// The request for what a caller's targets say of their metrics, or of one.
+/// The request for the metadata of a caller's targets, of all metrics or of one.
 fn target_texts(metric: Option<&str>, label: &str, namespaces: &NamespaceSet) -> UpstreamRequest {
     let mut parameters = Parameters::new(Endpoint::TargetsMetadata, None);
     parameters.push("match_target", &promql::all_of(label, namespaces));

@@ -7,7 +7,7 @@ use crate::authz::{AuthorizationError, Grant, Ruled, Selection};
 use crate::prometheus::PrometheusRequest;
 use crate::promql::{self, Constraint, Limits, Query, QueryError};
 
-/// The most that all selectors of a request may come to, in bytes: as much as one.
+/// Longest total of all restricted selectors of a request, in bytes: as much as one alone may have.
 pub(super) const MAX_RESTRICTED_BYTES: usize = 3 << 20;
 
 /// A selector of everything, as Prometheus refuses `{}`.
@@ -50,7 +50,7 @@ fn granted(grant: &Grant) -> Constraint<'_> {
     }
 }
 
-/// What a selector selects of the metrics that a rule names, as far as they were granted.
+/// A selector confined to the metrics that a rule names, as far as they were granted.
 fn restricted_by_rule(
     query: &Query<'_>,
     Ruled { names, grant }: &Ruled,
@@ -67,8 +67,8 @@ pub(super) fn all_by_rule(ruled: &Ruled) -> Result<String, QueryError> {
     restricted_by_rule(&all(), ruled)
 }
 
-/// An expression or selector with the upstream's matchers in each of its selectors. What is given was bounded by
-/// `authz`, but for the namespaces in it.
+/// An expression or selector with the upstream's matchers in each of its selectors. `authz` has applied the
+/// limits to the text, except for the namespaces in it.
 pub(super) fn confined<'t>(
     text: Cow<'t, str>,
     request: &PrometheusRequest,

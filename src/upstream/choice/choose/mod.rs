@@ -38,11 +38,11 @@ const START_TOLERANCE: f64 = 300.0;
 /// How far a query without a range looks back: the usual window of a rate, in seconds.
 const LOOKBACK: f64 = 300.0;
 
-/// How much a busy and a full endpoint count in the draw.
+/// The shares of a busy and of a full endpoint in the draw.
 const BUSY_SHARE: f64 = 0.5;
 const FULL_SHARE: f64 = 0.2;
 
-/// What a choice depends on.
+/// What the choice for a request depends on.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::upstream) struct Wanted {
     /// Whose request it is.
@@ -84,7 +84,7 @@ pub(in crate::upstream) fn choose<'e>(
     chosen.map(|(_, _, endpoint)| endpoint)
 }
 
-/// What speaks against it whatever is asked.
+/// The weights against an endpoint that do not depend on the request.
 fn health(endpoint: &Endpoint) -> u32 {
     let found = endpoint.found();
     weight(

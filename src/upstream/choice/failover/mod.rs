@@ -1,9 +1,8 @@
-//! A request's tries: the first choice, and at most one more on another endpoint.
+//! A request's tries: on the first choice, and at most once more on another endpoint.
 //!
-//! All of it happens before the head of an answer is passed on, which waits for the whole of a small answer. A failure
-//! after that reaches the caller as an error.
-//! Queries change nothing and their parameters are kept, so that sending one twice is harmless but for its cost,
-//! which [`Budget`] bounds.
+//! This ends before the head of an answer is passed on, which waits for a small answer to be complete. A failure after
+//! that reaches the caller as an error. Queries change nothing, so that sending one twice costs only its work, which
+//! [`Budget`] bounds.
 
 use std::pin::{Pin, pin};
 use std::time::Duration;
@@ -47,7 +46,7 @@ impl Failover {
         }
     }
 
-    /// Tries once, and where that helps once more, until `deadline`.
+    /// Tries once, and once more where that may help, until `deadline`.
     pub(in crate::upstream) async fn send<A, F>(
         &self,
         endpoints: &Endpoints,
@@ -83,7 +82,7 @@ impl Failover {
         }
         // Its connection goes before the next is opened.
         drop(instead);
-        // Boxed, as there seldom is one, and every request would have room for it.
+        // Boxed, as there seldom is one, so that not every request has room for it.
         let mut tried = Box::pin(attempt(&second));
         match watched(endpoints, &second, deadline, tried.as_mut()).await {
             Outcome::Answered(answer) => {
@@ -104,7 +103,7 @@ impl Failover {
     }
 }
 
-/// Waits for a try until the deadline, and no longer when its endpoint is lost and another one is there.
+/// Waits for a try until the deadline, or until its endpoint is lost while there is another.
 async fn watched<A>(
     endpoints: &Endpoints,
     endpoint: &Endpoint,
