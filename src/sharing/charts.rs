@@ -1,4 +1,4 @@
-//! Which charts are asked for again and again, and by more than one viewer: answers are kept of those alone.
+//! Which charts are refreshed, and by more than one viewer: only their answers are kept.
 
 use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::key::{Hashing, Key};
 use crate::prometheus::Live;
 
-/// Sets of charts of which is known when they were last asked for.
+/// How many sets of charts are remembered.
 const SETS: usize = 2048;
 
 /// Charts of one set, on one cache line. One more makes the one forgotten that was asked for longest ago. With one place
 /// instead of a set, two charts that meet in it would be forgotten at each other's refresh, for as long as both are open.
 const PLACES: usize = 8;
 
-/// For how long a chart counts as asked for again and again, in seconds: a few of the plugin's refreshes.
+/// How long a chart counts as being refreshed, in seconds: a few of the plugin's intervals.
 pub(super) const LATELY: u32 = 60;
 
 /// When charts were asked for last.
@@ -30,14 +30,14 @@ struct Set([AtomicU64; PLACES]);
 /// What is known of a chart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Standing {
-    /// Whether the same was asked before, so that its answer may be there.
+    /// Whether the same was asked before, so that its answer may be kept already.
     pub(super) look: bool,
     /// Whether its answer is worth keeping.
     pub(super) keep: bool,
 }
 
 impl Charts {
-    /// None yet.
+    /// Knows of no chart yet.
     pub(super) fn new() -> Self {
         Self {
             sets: (0..SETS).map(|_| Set::default()).collect(),
@@ -66,7 +66,7 @@ impl Set {
         let Some(place) = same.or_else(oldest) else {
             return Standing::NEW;
         };
-        // What another worker notes at the same time may be lost: nothing is wrong then, but for one answer more or less.
+        // What another worker notes at the same time may be lost, which only makes one kept answer more or less.
         let (anew, standing) = noted(place).asked(which, end);
         if let Some(Chart(anew)) = anew {
             place.store(anew, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! One worker's way to the upstreams, by answers that others have asked for where there are some.
+//! One worker's clients of the upstreams, which use shared answers where there are some.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,7 +55,7 @@ impl Client {
         self.sharing.rules.apply(request, door)
     }
 
-    /// Gives the answer to a request, as the caller may have it: another one's where that asks the same, as far as it
+    /// Gets the answer to a request, as the caller may have it: that of an equal request of another caller, as far as this one
     /// `shares`.
     ///
     /// # Errors
@@ -163,7 +163,7 @@ impl Client {
     }
 }
 
-/// What is asked of Prometheus, and for whom.
+/// A request to Prometheus, and for whom it is.
 struct Asked {
     request: Arc<UpstreamRequest>,
     passed: ForwardedHeaders,
@@ -209,7 +209,7 @@ impl Clients {
         Self(Arc::new([])).following(upstreams, max_duration)
     }
 
-    /// The same, over the connections that these have open to the upstreams that stay as they are.
+    /// The same, keeping the connections to upstreams that stay as they are.
     pub fn following(
         &self,
         upstreams: &[(Arc<Upstream>, Arc<Sharing>)],

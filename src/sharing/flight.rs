@@ -27,7 +27,7 @@ use crate::upstream::{UpstreamAnswer, UpstreamError};
 /// Locks of the table: many more than cores, so that two seldom want the same.
 const SHARDS: usize = 64;
 
-/// A request, and what came of it.
+/// A request, and its result.
 pub(super) type Asking = BoxFuture<'static, Result<UpstreamAnswer, UpstreamError>>;
 
 /// What all workers share, behind a count of this worker's own: that of the inner one lies in memory that all of them would
@@ -71,11 +71,11 @@ enum State {
         /// The task that it moved into.
         task: Option<Waker>,
     },
-    /// It is read for all who wait.
+    /// The answer is read for all who wait.
     Answered(Head, Arc<Broadcast>),
     /// There is none, for anybody.
     Failed(UpstreamError),
-    /// It is its own caller's, or nobody's: others ask for themselves.
+    /// The answer is its own caller's, or nobody's: others ask for themselves.
     Closed,
 }
 
@@ -209,7 +209,7 @@ impl Flight {
             .ok_or(UpstreamError::Broken)
     }
 
-    /// Nobody finds it any more.
+    /// Removes it from the table.
     fn leave_table(self: &Arc<Self>) {
         let mut flights = self.table.shard(self.hash).lock();
         let is_this = |flight: &Arc<Self>| Arc::ptr_eq(flight, self);
@@ -232,13 +232,13 @@ impl Flight {
             flight: self.clone(),
             asking,
         };
-        // Without a runtime everything ends just now, and so does it.
+        // Without a runtime, the program is ending, and so does the request.
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(orphan);
         }
     }
 
-    /// If there is no answer yet, there will be none: those who wait ask for themselves.
+    /// If there is no answer yet, there will be none, and those who wait ask for themselves.
     fn close(self: &Arc<Self>) {
         let mut state = self.lock();
         if let State::Asked { .. } = *state {
@@ -267,7 +267,7 @@ impl Future for Orphan {
             *task = Some(context.waker().clone());
         }
         self.asking.as_mut().poll(context).map(|result| {
-            // Of nobody who is still there.
+            // It is for callers who have all left.
             let _ = self.flight.publish(result);
         })
     }
@@ -334,7 +334,7 @@ impl Waiting {
         loop {
             let answered = flight.answered.notified();
             tokio::pin!(answered);
-            // Listening begins before the look, so that nothing falls between the two.
+            // Subscribe before checking, so that nothing falls between the two.
             answered.as_mut().enable();
             match &*flight.lock() {
                 State::Asked { .. } => {}

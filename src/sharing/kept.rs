@@ -59,7 +59,7 @@ impl Kept {
         Self { answers, memory }
     }
 
-    /// Keeps nothing of what is there.
+    /// Drops all kept answers.
     pub(super) fn clear(&self) {
         self.answers.invalidate_all();
     }
@@ -121,7 +121,7 @@ impl Kept {
     }
 }
 
-/// An answer that passes to its callers, and what of it has passed.
+/// An answer on its way to its callers, and a copy of what has passed.
 struct Passing {
     kept: Arc<Kept>,
     key: Key,
@@ -140,7 +140,7 @@ impl Passing {
         self.bytes <= MAX_BYTES && self.reserved.reach(self.bytes)
     }
 
-    /// All has passed.
+    /// The whole answer has passed.
     fn end(self) {
         let mut body = BytesMut::with_capacity(self.bytes);
         for chunk in &self.chunks {
@@ -186,7 +186,7 @@ impl Body for Keeping {
             (Some(Err(_)), _) => this.passing = None,
             (None, _) | (_, None) => {}
         }
-        // Nobody asks again for the end of a body that has said that it is there.
+        // A body that has said that it is at its end is not polled again.
         if (frame.is_none() || this.body.is_end_stream())
             && let Some(passing) = this.passing.take()
         {

@@ -20,7 +20,7 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// That of a request to the endpoint that `endpoint` stands for.
+    /// The key of a request that goes to the endpoint numbered `endpoint`.
     pub(super) fn new(request: Arc<UpstreamRequest>, gzip: bool, endpoint: u64) -> Self {
         Self {
             request,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What every answer may hold from the beginning, and by how much more it is let hold at a time, in bytes.
+/// How much every answer may hold from the beginning, and the step by which that grows, in bytes.
 pub(super) const PIECE: usize = 64 * 1024;
 
 /// The memory of all answers under way.
@@ -57,7 +57,7 @@ impl Reserved {
         self.bytes
     }
 
-    /// Takes more until there are so many; false when there are too few.
+    /// Takes more, up to so many bytes in all; `false` when too little is left.
     pub(super) fn reach(&mut self, bytes: usize) -> bool {
         while self.bytes < bytes {
             if !self.memory.take() {

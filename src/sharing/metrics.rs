@@ -1,4 +1,4 @@
-//! Where answers came from, and what is held of them.
+//! The metrics of shared answers: where answers came from, and the memory that they hold.
 
 use std::sync::Arc;
 
@@ -96,7 +96,7 @@ impl SharingMetrics {
         })
     }
 
-    /// Drops the gauge of an upstream that is no more.
+    /// Drops the gauge of a removed upstream.
     pub fn forget(&self, upstream: &str) {
         let upstream = Arc::from(upstream);
         self.held.remove(&HeldLabels { upstream });

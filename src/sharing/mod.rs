@@ -1,4 +1,4 @@
-//! Answers that several callers get, between the restriction of a request and Prometheus.
+//! Shared answers: one answer of Prometheus for several callers, after each request has been restricted.
 //!
 //! ```text
 //! PrometheusRequest -> shares   what of it may be shared; its times on a grid
@@ -12,7 +12,7 @@
 //! [`UpstreamRequest`], which only a permit leads to: two callers meet where what they may see has made the same text of
 //! what they ask. Slots, deadlines and records stay each caller's own.
 //!
-//! All workers share what is kept, and the table, whose locks are held for as long as a look at it takes.
+//! All workers share the kept answers and the table, whose locks are held only for a lookup.
 //!
 //! [`UpstreamRequest`]: crate::upstream::request::UpstreamRequest
 
@@ -39,7 +39,7 @@ use self::shares::Rules;
 pub use self::shares::Shares;
 use crate::config;
 
-/// What of the memory answers under way may take: the rest is for those that are kept.
+/// The share of the memory that answers under way may take; the rest is for kept answers.
 const SHARE_UNDER_WAY: u64 = 4;
 
 /// What all workers share of one upstream's answers.
@@ -69,7 +69,7 @@ impl Sharing {
         })
     }
 
-    /// Lets go of what is kept: nobody will look for it here any longer. Answers under way end as they began.
+    /// Drops the kept answers, as nobody will look for them any more. Answers under way go on.
     pub fn clear(&self) {
         self.kept.clear();
     }

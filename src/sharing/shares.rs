@@ -1,11 +1,11 @@
-//! What of a request may be shared, by the door that it came through and by what it asks.
+//! What may be shared for a request, by the door that it came through and by what it asks.
 
 use super::metrics::Unshared;
 use crate::config;
 use crate::door::Door;
 use crate::prometheus::{Endpoint, Live, PrometheusRequest};
 
-/// What the configuration says of one upstream.
+/// The configuration of sharing for one upstream.
 #[derive(Debug)]
 pub(super) struct Rules {
     join: Vec<Door>,
@@ -15,13 +15,13 @@ pub(super) struct Rules {
     grid: u64,
 }
 
-/// What may be shared of one request: all that is decided about that is decided where this is made.
+/// What may be shared for one request. `Rules::apply` decides all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shares {
     pub(super) join: Result<(), Unshared>,
     /// Its times, where a kept answer will do.
     pub(super) keep: Option<Live>,
-    /// The points of each series that Prometheus is spared where it is not asked.
+    /// The points of each series that Prometheus need not compute if it is not asked.
     pub(super) points: u64,
 }
 
@@ -35,7 +35,7 @@ impl Rules {
         }
     }
 
-    /// For how many seconds an answer serves.
+    /// How long an answer is kept, in seconds.
     pub(super) fn lifetime(&self, live: Live) -> u64 {
         live.grid(self.grid)
     }

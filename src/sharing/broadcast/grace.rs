@@ -1,4 +1,4 @@
-//! How long an answer is held up for readers who are slow.
+//! How long an answer waits for slow readers.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

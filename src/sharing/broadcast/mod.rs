@@ -35,7 +35,7 @@ const MAX_HELD: usize = 4 * 1024 * 1024;
 /// How long a reader who holds up others may take nothing.
 const STALL: Duration = Duration::from_secs(1);
 
-/// For how long others may join: what Prometheus has found out is of the moment at which it did.
+/// How long others may join: Prometheus' answer is of the moment at which it was computed.
 const JOINED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Smaller pieces are copied: they are parts of what was read at once, and would hold all of that.
@@ -57,11 +57,11 @@ struct State {
     gone: usize,
     /// Bytes in `chunks`.
     held: usize,
-    /// What may be held of the memory of all.
+    /// This answer's part of the memory of all answers.
     reserved: Reserved,
     /// Bytes that nobody has taken.
     unread: usize,
-    /// The chunk that whoever is fastest takes next.
+    /// The chunk that the fastest reader takes next.
     furthest: usize,
     end: Option<Result<(), Cut>>,
     readers: Slab<Place>,
@@ -69,7 +69,7 @@ struct State {
     expected: usize,
     /// Whether the beginning is still held, so that others can come.
     whole: bool,
-    /// The one who reads from Prometheus.
+    /// The task that reads from Prometheus.
     source: Option<Waker>,
 }
 
@@ -265,7 +265,7 @@ impl Drop for Reading<'_> {
 
 enum Room {
     Some,
-    /// Whoever is fastest has enough to take.
+    /// The fastest reader has enough to take.
     None,
     /// Too much is held for those who are slower. When the slowest of them took something.
     Crowded(Instant),
@@ -304,7 +304,7 @@ impl State {
         }
     }
 
-    /// Has the source look again.
+    /// Wakes the source.
     fn look(&mut self) {
         if let Some(waker) = self.source.take() {
             waker.wake();
@@ -319,7 +319,7 @@ impl State {
         }
     }
 
-    /// Lets go of what all have taken.
+    /// Drops what all have taken.
     fn trim(&mut self) {
         if self.whole {
             return;
