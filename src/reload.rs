@@ -15,8 +15,8 @@ use tokio::runtime::Handle;
 /// How often files are read that may change while the program runs.
 pub const INTERVAL: Duration = Duration::from_secs(5);
 
-/// A value that is exchanged as a whole, and read without a lock: made from files, and again when one of them changes,
-/// or replaced by whoever has made another. Cheap to clone.
+/// A value that is replaced as a whole and read without a lock: made from files, and again when one of them changes, or
+/// replaced through [`Reloaded::replace`]. Cheap to clone.
 pub struct Reloaded<T>(Arc<ArcSwap<T>>);
 
 impl<T> Clone for Reloaded<T> {
@@ -46,7 +46,7 @@ impl<T: Send + Sync + 'static> Reloaded<T> {
         Self(Arc::new(ArcSwap::from_pointee(value)))
     }
 
-    /// Puts another in its place, for all clones, and gives back the one before. Whoever holds that goes on with it.
+    /// Replaces the value for all clones, and returns the previous one. Whoever still holds that goes on with it.
     pub fn replace(&self, value: T) -> Arc<T> {
         self.0.swap(Arc::new(value))
     }
@@ -88,7 +88,7 @@ impl<T: Send + Sync + 'static> Reloaded<T> {
                     }
                     Err(error) => {
                         let error: &dyn std::error::Error = &error;
-                        tracing::warn!(files = ?paths, error, "changed to what cannot be used; what was loaded before stays");
+                        tracing::warn!(files = ?paths, error, "the changed files cannot be used; what was loaded before stays");
                     }
                 }
                 content = now;
@@ -97,12 +97,12 @@ impl<T: Send + Sync + 'static> Reloaded<T> {
         Ok(reloaded)
     }
 
-    /// The value of now, for a moment.
+    /// The current value, borrowed for a moment.
     pub fn now(&self) -> arc_swap::Guard<Arc<T>> {
         self.0.load()
     }
 
-    /// The value of now, for as long as it is needed.
+    /// The current value, for as long as it is needed.
     pub fn latest(&self) -> Arc<T> {
         self.0.load_full()
     }

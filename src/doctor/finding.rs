@@ -1,4 +1,4 @@
-//! What was found: a stable code, how much it matters, what is so, and what to do.
+//! A finding: a stable code, its severity, what was found, and what to do.
 
 use serde::Serialize;
 
@@ -15,7 +15,7 @@ pub struct Section {
     pub title: &'static str,
     /// What could not be read, and what is not known for that reason.
     pub unread: Vec<String>,
-    /// What is so and need not change.
+    /// Observations that call for no change.
     pub notes: Vec<String>,
     /// The worst first.
     pub findings: Vec<Finding>,
@@ -28,7 +28,7 @@ pub struct Finding {
     pub severity: Severity,
     /// The object that it is about, such as `ClusterRole enhanced-view`.
     pub about: String,
-    /// What is so: one sentence.
+    /// What was found: one sentence.
     pub what: String,
     /// More of the same, a line each.
     pub details: Vec<String>,

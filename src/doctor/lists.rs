@@ -13,7 +13,7 @@ use crate::cluster::goaway::again_if_unprocessed;
 /// Objects of a page: what kubectl asks for.
 const PAGE: u32 = 500;
 
-/// How often a list begins anew whose next page has expired.
+/// How often a list is begun again when its next page has expired.
 const ATTEMPTS: usize = 3;
 
 /// Reads lists.
@@ -22,11 +22,11 @@ pub(super) struct Lists<'a> {
     progress: &'a dyn Fn(&str),
 }
 
-/// A list that could not be read, as it is told.
+/// Why a list could not be read, as the report says it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Unread(pub(super) String);
 
-/// What was read. Where it was not, `unread` is told that, with what is not known for that reason.
+/// What was read. If it was not, adds the reason to `unread`, with what is not known `without` it.
 pub(super) fn known<T>(
     read: Result<T, impl Borrow<Unread>>,
     without: &str,
@@ -54,7 +54,7 @@ impl<'a> Lists<'a> {
         self.whole(&api, labels, "in the whole cluster").await
     }
 
-    /// The pods of a namespace that a selector meets.
+    /// The pods of a namespace that a selector matches.
     pub(super) async fn pods(&self, namespace: &str, labels: &str) -> Result<Vec<Pod>, Unread> {
         let api = Api::namespaced(self.client.clone(), namespace);
         let place = format!("in namespace {namespace}");

@@ -1,6 +1,7 @@
-//! `doctor`: what is wrong around the proxy, what somebody gets of it, and which rights can be taken away. It changes nothing.
+//! `doctor`: what is wrong around the proxy, what a caller gets from it, and which rights can be taken away. It changes
+//! nothing.
 //!
-//! A file for each section. What they find is a [`Report`]; how that looks is `render`'s.
+//! There is a file or folder for each section. What they find is a [`Report`], which `render` writes.
 
 mod binding;
 mod caller;
@@ -59,9 +60,9 @@ pub enum DoctorError {
     NothingRead(String),
 }
 
-/// Looks at the cluster with the rights of the kubeconfig; without one, as the configuration says. What `caller` gets is told
-/// where there is one. While something is wrong with the install, it looks again, for as long as `wait`. `progress` is told what
-/// is being done.
+/// Examines the cluster with the rights of the kubeconfig; without one, as the configuration says. With a `caller`,
+/// reports what that caller gets. While something is wrong with the install, it looks again, for as long as `wait`.
+/// `progress` is told what is being done.
 ///
 /// # Errors
 /// When it could not look at all. What else it may not read is named in the report.

@@ -61,7 +61,7 @@ pub(super) fn is_program(labels: &BTreeMap<String, String>) -> bool {
     labels.get(NAME).is_some_and(|name| name == PROGRAM)
 }
 
-/// It under its names.
+/// The Service under its names.
 pub(super) fn read(service: &Service) -> Option<OwnService> {
     let name = service.metadata.name.clone()?;
     let ports = service.spec.as_ref()?.ports.iter().flatten();

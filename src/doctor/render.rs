@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::finding::{Finding, Report, Section};
 
-/// Lines that are shown of what is long; JSON has all.
+/// Most lines of a long list in the text; JSON has all.
 const SHOWN: usize = 12;
 
 /// As JSON, with every line.

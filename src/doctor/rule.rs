@@ -25,7 +25,8 @@ pub(super) fn allows(rule: &PolicyRule, verb: &str, group: &str, resource: &str)
         && (has(resources, resource) || every.is_some_and(|every| resources.contains(&every)))
 }
 
-/// Whether a role's rules grant the access that the proxy asks about. One for certain names does not grant it without a name.
+/// Whether a role's rules grant the access that the proxy asks about. One for certain names does not grant it without a
+/// name.
 pub(super) fn grants(rules: Option<&[PolicyRule]>, attributes: &ResourceAttributes) -> bool {
     let ResourceAttributes { verb, group, .. } = attributes;
     rules.unwrap_or_default().iter().any(|rule| {

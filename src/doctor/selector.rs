@@ -1,4 +1,4 @@
-//! Which labels a selector meets.
+//! Which labels a selector matches.
 
 use std::collections::BTreeMap;
 

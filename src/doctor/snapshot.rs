@@ -1,4 +1,4 @@
-//! What all sections look at: each list of the cluster, read once.
+//! What all sections examine: each list of the cluster, read once.
 
 use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -8,7 +8,7 @@ use super::lists::{Lists, Unread};
 use super::rights::Served;
 use crate::cluster::goaway::again_if_unprocessed;
 
-/// By this label Headlamp's autodetection finds what to ask.
+/// The label by which Headlamp's autodetection finds a Prometheus.
 pub(super) const LABEL: (&str, &str) = ("headlamp-prometheus", "true");
 
 /// The cluster, as far as it could be read.

@@ -1,4 +1,4 @@
-//! What an upstream tells of its series, as far as it was asked and answered.
+//! What an upstream says about its series, as far as it answered.
 
 use std::collections::{BTreeMap, BTreeSet};
 

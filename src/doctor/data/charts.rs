@@ -8,8 +8,8 @@ pub(super) struct Charts {
     pub(super) charts: &'static [Chart],
 }
 
-/// A query of the plugin, without the name of one object. The label `namespace` stands in it as in the plugin's, whatever the
-/// configuration calls the label.
+/// A query of the plugin, without the name of one object. The label `namespace` stands in it as in the plugin's,
+/// whatever the configuration calls the label.
 pub(super) struct Chart {
     pub(super) name: &'static str,
     pub(super) query: &'static str,
@@ -231,7 +231,7 @@ pub(super) const CHARTS: &[Charts] = &[
 /// In the answer to [`all`], the chart.
 pub(super) const LABEL: &str = "chart";
 
-/// Whether the series are there of which the rate of CPU is asked.
+/// Whether there are series of which the CPU rate can be computed.
 pub(super) const SERIES_OF_CPU: Chart = chart(
     "series of CPU",
     "container_cpu_usage_seconds_total{container!='',namespace!=''}",

@@ -1,4 +1,4 @@
-//! What the answers of one upstream come to. Pure.
+//! Judges the answers of one upstream. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use crate::config::{Authorization, Upstream};
 use crate::doctor::finding::{Code, Finding, Section, Severity, listed};
 use crate::doctor::lists::known;
 
-/// Prometheus calls a label of a target's own so where the scrape has set one of that name.
+/// The name that Prometheus gives a target's own label where the scrape has set one of that name.
 const EXPORTED: &str = "exported_";
 
 /// What kube-state-metrics tells, whose `namespace` is that of the object.

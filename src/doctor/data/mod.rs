@@ -1,4 +1,5 @@
-//! What Prometheus holds, against what the configuration says of it: namespaces, metrics without one, and what the charts find.
+//! What Prometheus holds, compared with what the configuration says: namespaces, metrics without one, and the data of
+//! charts.
 
 mod answers;
 mod charts;

@@ -32,7 +32,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// How far back names and values are looked for, in seconds.
 const RECENT: i64 = 900;
 
-/// What is asked is this program's own, so that the limits for callers are none for it.
+/// The questions are this program's own, so that limits for callers do not apply.
 const LIMITS: RequestLimits = RequestLimits {
     max_query_bytes: 64 << 10,
     max_selectors: 8,
@@ -112,7 +112,7 @@ impl<'a> Asker<'a> {
         })
     }
 
-    /// What the expression comes to now.
+    /// The current result of the expression.
     pub(super) async fn instant(&self, expression: &str) -> Result<Vec<Sample>, Unread> {
         let parameters = [("query", expression)];
         let answer = self.ask::<Vector>("/api/v1/query", &parameters).await?;

@@ -41,7 +41,8 @@ pub(super) fn examine(
     let accounts = accounts(surroundings)?;
     let mut accounts = accounts.into_iter();
     let (Some(account), None) = (accounts.next(), accounts.next()) else {
-        // Of none, the pods are missing, which is told. Which of several this configuration is for, nothing says.
+        // Without one the pods are missing, which is reported elsewhere. Among several, nothing says which one this
+        // configuration is for.
         return Ok(Vec::new());
     };
     let grants = grants(snapshot, account)?;
@@ -193,8 +194,8 @@ fn excess(account: Account<'_>, grants: &[Grant<'_>], needs: &[Need]) -> Option<
             Code::InstallRightExcess,
             Severity::Warning,
             account.told(),
-            "it has rights that the proxy does not need by its configuration".to_owned(),
-            "take them out of these roles, or end these bindings".to_owned(),
+            "it has rights that the proxy's configuration does not need".to_owned(),
+            "remove them from these roles, or delete these bindings".to_owned(),
         )
     })
 }

@@ -9,14 +9,14 @@ use jiff::fmt::rfc2822::DateTimeParser;
 use crate::cluster::goaway::again_if_unprocessed;
 use crate::doctor::finding::{Code, Finding, Severity};
 
-/// What is no difference: the header has whole seconds, and an answer takes its time.
+/// The difference that is ignored: the header has whole seconds, and an answer takes its time.
 const TOLERATED: f64 = 5.0;
 
 /// How many seconds the API server's clock is ahead of ours; negative: behind.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Ahead(f64);
 
-/// Asks. `None` where no date comes.
+/// Asks the API server for its time. `None` if it does not say.
 pub(super) async fn ahead(client: &kube::Client) -> Option<Ahead> {
     let request = || {
         let request = Request::get("/version").body(kube::client::Body::empty());
@@ -51,7 +51,7 @@ pub(super) fn examine(ahead: Option<Ahead>) -> Option<Finding> {
                  charts end in another now; tokens are judged by the API server's",
                 told(seconds.abs())
             ),
-            "have both follow the same time servers".to_owned(),
+            "synchronise both with the same time servers".to_owned(),
         )
     })
 }

@@ -1,4 +1,5 @@
-//! The Role by which callers come through the API server: that it names the proxy's Service, and that somebody holds it.
+//! The Role by which callers come through the API server: that it names the proxy's Service, and that somebody holds
+//! it.
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding};

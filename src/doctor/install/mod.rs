@@ -1,4 +1,5 @@
-//! Install: whether Headlamp finds the proxy, whether anybody may see anything, and whether the proxy has what it needs.
+//! Install: whether Headlamp finds the proxy, whether anybody may see anything, and whether the proxy has what it
+//! needs.
 //!
 //! Decided by the objects of the cluster: nothing is asked of Prometheus.
 

@@ -152,7 +152,7 @@ fn open(policies: &Policies<'_>, upstreams: &[Found]) -> Result<Vec<Finding>, Un
         let verdict = policies.verdict(prometheus, Direction::Ingress, Peer::Stranger, port);
         let details = match verdict {
             Verdict::Blocked(_) => continue,
-            Verdict::Unbound => vec!["no NetworkPolicy is about its pods".to_owned()],
+            Verdict::Unbound => vec!["no NetworkPolicy selects its pods".to_owned()],
             Verdict::Admitted(by) => by
                 .iter()
                 .map(|policy| format!("{} lets everybody in", told(policy)))

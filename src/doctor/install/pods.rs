@@ -38,7 +38,7 @@ fn no_pod(entrance: &Entrance) -> Finding {
         Code::InstallPodNotReady,
         Severity::Error,
         format!("Service {namespace}/{name}"),
-        "its selector meets no pod".to_owned(),
+        "its selector matches no pod".to_owned(),
         format!("see why there is none: kubectl describe replicaset -n {namespace}"),
     )
 }
@@ -137,7 +137,7 @@ pub(super) fn target(service: &Service, wanted: &PortRef) -> Option<PortRef> {
     }
 }
 
-/// What is answered at a path of the API server with 503, as `/readyz` does with its reason. Nothing where it cannot be asked.
+/// The body of a 503 at a path of the API server, which at `/readyz` is the reason. `None` where it cannot be asked.
 pub(super) async fn said(client: &kube::Client, path: &str) -> Option<String> {
     let request = Request::get(path).body(kube::client::Body::empty()).ok()?;
     let answer = client.send(request).await.ok()?;

@@ -25,7 +25,7 @@ pub(super) struct Policies<'a> {
 #[derive(Clone, Copy)]
 pub(super) enum Peer<'a> {
     Pod(&'a Pod),
-    /// The API server: no selector meets it, and its addresses are not known.
+    /// The API server: no selector matches it, and its addresses are not known.
     ApiServer,
     /// A pod of which nothing is said.
     Stranger,
@@ -112,7 +112,8 @@ impl<'a> Policies<'a> {
 
     fn is_met(&self, rule: &NetworkPolicyPeer, home: &str, peer: Peer<'_>) -> bool {
         if let Some(block) = &rule.ip_block {
-            // A block may hold the address of the API server or of a pod. Of a stranger only that of all addresses does.
+            // A block may hold the address of the API server or of a pod. Of a stranger only that of all addresses
+            // does.
             return !matches!(peer, Peer::Stranger) || block.cidr.ends_with("/0");
         }
         let none = BTreeMap::new();

@@ -1,4 +1,5 @@
-//! What Services and the configuration lead to: the proxy's own pods, and those of Prometheus. Read after the lists that say so.
+//! What Services and the configuration lead to: the proxy's own pods, and those of Prometheus. Read after the lists
+//! that name them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use crate::doctor::snapshot::Snapshot;
 /// How long a pod may take to say why it is not ready.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Beside the lists: what was found by them.
+/// What was found by means of the lists.
 pub(in crate::doctor) struct Surroundings {
     /// The proxy's Services that callers come through, and the pods behind each.
     pub(super) entrances: Result<Vec<Entrance>, Unread>,

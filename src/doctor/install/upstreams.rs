@@ -32,10 +32,7 @@ fn away(found: &Found, place: &Place) -> Option<Finding> {
             "no pod is behind it",
             "see whether Prometheus runs, and whether the selector is its pods'",
         ),
-        Place::Pods { .. } => (
-            "none of its pods is ready",
-            "see what keeps them: kubectl describe pod",
-        ),
+        Place::Pods { .. } => ("none of its pods is ready", "see why: kubectl describe pod"),
     };
     let pods = match place {
         Place::Pods { pods, .. } => pods.as_slice(),

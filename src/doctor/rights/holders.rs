@@ -1,4 +1,4 @@
-//! Who holds a role: by a binding of it, and by a binding of a role that takes it in by aggregation.
+//! Who holds a role: by a binding of it, or of a role that aggregates it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -8,7 +8,7 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, Subject};
 use crate::doctor::binding::{Binding, BindingName};
 use crate::doctor::selector::matches;
 
-/// Groups that everybody is in who comes to the API server.
+/// Groups that contain everybody who can reach the API server.
 const EVERYBODY: [&str; 3] = [
     "system:authenticated",
     "system:unauthenticated",
@@ -42,7 +42,7 @@ impl Holder {
 }
 
 impl Who {
-    /// `None` for a kind that RBAC does not know, which the API server takes in no binding.
+    /// `None` for a kind that RBAC does not know, which the API server accepts in no binding.
     fn read(subject: &Subject, namespace: Option<&str>) -> Option<Self> {
         let name = subject.name.clone();
         Some(match subject.kind.as_str() {
@@ -96,7 +96,7 @@ impl Bindings {
             let role_namespace = match (binding.role.kind.as_str(), binding.namespace) {
                 ("ClusterRole", _) => None,
                 ("Role", Some(namespace)) => Some(namespace.to_owned()),
-                // The API server takes no such binding.
+                // The API server accepts no such binding.
                 _ => continue,
             };
             let holders = binding.subjects.iter().filter_map(|subject| {
@@ -118,10 +118,10 @@ impl Bindings {
     }
 }
 
-/// Which ClusterRoles take in which by their labels.
+/// Which ClusterRoles aggregate which, by their labels.
 #[derive(Debug, Default)]
 pub(super) struct Aggregation {
-    /// From a role to those that it ends in, directly or through another.
+    /// From a role to those that aggregate it, directly or through another.
     reached: BTreeMap<String, BTreeSet<String>>,
 }
 
@@ -157,7 +157,7 @@ impl Aggregation {
         Self { reached }
     }
 
-    /// The roles that this one ends in.
+    /// The roles that aggregate this one.
     pub(super) fn of(&self, role: &str) -> impl Iterator<Item = &str> {
         self.reached
             .get(role)
@@ -166,7 +166,7 @@ impl Aggregation {
             .map(String::as_str)
     }
 
-    /// The roles that end in this one.
+    /// The roles that this one aggregates.
     pub(super) fn sources(&self, role: &str) -> impl Iterator<Item = &str> {
         let reached = self.reached.iter();
         reached

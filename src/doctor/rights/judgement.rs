@@ -14,7 +14,7 @@ use crate::doctor::rule;
 /// Holders of a role of Kubernetes that a note names.
 const NOTED: usize = 5;
 
-/// Everything that RBAC decides by.
+/// Everything that RBAC decides on.
 pub(super) struct Rbac {
     pub(super) cluster_roles: Vec<ClusterRole>,
     pub(super) roles: Vec<Role>,

@@ -33,8 +33,8 @@ impl RoleView<'_> {
         }
     }
 
-    /// Whether it comes with Kubernetes and Kubernetes itself grants such a way in it. By its name: a copy of `edit` keeps the
-    /// label that Kubernetes marks its own with. `view` and what it is made of are never meant to have one.
+    /// Whether it comes with Kubernetes and Kubernetes itself grants such a way in it. By its name: a copy of `edit`
+    /// keeps the label that Kubernetes marks its own with. `view` and what it is made of are never meant to have one.
     pub(super) fn is_kubernetes_own(&self) -> bool {
         let builtin = KUBERNETES_OWN.contains(&self.name);
         let system = self.name.starts_with("system:") && self.name != "system:aggregate-to-view";

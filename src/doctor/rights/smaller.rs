@@ -25,8 +25,8 @@ impl Served {
     }
 }
 
-/// The rules that remain, none where nothing else was granted. `None`: a star has to be written out, and it is not known
-/// what is served.
+/// The rules that remain, none where nothing else was granted. `None`: a star has to be written out, and it is not
+/// known what is served.
 pub(super) fn without_proxies(
     rules: &[PolicyRule],
     served: Option<&Served>,
