@@ -1,5 +1,5 @@
-//! What the Prometheus plugin's autodetection is answered: no pods, and one Service, ours. That ends it before
-//! it lists what most callers may not list.
+//! Answers to the Prometheus plugin's autodetection: no pods, and one Service, ours. That ends it before it lists what
+//! most callers may not list.
 
 use http::{Response, StatusCode};
 use serde_json::{Value, json};

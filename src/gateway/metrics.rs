@@ -1,4 +1,4 @@
-//! What the gateway passes.
+//! The metrics of the gateway.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;

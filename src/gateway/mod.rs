@@ -2,8 +2,8 @@
 //! it is, with the caller's own credentials and none of ours; what the Prometheus plugin asks is answered here,
 //! by the same pipeline as at every other door.
 //!
-//! It decides nothing about Kubernetes requests and remembers nothing of them: the API server does. One answer is its own
-//! where that is configured: the list of the namespaces that a caller may read, upon the API server's refusal.
+//! It decides nothing about Kubernetes requests and caches none of them: the API server decides. One answer can be
+//! configured to be its own: the list of namespaces that a caller may read, when the API server has refused the list.
 
 mod api_server;
 mod autodetect;
@@ -48,15 +48,15 @@ use crate::server::Peer;
 pub struct Shared {
     routes: Routes,
     authenticator: Arc<Authenticator>,
-    /// Where the authenticator looks for tokens; at this door only `Authorization` has any.
+    /// Where the authenticator looks for tokens; at this door only `Authorization` counts.
     token_headers: Vec<HeaderName>,
     namespace_lists: Option<NamespaceLists>,
     metrics: GatewayMetrics,
 }
 
 impl Shared {
-    /// Puts it together. `token_headers` are those that `authenticator` reads; `namespace_lists` are there where the
-    /// configuration wants them.
+    /// `token_headers` are those that `authenticator` reads; `namespace_lists` is `None` unless the configuration wants
+    /// them.
     pub fn new(
         gateway: &config::Gateway,
         authenticator: Arc<Authenticator>,
@@ -87,7 +87,7 @@ struct Inner {
 }
 
 impl Gateway {
-    /// One that answers the Prometheus plugin by `stack`, of the same worker, as `connections` are; `recorder` is told
+    /// Answers the Prometheus plugin through `stack`; that and `connections` are of the same worker. `recorder` is told
     /// what is refused here.
     pub fn new(
         shared: Arc<Shared>,
@@ -112,7 +112,7 @@ impl Gateway {
             // Whose namespaces these are is for the API server to say alone.
             Route::Namespaces(_) if impersonates => self.pass(request).await,
             Route::Namespaces(target) => self.namespaces(target, request, upgrade).await,
-            // The plugin lists with plain requests; whatever else it is, it is not the plugin's.
+            // The plugin lists with plain requests, so this is not the plugin's.
             Route::Autodetect(_) if upgrade => self.pass(request).await,
             Route::Refused(refusal) => self.refuse(&request, refusal),
             Route::Prometheus(_) | Route::Autodetect(_) if impersonates => {
@@ -121,7 +121,7 @@ impl Gateway {
             Route::Prometheus(_) if upgrade => self.refuse(&request, GatewayRefusal::Upgrade),
             Route::Autodetect(list) => {
                 let headers = self.credentials(request.headers());
-                // Whoever is not known here is for the API server to refuse, with its own words.
+                // An unknown caller is for the API server to refuse, in its own words.
                 if shared.authenticator.caller(&headers).await.is_err() {
                     return self.pass(request).await;
                 }
@@ -151,8 +151,8 @@ impl Gateway {
         response.map(GatewayBody::recorded)
     }
 
-    /// The headers with no credential in them but that of `Authorization`: the one by which the API server
-    /// would know the caller. Where the authenticator reads others, it finds it in the first of them.
+    /// The headers without any credential but `Authorization`, by which the API server would know the caller. Where the
+    /// authenticator reads other headers, the token is put into the first of them.
     fn credentials(&self, headers: &HeaderMap) -> HeaderMap {
         let mut headers = headers.clone();
         let tokens: Vec<_> = headers.get_all(AUTHORIZATION).iter().cloned().collect();
@@ -169,7 +169,7 @@ impl Gateway {
         headers
     }
 
-    /// The API server's answer, and where that is a refusal, the namespaces that the caller may read.
+    /// The API server's answer or, where that is a refusal, the namespaces that the caller may read.
     async fn namespaces(
         &self,
         target: namespace_list::Target,
@@ -212,8 +212,8 @@ impl Gateway {
         }
     }
 
-    /// What of a request says which namespaces are asked for, and for whom. `None` where it asks for another protocol than
-    /// a WebSocket.
+    /// The parts of a request that say which namespaces are asked for, and by whom. `None` where it asks for a protocol
+    /// other than a WebSocket.
     fn asked(
         &self,
         target: namespace_list::Target,
@@ -250,8 +250,8 @@ impl Gateway {
         self.pass_by(request, &mut downstream).await
     }
 
-    /// The same. Where an upgrade is asked for, `downstream` is the caller's connection, which is taken when the API server
-    /// accepts it.
+    /// The same. For an upgrade, `downstream` is the caller's connection, which is taken over when the API server
+    /// accepts.
     async fn pass_by(
         &self,
         mut request: Request<Incoming>,
@@ -291,7 +291,7 @@ impl Service<Request<Incoming>> for Gateway {
     }
 }
 
-/// Where a request goes by its target, as the fuzzer asks.
+/// Where a request goes by its target; for the fuzzer.
 #[cfg(fuzzing)]
 #[derive(Debug)]
 pub enum Routed {

@@ -1,5 +1,5 @@
-//! Why the gateway itself refuses a request that would otherwise be answered here, and how a failure on the way
-//! to the API server looks: as a `Status`, which is what its clients read.
+//! Why the gateway itself refuses a request that would otherwise be answered here, and failures on the way to the API
+//! server: both as a `Status`, which is what its clients read.
 
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};

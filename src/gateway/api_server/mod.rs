@@ -35,9 +35,9 @@ const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS_PER_CONNECTION as u32;
 /// Room for the headers of an answer.
 const MAX_HEADER_BYTES: u32 = 256 * 1024;
 
-/// How long a connection may be silent before it is sent a PING, and how long the answer may take. Watches and tunnels are
-/// silent for long, and nothing else shows that a connection is dead, even behind a load balancer. A lost node is
-/// noticed within 30 s.
+/// How long a connection may be silent before it is sent a PING, and how long the answer may take. Watches and tunnels
+/// can be silent for long, and nothing else shows that a connection is dead, especially behind a load balancer. A lost
+/// node is noticed within 30 s.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -202,7 +202,7 @@ impl Connections {
         Ok(received(answer, Arc::default()))
     }
 
-    /// The first lane that has a place, so that the later ones close when there is less to do.
+    /// The first lane with a free stream, so that the later ones become idle and close when there is less to do.
     fn lane(&self) -> (Client<Connector, ReplayBody>, Arc<()>) {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         let free = lanes
@@ -255,7 +255,7 @@ fn outgoing(
 
 fn received(answer: Response<Incoming>, place: Arc<()>) -> Response<GatewayBody> {
     let mut response = answer.map(|body| GatewayBody::passed(body, place));
-    // Whatever the API server spoke; the server side of ours takes this for what it speaks itself.
+    // Whichever version the API server spoke: our server side would otherwise take it for its own.
     *response.version_mut() = Version::HTTP_11;
     response
 }
@@ -269,7 +269,7 @@ fn failure(error: &legacy::Error) -> PassError {
     }
 }
 
-/// The causes name addresses and system errors, and nothing of the request.
+/// The causes name addresses and system errors, never a part of the request.
 fn log(error: &legacy::Error) {
     let cause = error.source();
     tracing::debug!(%error, cause, "the API server did not answer");

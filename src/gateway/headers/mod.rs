@@ -1,5 +1,5 @@
-//! Headers of traffic that passes. Unlike those to Prometheus they are dropped by name: everything that is not
-//! of one connection, or that could claim to know who the caller is, belongs to Kubernetes and passes.
+//! Headers of traffic that passes. Unlike those to Prometheus, they are dropped by name: only what belongs to one
+//! connection, or claims to know who the caller is. Everything else is Kubernetes' and passes.
 
 use http::header::{
     CONNECTION, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
@@ -35,7 +35,7 @@ const OF_IDENTITY: [HeaderName; 6] = [
 ];
 const OF_IDENTITY_PREFIXES: [&str; 2] = ["x-remote-", "x-headlamp"];
 
-/// Whether a request asks to go over to another protocol, and can.
+/// Whether a request asks to switch to another protocol, and may.
 pub(super) fn is_upgrade<B>(request: &Request<B>) -> bool {
     let headers = request.headers();
     let asked = request.version() == Version::HTTP_11
@@ -50,14 +50,14 @@ pub(super) fn is_upgrade<B>(request: &Request<B>) -> bool {
     asked && !to_http2
 }
 
-/// Whether a request is to be carried out as somebody else.
+/// Whether a request asks to impersonate somebody.
 pub(super) fn impersonates(headers: &HeaderMap) -> bool {
     headers
         .keys()
         .any(|name| name.as_str().starts_with("impersonate-"))
 }
 
-/// What goes on to the API server of a request from `peer`.
+/// The headers of a request from `peer` that go on to the API server.
 pub(super) fn to_api_server(headers: &mut HeaderMap, peer: Option<Peer>, upgrade: bool) {
     let trailers = headers
         .get_all(TE)
@@ -98,7 +98,7 @@ pub(super) fn to_api_server(headers: &mut HeaderMap, peer: Option<Peer>, upgrade
     }
 }
 
-/// What goes on to the caller of the API server's answer. `upgrade` is whether it accepts one.
+/// The headers of the API server's answer that go on to the caller. `upgrade` is whether it accepts one.
 pub(super) fn to_caller(headers: &mut HeaderMap, upgrade: bool) {
     remove_of_connection(headers, upgrade);
 }

@@ -1,4 +1,4 @@
-//! What has changed between two views, as the events of a watch.
+//! The differences between two views, as the events of a watch.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::cluster::namespace_objects::NamespaceObject;
 pub(super) struct Event {
     pub(super) kind: Kind,
     pub(super) object: Arc<NamespaceObject>,
-    /// The version that it is told under.
+    /// The resource version that the event has.
     pub(super) version: u64,
 }
 
@@ -33,20 +33,20 @@ impl Kind {
     }
 }
 
-/// What was told before.
+/// What the watch has told so far.
 #[derive(Clone, Debug)]
 pub(super) enum Told {
-    /// Exactly this.
+    /// Exactly this view.
     Exactly(View),
-    /// No more than this, and of no object is it certain: each is told again.
+    /// At most this view, and no object is certain: each is told again.
     AtMost(View),
 }
 
-/// What leads from `before` to `now`, each told under a version of its own above `last`, which becomes the newest.
+/// The events that lead from `before` to `now`, each with a version of its own above `last`, which becomes the newest.
 ///
-/// Headlamp passes over an event whose version is not above that of its list and of all events before, and what a
-/// permission brings or takes has an old one. So where a namespace's own version is not above, the event gets the next one:
-/// it is a number that the cluster's store has given to something since, or will give next.
+/// Headlamp ignores an event whose version is not above that of its list and of all earlier events, and a namespace
+/// that a permission adds or removes has an old version. So where a namespace's own version is not higher, the event
+/// gets the next one: a number that the cluster's store has given to something since, or will give next.
 pub(super) fn changes(
     before: &Told,
     now: &View,

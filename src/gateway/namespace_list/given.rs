@@ -1,7 +1,8 @@
-//! What callers were given under which version, so that a watch can go on from there.
+//! Which namespaces callers were shown under which version, so that a watch can go on from there.
 //!
-//! A version says how the namespaces were, not what a caller was allowed to see of them. Without this, a watch after a list
-//! would miss what was granted in between; to say everything again would be wrong for whoever prints what it is told.
+//! A version says how the namespaces were, not what a caller was allowed to see of them. Without this, a watch after a
+//! list would miss what was granted in between; telling everything again would make a client that prints events print
+//! it twice.
 
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ const CAPACITY: u64 = 1_000_000;
 /// What one entry counts for besides the namespaces in it.
 const ENTRY: usize = 16;
 
-/// Who was given something, of what, and as which version.
+/// Who was shown what kind of list, and at which version.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) caller: Digest,
@@ -30,7 +31,7 @@ pub(super) struct Key {
 /// What was given.
 #[derive(Clone, Debug)]
 pub(super) enum Given {
-    /// This.
+    /// Exactly this view.
     One(View),
     /// Several views, which hold no more than this together: permissions have changed, and the namespaces have not.
     Several(View),

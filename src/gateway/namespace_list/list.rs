@@ -1,4 +1,4 @@
-//! A list, written while it is taken.
+//! A list, written as it is read.
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
@@ -12,7 +12,7 @@ use super::writing::text;
 /// How much of a list is written ahead, in bytes.
 pub(super) const PIECE: usize = 16 * 1024;
 
-/// How far inside its list an item stands, where it is laid out.
+/// The indentation of an item, where the list is laid out for people.
 const INDENT: &str = "\n    ";
 
 /// A list of what is selected of a view.
@@ -45,7 +45,7 @@ impl List {
 struct Writer {
     list: List,
     now: Timestamp,
-    /// What is written and not taken.
+    /// What is written and not yet read.
     piece: String,
     /// What comes after the last item. `None` once it is written.
     after: Option<String>,

@@ -27,10 +27,10 @@ use crate::namespace::Namespace;
 use crate::slots::Slot;
 use crate::upstream::body::ResponseBody;
 
-/// How long a watch lasts that says nothing of it: as the API server's, half an hour and up to twice that.
+/// How long a watch without a `timeoutSeconds` lasts: as at the API server, half an hour and up to twice that.
 const SHORTEST_WATCH: Duration = Duration::from_secs(30 * 60);
 
-/// What is asked, what is remembered, and the places of watches.
+/// What answers questions: the parts, what was shown before, and the slots of watches.
 pub(super) struct Lists {
     parts: Parts,
     pub(super) memory: Memory,
@@ -171,7 +171,7 @@ impl Lists {
         }
     }
 
-    /// Who these credentials are of.
+    /// Whose credentials these are.
     pub(super) async fn caller(&self, credentials: &HeaderMap) -> Result<Caller, Unanswered> {
         let parts = &self.parts;
         let caller = parts.authenticator.caller(credentials);
@@ -181,14 +181,14 @@ impl Lists {
         }
     }
 
-    /// Slots for a request, as the Prometheus requests take them.
+    /// The slots of a request, as Prometheus requests take them.
     async fn slots(&self, caller: &Caller) -> Result<[Slot; 2], ListRefusal> {
         let own = caller.slots().take().await.ok_or(ListRefusal::Busy)?;
         let all = self.parts.slots.take().await.ok_or(ListRefusal::Busy)?;
         Ok([own, all])
     }
 
-    /// What may be shown to whoever these credentials are of.
+    /// What may be shown to the caller with these credentials.
     pub(super) async fn visible(
         &self,
         credentials: &HeaderMap,
@@ -217,7 +217,7 @@ impl Lists {
         self.parts.authorizer.may_have_changed(caller, permit)
     }
 
-    /// Whether that is told, and not found out by asking again alone.
+    /// Whether changes of rights are watched, and not only found by asking again.
     pub(super) fn watches_changes(&self) -> bool {
         self.parts.authorizer.watches_changes()
     }
@@ -296,7 +296,7 @@ impl Lists {
         Ok(progress)
     }
 
-    /// When the caller's token ends by its own word.
+    /// When the caller's token says that it expires.
     fn expiry(&self, credentials: &HeaderMap) -> Option<Instant> {
         let end = self.parts.authenticator.token_expires(credentials)?;
         let left = end.duration_since(SystemTime::now()).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Which form of an object is asked for. JSON is the only encoding: it is what Headlamp and kubectl ask for, and what every
-//! client takes, among others.
+//! Which form of an object is asked for. JSON is the only encoding: Headlamp and kubectl ask for it, and every client
+//! takes it, if among others.
 
 use http::HeaderMap;
 use http::header::ACCEPT;
@@ -9,11 +9,11 @@ use super::refusal::ListRefusal;
 /// How namespaces are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
-    /// As they are.
+    /// As full objects.
     Plain,
     /// Their metadata alone.
     Metadata,
-    /// As rows for people.
+    /// As rows of a table, for people.
     Table(Included),
 }
 

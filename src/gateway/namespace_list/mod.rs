@@ -1,4 +1,4 @@
-//! The namespaces that a caller may read, for whom the API server refuses the list of all.
+//! The list of the namespaces that a caller may read, for callers whom the API server refuses the list of all.
 //!
 //! ```text
 //! question    path, parameters, media type -> Question
@@ -65,7 +65,7 @@ pub struct Parts {
     pub slots: Slots,
 }
 
-/// What of a request counts.
+/// The parts of a request that matter.
 pub(super) struct Asked {
     pub(super) target: Target,
     pub(super) query: String,
@@ -77,7 +77,7 @@ pub(super) struct Asked {
     pub(super) upgrade: Option<Handshake>,
 }
 
-/// An answer, and what is noted of it.
+/// An answer, and what the audit log says of it.
 pub(super) struct Answered {
     pub(super) note: Note,
     pub(super) content: Content,
@@ -91,7 +91,7 @@ pub(super) enum Content {
     Messages(Handshake, Box<Session>),
 }
 
-/// What is noted of an answer.
+/// What the audit log says of an answer.
 pub(super) struct Note {
     caller: Caller,
     subject: Subject,
@@ -116,13 +116,13 @@ impl NamespaceLists {
         Self(Arc::new(Lists::new(parts, metrics)))
     }
 
-    /// Ends the watches that are under way: what they go by counts no longer, and their callers ask anew.
+    /// Ends the open watches: their configuration is outdated, and their callers ask again.
     pub fn end_watches(&self) {
         self.0.end_watches();
     }
 
-    /// The answer to what the API server has refused. `None`: its refusal stands, for a caller who is not known here or may
-    /// read nothing.
+    /// The answer to what the API server has refused. `None`: its refusal stands, for a caller who is not known here or
+    /// may read nothing.
     pub(super) async fn answer(&self, asked: Asked) -> Option<Answered> {
         let caller = self.0.caller(&asked.credentials).await.ok()?;
         let question = Question::read(&asked.target, &asked.query, &asked.accept);

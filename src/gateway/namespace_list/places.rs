@@ -1,5 +1,5 @@
-//! How many watches may be open. They last for up to an hour, so they have places of their own: those of requests would be
-//! gone for charts.
+//! How many watches may be open. They last for up to an hour, so they have slots of their own: in those of requests,
+//! they would leave none for charts.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -1,5 +1,5 @@
-//! What is asked of namespaces: path, parameters and media type, read as the API server reads them. What this cannot
-//! answer as it would is refused, and nothing that changes an answer is passed over.
+//! A question about namespaces: path, parameters and media type, read as the API server reads them. What cannot be
+//! answered as the API server would is refused, and nothing that changes an answer is ignored.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::namespace::Namespace;
 /// The path of the list, and of each namespace after a slash.
 const PATH: &str = "/api/v1/namespaces";
 
-/// What a path names. Only in its plain spelling: any other is the API server's matter.
+/// What a path names. Only in its plain spelling: any other goes to the API server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::gateway) enum Target {
     /// All namespaces.
@@ -65,7 +65,7 @@ pub(super) struct Watch {
     pub(super) from: Start,
     /// Whether the caller wants to be told versions while nothing happens.
     pub(super) bookmarks: bool,
-    /// When it ends at the latest. `None`: when we like.
+    /// When it ends at the latest. `None`: at a time of our choice.
     pub(super) timeout: Option<Duration>,
 }
 
@@ -101,7 +101,7 @@ struct Parameters {
 }
 
 impl Parameters {
-    /// Others are passed over, as the API server does.
+    /// Others are ignored, as by the API server.
     fn read(query: &str) -> Result<Self, ListRefusal> {
         let mut parameters = Self::default();
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -187,7 +187,7 @@ impl Parameters {
         match self.version_match.as_deref().unwrap_or_default() {
             "" => {}
             "NotOlderThan" if version.is_some() => {}
-            // What was at one version is not kept.
+            // Old versions are not kept.
             "Exact" if version.is_some_and(|version| version > 0) => {
                 return Err(ListRefusal::Expired(version.unwrap_or_default()));
             }

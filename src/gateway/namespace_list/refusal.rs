@@ -10,7 +10,7 @@ use crate::request::Decision;
 use crate::request::refusal::ReasonCode;
 use crate::upstream::body::ResponseBody;
 
-/// Why there is no list.
+/// Why a question is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ListRefusal {
     /// A parameter that is not answered.
@@ -24,10 +24,10 @@ pub(super) enum ListRefusal {
     /// No form that is accepted is written here.
     #[error("only the following media types are accepted: application/json")]
     NotAcceptable,
-    /// What was at this version is not known here.
+    /// What there was at this version is not known here.
     #[error("too old resource version: {0} (list again)")]
     Expired(u64),
-    /// No list is given in parts, so none is gone on with.
+    /// Lists are not given in parts, so none can be continued.
     #[error(
         "The provided continue parameter is not of this list, which is given in one part. Start a new list without the continue parameter."
     )]
@@ -82,7 +82,7 @@ impl ListRefusal {
         }
     }
 
-    /// The object that says so.
+    /// The `Status` that says so.
     pub(super) fn status(&self) -> Value {
         let (code, reason) = self.shape();
         let mut status = failure(code, reason, &self.to_string());

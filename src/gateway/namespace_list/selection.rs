@@ -1,5 +1,5 @@
-//! Which namespaces are selected by labels and fields. The two languages are the API server's; the matching of labels is
-//! kube's.
+//! Which namespaces are selected by labels and fields. The two languages are the API server's; the matching of labels
+//! is kube's.
 
 use std::collections::BTreeSet;
 

@@ -61,7 +61,7 @@ impl View {
                     .all(|(one, other)| one == other))
     }
 
-    /// What is in either.
+    /// What is in either of them.
     pub(super) fn joined(&self, other: &Self) -> Self {
         let mut all: Vec<_> = self.iter().chain(other.iter()).cloned().collect();
         all.sort_by(|one, other| one.name.cmp(&other.name));

@@ -1,7 +1,7 @@
-//! A watch: what its caller may be shown, and how that changes, for as long as the caller stays who it is.
+//! A watch: what its caller may be shown, and how that changes, for as long as the token is valid.
 //!
-//! It is driven by whoever takes its events, without a task. It looks again whenever a namespace changes and whenever a
-//! review that it rests on ends; where anything then is in doubt, it ends, and its caller asks anew.
+//! It is driven by whoever reads its events, without a task. It checks again whenever a namespace changes and whenever
+//! a review behind it expires; in any doubt it ends, and its caller asks again.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -27,16 +27,16 @@ use super::writing::text;
 use crate::authn::Caller;
 use crate::authz::NamespacesPermit;
 
-/// Between two looks at what has changed: a burst of changes is told at once.
+/// Between two checks for changes: a burst of changes is told at once.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Between two looks at reviews that have ended, while they are not renewed.
+/// Between two attempts to renew reviews that have expired.
 const RENEWAL: Duration = Duration::from_secs(1);
 
-/// How often it is asked whether a change of rights was seen, where those are watched.
+/// How often it checks whether a change of rights was seen, where those are watched.
 const CHANGES: Duration = Duration::from_millis(250);
 
-/// How often versions are told, where they are wanted.
+/// How often bookmarks are sent, where they are wanted.
 const BOOKMARKS: Duration = Duration::from_secs(60);
 
 /// A watch that is under way.
@@ -63,7 +63,7 @@ pub(super) struct Progress {
     marked: bool,
     first: bool,
     looked: Instant,
-    /// What is told rests on it.
+    /// The permission for what is told.
     permit: NamespacesPermit,
     bookmark: Instant,
     ended: bool,
@@ -94,8 +94,8 @@ impl Progress {
         }
     }
 
-    /// Goes on from what was told to the newest version that is known. Whoever was told all of it may come back by the one
-    /// or by the other: `key` without its version.
+    /// Goes on from what was told to the newest version that is known. Whoever was told all of it may come back by the
+    /// one or by the other: `key` without its version.
     pub(super) fn remember(&mut self, memory: &Memory, mut key: Key, newest: u64) {
         key.version = self.last;
         memory.remember(key.clone(), &self.told);
@@ -161,7 +161,7 @@ impl Session {
         let renewal = self.progress.permit.until().max(looked + RENEWAL);
         let changed = &mut self.changed;
         let changed = async {
-            // All that publish are gone when the program ends.
+            // All publishers are gone when the program ends.
             if changed.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
@@ -192,7 +192,7 @@ impl Session {
         let only = self.watch.selection.only();
         let Ok((caller, visible)) = self.lists.visible(&self.credentials, only.as_ref()).await
         else {
-            // Not known, or not now. The caller asks anew, and gets the reason.
+            // Refused, or not known now. The caller asks again, and gets the reason.
             self.progress.ended = true;
             return;
         };

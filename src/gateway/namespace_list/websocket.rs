@@ -1,5 +1,5 @@
-//! A watch as the messages of a WebSocket: how browsers watch, and so Headlamp. One event is one text message, as the API
-//! server has it.
+//! A watch as the messages of a WebSocket: how browsers watch, and so Headlamp. One event is one text message, as the
+//! API server has it.
 
 use std::pin::pin;
 
@@ -20,10 +20,10 @@ use super::watch::Session;
 use crate::request::record::Completion;
 use crate::upstream::body::ResponseBody;
 
-/// What a caller may send in one message. It has nothing to say but that it is there, or leaves.
+/// What a caller may send in one message, in bytes. It sends only pings, and that it leaves.
 const MAX_INCOMING: usize = 4096;
 
-/// What a caller may leave unread.
+/// What a caller may leave unread, in bytes.
 const MAX_UNREAD: usize = 256 * 1024;
 
 /// A request for a WebSocket, as far as it is answered.
@@ -89,7 +89,7 @@ async fn messages(mut session: Session, caller: OnUpgrade, mut completion: Compl
     let connection = TokioIo::new(connection);
     let mut socket = WebSocketStream::from_raw_socket(connection, Role::Server, Some(config)).await;
     loop {
-        // Kept while messages come: dropped in the middle, it would forget what it was about to look at.
+        // Kept while messages come: if it were dropped halfway, it would forget what it was about to check.
         let mut next = pin!(session.next());
         let event = loop {
             tokio::select! {

@@ -125,7 +125,7 @@ impl Form {
         }
     }
 
-    /// What tells a version while nothing happens; `end` is whether all that was there at the beginning has been told.
+    /// A bookmark, which tells a version while nothing happens; `end` is whether the initial events have all been sent.
     pub(super) fn bookmark(self, version: u64, end: bool) -> Value {
         let mut metadata = json!({"resourceVersion": version.to_string()});
         if end {
@@ -169,7 +169,7 @@ impl Form {
     }
 }
 
-/// A time since, as kubectl shows it (`k8s.io/apimachinery/pkg/util/duration`).
+/// An age, as kubectl shows it (`k8s.io/apimachinery/pkg/util/duration`).
 fn age(since: Option<Timestamp>, now: Timestamp) -> String {
     let Some(since) = since else {
         return "<unknown>".to_owned();
