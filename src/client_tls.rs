@@ -1,5 +1,4 @@
-//! How HTTPS to a server is set up, to Prometheus and to a trace collector: who may have signed its certificate, and
-//! which one we show.
+//! TLS for HTTPS to Prometheus and to a trace collector: which authorities are trusted, and which certificate is shown.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -30,12 +29,12 @@ pub enum TlsError {
     /// The configured name is not a valid name.
     #[error("tls.serverName is neither a DNS name nor an IP address")]
     ServerName,
-    /// Certificate and key do not fit.
+    /// Certificate and key do not belong together.
     #[error("the client certificate cannot be used with its key")]
     Certificate(#[source] rustls::Error),
 }
 
-/// Sets it up, anew whenever a file changes.
+/// Sets TLS up, again whenever one of its files changes.
 ///
 /// # Errors
 /// When a file is missing or cannot be used.

@@ -1,4 +1,4 @@
-//! The admin listener: `/livez`, `/readyz` and `/metrics`. Nothing there is about a caller.
+//! The admin listener: `/livez`, `/readyz` and `/metrics`. Nothing there tells of a single caller.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -145,8 +145,8 @@ impl Admin {
     }
 }
 
-/// Whether a caller asks for OpenMetrics, and does not like plain text better. Prometheus sends both, each with its
-/// rank; a browser and curl ask for neither.
+/// Whether a client asks for OpenMetrics and does not prefer plain text. Prometheus names both, with weights; a browser
+/// and curl name neither.
 fn wants_openmetrics(headers: &HeaderMap) -> bool {
     let (mut openmetrics, mut plain) = (0.0, 0.0);
     let values = headers.get_all(ACCEPT).into_iter();

@@ -14,8 +14,8 @@ const BURST: u32 = 2_000;
 /// One more is allowed each time this passes.
 const REFILL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// One more is allowed for so many bytes of responses. Go's client sends WINDOW_UPDATE twice for each 4 KiB; hyper's may send a
-/// PING for each round trip while it reads.
+/// One more is allowed for so many bytes of responses. Go's client sends WINDOW_UPDATE twice for each 4 KiB; hyper's
+/// may send a PING for each round trip while it reads.
 const BYTES_PER_FRAME: usize = 1024;
 
 const HEAD: usize = 9;

@@ -30,8 +30,8 @@ pub enum TlsError {
     Certificate(#[source] rustls::Error),
 }
 
-/// Reads certificate and key, and watches them on `runtime`. `expires` shows until when what is used is valid, in seconds since
-/// 1970.
+/// Reads certificate and key, and watches them on `runtime`. `expires` shows until when what is used is valid, in
+/// seconds since 1970.
 ///
 /// # Errors
 /// When they cannot be used now.

@@ -13,8 +13,8 @@ use super::time_slice;
 
 /// Each worker always has a timer that fires within this time. When a timer is set that fires before all others, tokio
 /// wakes the worker, even if it is the worker itself that sets it: a write to an eventfd, an event and another
-/// `epoll_wait`. Without this timer every sixth request under full load, and each request at rest, paid that for its own
-/// timeouts, which are longer.
+/// `epoll_wait`. Without this timer every sixth request under full load, and each request at rest, paid that for its
+/// own timeouts, which are longer.
 const TIMER_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Threads, each with a single-threaded runtime.

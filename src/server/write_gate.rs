@@ -1,4 +1,5 @@
-//! Polls the body of a response over HTTP/1.1 only once the socket has accepted what the body gave before, or most of it.
+//! Polls the body of a response over HTTP/1.1 only once the socket has accepted what the body gave before, or most of
+//! it.
 //!
 //! Left alone, hyper reads ahead, so that 64 KiB and more of each response sit in its buffers when a caller does not
 //! read: most of what an open response costs. A socket that is not writable has plenty of its own left to send.

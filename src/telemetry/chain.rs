@@ -3,8 +3,8 @@
 use std::error::Error;
 use std::fmt::{self, Display};
 
-/// Writes an error and what caused it, from the outside in, with `: ` between them. A cause that an error repeats at its
-/// own end is written once.
+/// Writes an error and its causes, outermost first, with `: ` between them. A cause that an error repeats at its end is
+/// written once.
 pub struct Chain<'e>(pub &'e (dyn Error + 'e));
 
 impl Display for Chain<'_> {

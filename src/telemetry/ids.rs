@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// What SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014) adds for each number.
 pub const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// The end of SplitMix64: similar numbers come out different, and different ones stay different. It is the same on every
+/// The finalizer of SplitMix64: similar numbers become very different, and no two become equal. The same on every
 /// machine and in every release.
 pub fn mix(mut number: u64) -> u64 {
     number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

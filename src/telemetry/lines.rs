@@ -97,7 +97,7 @@ impl Lines {
         Self::within(self.shared.clone())
     }
 
-    /// Leaves the line that `write` appends, without its end. It is lost, and counted, when too many wait.
+    /// Buffers the line that `write` appends, without a line feed. It is lost, and counted, when too many wait.
     pub fn leave(&self, write: impl FnOnce(&mut Vec<u8>)) {
         {
             let mut waiting = lock(&self.buffer.0);
@@ -139,7 +139,7 @@ impl Shared {
         let mut taken = Vec::new();
         self.awake.store(true, Ordering::SeqCst);
         loop {
-            // Before the look: what is left before the end is written before it.
+            // Before the check: what is left before the end is still written.
             let ending = self.ending.load(Ordering::SeqCst);
             if self.write_waiting(&mut out, &mut taken) {
                 thread::sleep(GATHERED_FOR);
@@ -148,9 +148,9 @@ impl Shared {
             if ending {
                 return;
             }
-            // A swap and no store: the same to the processor, and in order with each swap by who has left a line.
+            // A swap, not a store: as cheap, and ordered with the swaps of those who have left a line.
             self.awake.swap(false, Ordering::SeqCst);
-            // A line that was left before that, and after the look above, has woken nobody.
+            // A line that was left before this, and after the check above, has woken nobody.
             if self.write_waiting(&mut out, &mut taken) {
                 self.awake.store(true, Ordering::SeqCst);
                 thread::sleep(GATHERED_FOR);
@@ -173,7 +173,7 @@ impl Shared {
             std::mem::swap(&mut *lock(&buffer.0), taken);
             if !taken.is_empty() {
                 any = true;
-                // Nobody is left whom one could tell.
+                // There is nobody left to tell.
                 let _ = out.write_all(taken);
             }
         }
@@ -203,7 +203,7 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 }
 
-/// A line that is written bit by bit. It is left when this is dropped.
+/// A line that is written piece by piece. It is buffered when this is dropped.
 pub struct Line<'a> {
     lines: &'a Lines,
     text: Vec<u8>,

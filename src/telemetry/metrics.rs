@@ -1,5 +1,6 @@
 //! What the metrics of all rooms have in common. Each room registers its own, named `prom_rbac_proxy_*`; those of the
-//! process are named `process_*`. Labels come from closed sets only: never a user, a namespace, a path or a caller's text.
+//! process are named `process_*`. Labels come from closed sets only: never a user, a namespace, a path or a caller's
+//! text.
 
 use std::fmt;
 use std::hash::Hash;

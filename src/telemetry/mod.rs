@@ -39,7 +39,7 @@ pub struct Telemetry {
     _writing: Writing,
 }
 
-/// Decides what is logged, and can be told otherwise. Cheap to clone.
+/// Decides what is logged, and can be changed. Cheap to clone.
 #[derive(Clone)]
 pub struct ChangeableFilter(Arc<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>);
 
@@ -90,8 +90,8 @@ fn is_harmless(metadata: &Metadata<'_>) -> bool {
     metadata.level() <= &CAP || name == Some(OURS)
 }
 
-/// Writes the events that `filter` passes, until it is changed. That has a lock, which only an event that is written
-/// takes: whether one is, each place in the program knows for itself.
+/// Writes the events that `filter` passes, until it is changed. It has a lock, taken only for events that are written:
+/// `tracing` caches at each place in the program whether its event is.
 fn subscriber<W>(filter: EnvFilter, writer: W) -> (impl Subscriber + Send + Sync, ChangeableFilter)
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
@@ -132,7 +132,7 @@ impl Telemetry {
         &self.filter
     }
 
-    /// Where lines go that are made elsewhere.
+    /// Where the audit log's lines go.
     pub fn lines(&self) -> &Lines {
         &self.lines
     }

@@ -1,4 +1,4 @@
-//! What the system knows of this process, under the names that all Prometheus clients use.
+//! What the system knows about this process, under the names that all Prometheus clients use.
 
 use std::fmt;
 
@@ -66,9 +66,12 @@ impl Seen {
     /// Names, help, units and values. Where nothing limits files, there is no limit to show.
     fn gauges(&self) -> impl Iterator<Item = (&'static str, &'static str, Option<Unit>, f64)> {
         let max_files = match self.max_files {
-            LimitValue::Value(files) => {
-                Some(("process_max_fds", "Most of these", None, files as f64))
-            }
+            LimitValue::Value(files) => Some((
+                "process_max_fds",
+                "Most open files and sockets that are allowed",
+                None,
+                files as f64,
+            )),
             LimitValue::Unlimited => None,
         };
         [

@@ -1,10 +1,10 @@
-//! The series in Prometheus' older text format, of what is written as OpenMetrics. curl, and whatever does not ask for
-//! OpenMetrics, reads no other.
+//! Converts OpenMetrics to Prometheus' older text format, for curl and whatever else does not ask for OpenMetrics.
 //!
-//! They differ in this: there, the name of a family is that of its series (`..._total`, `..._info`); there are no units, no
-//! exemplars and no end mark; and what is an info here is a gauge. <https://prometheus.io/docs/instrumenting/exposition_formats/>
+//! They differ in this: there, the name of a family is that of its series (`..._total`, `..._info`); there are no
+//! units, no exemplars and no end mark; and what is an info here is a gauge.
+//! <https://prometheus.io/docs/instrumenting/exposition_formats/>
 
-/// Writes OpenMetrics anew. No label or value is changed.
+/// Converts an OpenMetrics text. Labels and values stay as they are.
 pub(super) fn from_openmetrics(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut help = None;

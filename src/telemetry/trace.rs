@@ -1,4 +1,4 @@
-//! The trace that a request belongs to, as its caller says: the W3C trace context, level 1
+//! The trace that a request belongs to according to its caller: the W3C trace context, level 1
 //! (<https://www.w3.org/TR/trace-context-1/>). No decision depends on it.
 
 use std::fmt;
@@ -11,10 +11,11 @@ const TRACEPARENT: &str = "traceparent";
 /// Length of the header's value in version 00; later versions may append to it.
 const LENGTH: usize = 55;
 
-/// The flag of a trace that its caller records.
+/// The flag of a trace that its caller samples.
 const SAMPLED: u8 = 1;
 
-/// That flag, and the one of level 2 that marks a random trace id. Others are not passed on, as the recommendation asks.
+/// That flag, and the one of level 2 that marks a random trace id. Others are not passed on, as the recommendation
+/// asks.
 const KNOWN_FLAGS: u8 = SAMPLED | 2;
 
 /// A trace id with the id of the parent span.
@@ -97,7 +98,7 @@ impl TraceContext {
         )
     }
 
-    /// The header that says so to the next.
+    /// The `traceparent` header to send on.
     ///
     /// # Panics
     /// Never: it is made of digits.

@@ -93,7 +93,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Speaks HTTP, below TLS where it has TLS, until it ends.
+    /// Speaks HTTP, over TLS where that is configured, until the connection ends.
     pub(super) async fn serve<G, S, B>(mut self, stream: GuardedStream<G>, service: S)
     where
         G: Unpin + Send + 'static,

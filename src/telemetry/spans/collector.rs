@@ -20,7 +20,7 @@ use tokio::runtime::Handle;
 
 use crate::reload::Reloaded;
 
-/// What is read of a collector's answer, in bytes.
+/// How much of a collector's answer is read, in bytes.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// Why a delivery was lost.
@@ -37,10 +37,10 @@ pub(super) enum DeliveryError {
     Ending,
 }
 
-/// How many spans a collector says that it has not taken, or why there was no delivery.
+/// How many spans a collector says that it has rejected, or why there was no delivery.
 type Delivery = Result<u64, DeliveryError>;
 
-/// How the last delivery went, beyond what the exporter says of it. Cheap to clone.
+/// The result of the last delivery, with more than the exporter tells. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Last(Arc<Mutex<Option<Delivery>>>);
 
@@ -137,13 +137,13 @@ async fn exchange(
     let unreachable = |error| DeliveryError::Unreachable(Box::new(error));
     let response = client.request(request.map(Full::new)).await;
     let (head, body) = response.map_err(unreachable)?.into_parts();
-    // The spans are there, whatever breaks now.
+    // The spans have arrived, whatever breaks now.
     let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await;
     let body = body.map_or_else(|_| Bytes::new(), |body| body.to_bytes());
     Ok(Response::from_parts(head, body))
 }
 
-/// How many spans a collector says that it has not taken. What is no such answer says nothing.
+/// How many spans a collector says that it has rejected; none if its answer does not say.
 fn rejected(answer: &[u8]) -> u64 {
     let answer = ExportTraceServiceResponse::decode(answer).ok();
     let count = answer.and_then(|answer| answer.partial_success);

@@ -1,5 +1,5 @@
-//! Puts the export together, and ends it. What the collector does not take, and what comes while too many wait, is lost
-//! and counted.
+//! Starts and ends the export. Spans that the collector rejects, and spans that come while too many wait, are lost and
+//! counted.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -39,8 +39,8 @@ pub enum SetupError {
 pub struct Exporter(Arc<BatchSpanProcessor>);
 
 impl Exporter {
-    /// Starts one, and gives what makes spans for it; `None` where the configuration names no collector. HTTP is spoken
-    /// on the runtime that this is called in.
+    /// Starts the export, and returns the tracer that makes spans for it; `None` where the configuration names no
+    /// collector. HTTP is spoken on the current runtime.
     ///
     /// # Errors
     /// When TLS to the collector, or a variable of OpenTelemetry's, cannot be used.
@@ -88,7 +88,7 @@ impl Exporter {
     }
 }
 
-/// Counts what is lost. Says once that deliveries fail, and once that they do no more.
+/// Counts lost spans. Logs once when deliveries begin to fail, and once when they work again.
 fn tell(last: Last, lost: Counter) -> impl Fn(usize, &OTelSdkResult) + Send + Sync {
     let failing = AtomicBool::new(false);
     move |spans, sent| {
@@ -123,7 +123,7 @@ fn tls(tracing: &Tracing, runtime: &Handle) -> Result<Reloaded<Arc<ClientConfig>
     if endpoint.is_some_and(|endpoint| endpoint.scheme_str() == Some("https")) {
         return client_tls::client_config(&tracing.tls, runtime);
     }
-    // The system need not have authorities that nobody asks.
+    // The system need not have authorities where none are used.
     let tls = ClientConfig::builder()
         .with_root_certificates(RootCertStore::empty())
         .with_no_client_auth();

@@ -2,7 +2,8 @@
 //! its spans in a queue and never waits for the collector.
 //!
 //! ```text
-//! Tracer -> Queue -> BatchSpanProcessor (its thread) -> Counting -> opentelemetry_otlp -> Collector (our hyper and rustls)
+//! Tracer -> Queue -> BatchSpanProcessor (its thread) -> Counting -> opentelemetry_otlp -> Collector (our hyper and
+//! rustls)
 //! ```
 //!
 //! Which requests have spans is decided here, by two comparisons, before anything of OpenTelemetry is touched. Its SDK

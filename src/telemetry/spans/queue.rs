@@ -1,7 +1,7 @@
-//! What waits to be sent: how much of it, and what of it is lost.
+//! Spans that wait to be sent: how many there are, and how many are lost.
 //!
-//! The SDK's processor has a bound and a count of its own, and tells neither. So the same is counted here, before it
-//! and behind it: what would not fit is not given to it, and what the exporter fails with is lost.
+//! The SDK's processor has a limit and a count of its own, but tells neither. So they are counted here, before and
+//! after it: what would not fit is not given to it, and what the exporter fails to send is lost.
 
 use std::fmt;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ impl Queue {
         }
     }
 
-    /// Leaves a span to be sent.
+    /// Queues a span for export.
     pub(super) fn leave(&self, span: SpanData) {
         if self.waiting.0.fetch_add(1, Ordering::Relaxed) < self.limit {
             self.processor.on_end(span);

@@ -16,7 +16,7 @@ const HOST_NAME: &str = "/proc/sys/kernel/hostname";
 
 const SERVICE_NAME: &str = "service.name";
 
-/// What is known here, and over it what `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME` say.
+/// The attributes known here, overridden by `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME`.
 pub(super) fn resource() -> Resource {
     over(known(Path::new(NAMESPACE), Path::new(HOST_NAME)))
 }

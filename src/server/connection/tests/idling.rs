@@ -44,8 +44,8 @@ fn answers() -> impl Service<
     })
 }
 
-/// Begins HTTP/2 and sends a PING every second until the connection is closed; with `answering`, it answers those of the
-/// other side. How long that took, and when GOAWAY came.
+/// Begins HTTP/2 and sends a PING every second until the connection is closed; with `answering`, it answers those of
+/// the other side. How long that took, and when GOAWAY came.
 async fn pinging(mut stream: DuplexStream, answering: bool) -> (Duration, Option<Duration>) {
     let begun = Instant::now();
     let begin = [PREFACE, &frame(4, 0, &[], 0)].concat();
