@@ -16,7 +16,7 @@ pub enum Reads {
     /// Types and help texts by metric name.
     Metadata,
     Targets,
-    /// Alertmanagers, which are the cluster's: others are told of none.
+    /// Alertmanagers, which belong to the cluster: callers of namespaces see none.
     Alertmanagers,
     /// Nothing of any series.
     NoSeries,
@@ -25,8 +25,8 @@ pub enum Reads {
 }
 
 impl Reads {
-    /// Whether an answer can be narrowed to some namespaces. One that tells of no series is narrow as it is: clients that
-    /// send a namespace with every request ask for their server's health so, too.
+    /// Whether an answer can be narrowed to some namespaces. One that tells of no series needs no narrowing: clients
+    /// that send a namespace with every request do so for health checks, too.
     pub fn can_be_narrowed(self) -> bool {
         match self {
             Self::Expression

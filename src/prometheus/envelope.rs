@@ -1,4 +1,4 @@
-//! Errors in the form that both audiences read: Prometheus' clients look at `error`, Headlamp shows `message`.
+//! Errors in a form for both kinds of clients: Prometheus' clients read `error`, Headlamp shows `message`.
 
 use serde::Serialize;
 

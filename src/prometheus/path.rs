@@ -1,4 +1,4 @@
-//! Reads the path of a request: bare, as the API server's proxy path, or that as Headlamp's. One decoder for
+//! Reads the path of a request: bare, as the API server's proxy path, or as Headlamp's path to that. One decoder for
 //! all of them; whatever a server behind us might read differently is refused.
 
 use std::borrow::Cow;
@@ -48,7 +48,7 @@ pub enum PathError {
     NotAPath,
 }
 
-/// A [`Path`] that has been read, without the text: goes along with the request that has it.
+/// The result of reading a [`Path`], without the text: for use with the request that holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PathRead {
     /// The form it came in.
@@ -58,7 +58,7 @@ pub struct PathRead {
 }
 
 impl PathRead {
-    /// As [`Path::parse`], of which it is the result.
+    /// As [`Path::parse`].
     ///
     /// # Errors
     /// When a byte of it has more than one meaning.
@@ -202,7 +202,7 @@ impl LabelName {
     }
 }
 
-/// Everything but what RFC 3986 calls unreserved.
+/// Everything except RFC 3986's unreserved characters.
 const SEGMENT: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')

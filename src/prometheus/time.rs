@@ -33,8 +33,9 @@ pub(super) fn time(text: &str) -> Option<f64> {
     Some(timestamp.as_nanosecond() as f64 / 1e9)
 }
 
-/// Reads a time in the forms that MetricsQL adds to Prometheus' own: `now`, or a duration before that, as `now-1h30m`, `-5m` and
-/// `5m`, of which the last two are the same. Returns the time that is meant, in seconds since 1970. `None` for anything else.
+/// Reads a time in the forms that MetricsQL adds to Prometheus' own: `now`, or a duration before that, as `now-1h30m`,
+/// `-5m` and `5m`, of which the last two are the same. Returns the time that is meant, in seconds since 1970. `None`
+/// for anything else.
 pub(super) fn relative_to(now: SystemTime, text: &str) -> Option<String> {
     let before = match text.strip_prefix("now") {
         Some("") => Duration::ZERO,
@@ -42,7 +43,7 @@ pub(super) fn relative_to(now: SystemTime, text: &str) -> Option<String> {
         None => units(text.strip_prefix('-').unwrap_or(text))?,
     };
     let now = now.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-    // In whole seconds, as the plain times of charts, so that equal requests of one second are equal.
+    // In whole seconds, like the times of charts, so that the same request within one second stays the same.
     Some(now.saturating_sub(before).as_secs().to_string())
 }
 

@@ -8,7 +8,7 @@ const POINTER_WIDTH: usize = 80;
 /// Bytes of a caller's name that a message repeats.
 const MAX_QUOTED_BYTES: usize = 64;
 
-/// Why a query cannot be restricted. All of these are the caller's to mend.
+/// Why a query cannot be restricted. The caller can correct all of these.
 ///
 /// Positions are byte offsets into the query's text. No message repeats more of the query than one name, cut to 64
 /// bytes.
@@ -98,7 +98,7 @@ pub enum QueryError {
         /// Where the braces start.
         position: usize,
     },
-    /// A selector that selects everything. Prometheus refuses it, and it would no more once a matcher is added.
+    /// A selector that selects everything. Prometheus refuses it, but would accept it once a matcher is added.
     #[error(
         "the selector at byte {position} has no metric name and no matcher that refuses the empty string: add a \
          metric name, or a matcher such as `__name__=~\".+\"`"

@@ -1,4 +1,4 @@
-//! Names of metrics that are known in part, as matchers on `__name__`.
+//! Sets of metric names, by name or prefix, as matchers on `__name__`.
 
 use super::{MatchOperator, pattern};
 
@@ -6,11 +6,11 @@ use super::{MatchOperator, pattern};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Name<'a> {
     Exactly(&'a str),
-    /// All that start so.
+    /// All names with this prefix.
     Starting(&'a str),
 }
 
-/// Metrics of some names but for some others, as patterns of Prometheus.
+/// Some names without some others, as regular expressions of Prometheus.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MetricNames {
     these: String,
@@ -18,8 +18,7 @@ pub struct MetricNames {
 }
 
 impl MetricNames {
-    /// All of `these` that are none of `but`. `None` where there are none of `these`: an empty pattern selects series without
-    /// a name.
+    /// All of `these` except `but`. `None` where `these` is empty: an empty pattern selects series without a name.
     pub fn new<'a>(
         these: impl IntoIterator<Item = Name<'a>>,
         but: impl IntoIterator<Item = Name<'a>>,

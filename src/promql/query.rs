@@ -1,4 +1,4 @@
-//! The type of a query that was read.
+//! A query that was read.
 
 use super::grammar::Parser;
 use super::lexer::Names;
@@ -19,7 +19,8 @@ impl<'t> Query<'t> {
     ///
     /// # Errors
     ///
-    /// Any [`QueryError`] but [`QueryError::OutputTooLong`], [`QueryError::InfoLabels`] and [`QueryError::NotASelector`].
+    /// Any [`QueryError`] but [`QueryError::OutputTooLong`], [`QueryError::InfoLabels`] and
+    /// [`QueryError::NotASelector`].
     pub fn parse(text: &'t str, limits: &Limits) -> Result<Self, QueryError> {
         read(text, limits, Parser::expression)
     }

@@ -35,8 +35,8 @@ impl<'t> Query<'t> {
     /// No matcher is added where one of the caller's own on that label is `=` or `=~` and allows members of the set
     /// only. So restricting the result with the same constraints leaves it as it is.
     ///
-    /// `absent()` and `absent_over_time()` make a label of the first `=` matcher on a name, and any other after it takes
-    /// the label away. In their arguments an added matcher is a `=~` and comes first, so that it does neither.
+    /// `absent()` and `absent_over_time()` make a label of the first `=` matcher on a name, and any other after it
+    /// takes the label away. In their arguments an added matcher is a `=~` and comes first, so that it does neither.
     ///
     /// # Errors
     ///

@@ -1,6 +1,6 @@
 //! The outermost object of every answer: `{"status":"success","data":...}`.
 //!
-//! `warnings` and `infos` are kept, since without them an answer that is partial would look complete. Other
+//! `warnings` and `infos` are kept, since without them a partial answer would look complete. Other
 //! members besides `data` are dropped: nobody knows whose data they tell.
 
 use super::scanner::Container;

@@ -1,7 +1,7 @@
-//! Metric families: what their series are called, and what a target says of one.
+//! Metric families: the names of their series, and the metadata that a target has for one.
 //!
-//! A family is one kind of name and a series another: of the histogram `a` there are `a_bucket`, `a_count` and `a_sum`,
-//! and OpenMetrics' counter `b` is stored as `b_total`.
+//! A family's name differs from those of its series: the histogram `a` has `a_bucket`, `a_count` and `a_sum`, and
+//! OpenMetrics' counter `b` is stored as `b_total`.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ use super::names::MetricNames;
 use super::walk::decoded;
 use super::{FilterError, shape};
 
-/// The types that there are.
+/// The types of metric families.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Counter,
@@ -53,7 +53,7 @@ impl Kind {
         }
     }
 
-    /// What the names of its series have after the family's. All but the first are a part of [`SUFFIXES`].
+    /// The suffixes that the names of its series have. All but the first are in [`SUFFIXES`].
     fn suffixes(self) -> &'static [&'static str] {
         match self {
             Self::Counter => &["", "_total", "_created"],
@@ -74,7 +74,7 @@ impl Kind {
     }
 }
 
-/// Everything that the name of a series may have after its family's.
+/// All suffixes that the name of a series may have.
 const SUFFIXES: [&str; 9] = [
     "", "_bucket", "_count", "_sum", "_total", "_created", "_info", "_gcount", "_gsum",
 ];
@@ -97,7 +97,7 @@ impl MetricNames {
 /// An empty text, as JSON.
 pub(super) const BLANK: &str = r#""""#;
 
-/// What a target says of a family. Other members are not read: nothing is known of what they tell.
+/// The metadata that a target has for a family. Other members are not read: nothing is known of what they tell.
 #[derive(Debug, Deserialize)]
 pub(super) struct Entry<'a> {
     #[serde(borrow, rename = "type")]
@@ -128,7 +128,7 @@ impl<'a> Entry<'a> {
         self.unit.map_or(BLANK, RawValue::get)
     }
 
-    /// All that it says of `family`, as one text that no other family or entry has.
+    /// The entry for `family` as one text, different for every other family or entry.
     pub(super) fn text(&self, family: &str) -> Result<Box<[u8]>, FilterError> {
         let (help, unit) = (
             decoded(self.help().as_bytes())?,

@@ -1,4 +1,4 @@
-//! Whom an alert, a rule or a target belongs to: reads the namespace label of label sets and alerts.
+//! Which namespace an alert, a rule or a target belongs to: reads the namespace label of label sets and alerts.
 //!
 //! Their labels are the cluster's configuration. Nothing here may be used for the
 //! results of a query, whose labels the caller can make up (`label_replace`).
@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use super::{FilterError, shape};
 use crate::namespace::NamespaceSet;
 
-/// What the caller may see: the label that says whom something belongs to, and the values that are theirs.
+/// What the caller may see: the label that holds the namespace, and the values that are the caller's.
 #[derive(Clone, Debug)]
 pub(super) struct Ownership {
     pub(super) label: Box<str>,

@@ -1,9 +1,9 @@
 //! The answers whose data is one list, of elements that are the caller's or another's: `/api/v1/alerts`,
 //! `/api/v1/targets` and `/api/v1/alertmanagers`.
 //!
-//! A target belongs to the namespace that its label names, and where Kubernetes was asked for it, to the namespace that it
-//! was found in: both must be the caller's. Targets that were dropped have no label yet, and nothing of them is shown.
-//! An Alertmanager is the cluster's.
+//! A target belongs to the namespace that its label names, and where Kubernetes was asked for it, to the namespace that
+//! it was found in: both must be the caller's. Targets that were dropped have no label yet, and nothing of them is
+//! shown. An Alertmanager is the cluster's.
 
 use super::envelope::Envelope;
 use super::labels::Ownership;
@@ -22,7 +22,7 @@ pub enum List {
     Alertmanagers,
 }
 
-/// Keeps what is of some namespaces in a list, each element byte for byte.
+/// Keeps the elements of a list that belong to some namespaces, each byte for byte.
 #[derive(Debug)]
 pub struct ListFilter(Walk<Envelope<OwnList>>);
 
@@ -57,7 +57,7 @@ impl Filter for ListFilter {
     }
 }
 
-/// What is known of the list that an answer has.
+/// The properties of the list in an answer.
 #[derive(Clone, Copy, Debug)]
 struct Shape {
     /// The member of data that is the list.

@@ -47,7 +47,7 @@ pub use scanner::MAX_DEPTH;
 pub use texts::{OwnTexts, OwnTextsReader};
 pub use warnings::WarningsFilter;
 
-/// What a filter holds of an answer at most.
+/// The most that a filter holds of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The largest single element, in bytes: an alert, a target, a rule without its alerts, the head of a group, a

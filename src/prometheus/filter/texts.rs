@@ -1,4 +1,4 @@
-//! What targets of the caller's own say of their metrics, read from the answer of `/api/v1/targets/metadata`.
+//! The metadata of the caller's own targets, read from the answer of `/api/v1/targets/metadata`.
 
 use std::collections::HashSet;
 
@@ -16,7 +16,7 @@ use crate::namespace::NamespaceSet;
 pub struct OwnTexts(HashSet<Box<[u8]>>);
 
 impl OwnTexts {
-    /// Whether a target of the caller's own says just this of `family`.
+    /// Whether a target of the caller's own has exactly this entry for `family`.
     pub(super) fn contains(&self, family: &str, entry: &Entry<'_>) -> Result<bool, FilterError> {
         Ok(self.0.contains(&entry.text(family)?))
     }
@@ -28,13 +28,13 @@ impl From<HashSet<Box<[u8]>>> for OwnTexts {
     }
 }
 
-/// Reads them from an answer that arrives in chunks. Whose a target is its own label says; that just these targets were
-/// asked for is not relied upon.
+/// Reads them from an answer that arrives in chunks. A target's own label says whose it is; that only the caller's
+/// targets were asked for is not relied upon.
 pub type OwnTextsReader = SetReader<Texts>;
 
 impl OwnTextsReader {
-    /// Takes what targets say that have one of `namespaces` in `label`, about at most `max_bytes` of it. The answer to a
-    /// question for one `metric` does not repeat its name.
+    /// Keeps the metadata of targets that have one of `namespaces` in `label`, about `max_bytes` at most. The answer to
+    /// a request for one `metric` does not repeat its name.
     pub fn new(
         namespaces: NamespaceSet,
         label: &str,

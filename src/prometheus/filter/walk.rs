@@ -17,7 +17,7 @@ pub(super) enum Treatment {
     Drop,
 }
 
-/// A filter's knowledge of the shape of its answer. The calls follow the document.
+/// A filter's knowledge of the shape of its answer. The calls follow the order of the document.
 pub(super) trait Plan {
     /// A value that is looked into begins.
     fn open(&mut self, container: Container, out: &mut Vec<u8>) -> Result<(), FilterError>;
@@ -154,14 +154,14 @@ impl<P: Plan> Walk<P> {
     }
 }
 
-/// What a string says that has no escapes; `None` for one that has.
+/// The text of a string without escapes; `None` for one with escapes.
 fn plain_text(string: &[u8]) -> Option<&str> {
     let text = string.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
     let plain = !text.contains(&b'\\');
     plain.then(|| std::str::from_utf8(text).ok()).flatten()
 }
 
-/// What a string says. Fails for another value, and for an escape of half a surrogate pair, which is not text.
+/// The text of a string. Fails for another value, and for an escape of half a surrogate pair, which is not text.
 pub(super) fn decoded(string: &[u8]) -> Result<String, FilterError> {
     serde_json::from_slice(string).map_err(|_| FilterError::Shape {
         expected: "keys, the status and names are strings of Unicode text",

@@ -1,4 +1,4 @@
-//! Why a request is refused before anybody is asked about it.
+//! Why a request is refused before Kubernetes or Prometheus is asked about it.
 
 use std::borrow::Cow;
 
@@ -110,7 +110,7 @@ pub enum RequestError {
     /// The body did not come, or not in time.
     #[error("the body did not arrive")]
     BodyBroken,
-    /// The body's chunks are none.
+    /// The body's chunks are malformed.
     #[error(
         "the body is malformed: send it with its Content-Length, or in chunks that are well formed"
     )]

@@ -1,4 +1,4 @@
-//! Range queries that end about now, as a chart asks them again every few seconds.
+//! Range queries that end about now, as a chart repeats them every few seconds.
 
 use super::PrometheusRequest;
 use crate::prometheus::Endpoint;
@@ -6,8 +6,8 @@ use crate::prometheus::Endpoint;
 /// How far from now the end may be, in seconds: callers' clocks differ.
 const ABOUT_NOW: u64 = 60;
 
-/// A range query that ends about now and of which every parameter is known: times and step in whole seconds, and nothing
-/// else that could change the answer. Only such a query is moved to a grid, and only its answer is kept.
+/// A range query that ends about now and of which every parameter is known: times and step in whole seconds, and
+/// nothing else that could change the answer. Only such a query is moved to a grid, and only its answer is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Live {
     start: u64,
@@ -27,7 +27,8 @@ impl Live {
         self.step.min(longest).max(1)
     }
 
-    /// The same, with both ends moved down together so that the end is on its grid. Range, step and number of points stay.
+    /// The same, with both ends moved down together so that the end is on its grid. Range, step and number of points
+    /// stay.
     fn aligned(self, longest: u64) -> Self {
         let late = (self.end % self.grid(longest)).min(self.start);
         Self {
@@ -51,8 +52,8 @@ impl Live {
 }
 
 impl PrometheusRequest {
-    /// What it is as a query that ends about `now`, in seconds since 1970; `None` if it is something else, or holds
-    /// something that is not known.
+    /// The request as a query that ends about `now`, in seconds since 1970; `None` if it is anything else, or has an
+    /// unknown parameter.
     pub fn live(&self, now: u64) -> Option<Live> {
         if self.endpoint != Endpoint::QueryRange {
             return None;

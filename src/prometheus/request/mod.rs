@@ -138,7 +138,7 @@ impl Target {
 }
 
 impl PrometheusRequest {
-    /// What a GET of `/api/v1/query` asks that has this expression and no other parameter.
+    /// The request of a GET of `/api/v1/query` with this expression and no other parameter.
     ///
     /// # Errors
     /// When it is past a limit.
@@ -146,7 +146,7 @@ impl PrometheusRequest {
         Self::get("/api/v1/query", &[("query", expression)], limits)
     }
 
-    /// What a GET of this path asks, with these parameters.
+    /// The request of a GET of this path, with these parameters.
     ///
     /// # Errors
     /// When there is no such endpoint, or a parameter is malformed or past a limit.
@@ -181,7 +181,7 @@ impl PrometheusRequest {
         &self.selectors
     }
 
-    /// Whether it is for an upstream that speaks MetricsQL.
+    /// Whether the upstream speaks MetricsQL.
     pub fn speaks_metricsql(&self) -> bool {
         self.metricsql
     }
@@ -325,7 +325,7 @@ impl PrometheusRequest {
         self.duration("timeout").ok().flatten()
     }
 
-    /// One of the other parameters. An empty value counts as none: so Prometheus reads it.
+    /// One of the other parameters. An empty value counts as none, as for Prometheus.
     pub fn other(&self, name: &str) -> Option<&str> {
         self.others()
             .find(|(other, value)| *other == name && !value.is_empty())

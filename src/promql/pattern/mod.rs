@@ -1,4 +1,4 @@
-//! What the questions of this module need to know of a regular expression, without compiling one.
+//! Questions about a regular expression, answered without compiling it.
 //!
 //! Prometheus anchors a pattern at both ends, has `.` match newlines, and reads it as RE2 with Perl's classes.
 
@@ -37,7 +37,7 @@ fn without_anchors(mut pattern: &[u8]) -> &[u8] {
     pattern
 }
 
-/// The text that `part` stands for, if it stands for one. Of escapes, those of punctuation are known.
+/// The literal text of `part`, if it is one. Only escapes of punctuation are understood.
 fn literal(part: &[u8]) -> Option<Cow<'_, [u8]>> {
     if !part.iter().any(is_special) {
         return Some(Cow::Borrowed(part));
@@ -125,7 +125,7 @@ pub(super) fn matches_empty(pattern: &[u8]) -> Option<bool> {
                 group.follow(false)
             }
             b'\\' => match reader.next()? {
-                // Between \Q and \E all is literal. A repetition after it is of the last character.
+                // Between \Q and \E all is literal. A repetition after that applies to the last character.
                 b'Q' => match reader.quoted() {
                     0 => continue,
                     1 => group.follow(false),
