@@ -1,4 +1,4 @@
-//! What decides about callers, made of the configuration.
+//! Builds the authenticator and the authorizer from the configuration.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub struct Authorization {
     /// Decides what a caller may see.
     pub authorizer: Arc<Authorizer>,
     finder: CandidateFinder,
-    /// What is told of changes of rights, where those are watched.
+    /// Changes of rights, where those are watched.
     changes: Option<Changes>,
     /// What the gateway's list of namespaces shows, where it has one.
     pub(super) objects: Option<NamespaceObjects>,
@@ -32,7 +32,7 @@ pub struct Authorization {
 }
 
 impl Authorization {
-    /// Makes it of the configuration, and begins to watch what of the cluster is needed.
+    /// Builds it from the configuration, and begins to watch what it needs of the cluster.
     ///
     /// # Errors
     /// When there is no way to Kubernetes.
@@ -65,8 +65,8 @@ impl Authorization {
         })
     }
 
-    /// That of another configuration, by the same way to Kubernetes and the same watches. What was remembered stays where
-    /// all that decides is what it was `before`, and else nothing of it.
+    /// The same for another configuration, with the same connections to Kubernetes and the same watches. Cached answers
+    /// are kept only if everything that decides is as it was `before`.
     ///
     /// # Errors
     /// When the credentials cannot be used any longer.
@@ -99,8 +99,8 @@ impl Authorization {
         })
     }
 
-    /// Has changes of rights count, where those are watched, for as long as the program runs. `answers` says how many a
-    /// change may touch, which last for `lifetime`.
+    /// Applies watched changes of rights, for as long as the program runs. `answers` says how many answers a change may
+    /// affect; they last for `lifetime`.
     pub(super) fn count_changes(
         &self,
         answers: impl Fn() -> u64 + Send + 'static,
@@ -117,7 +117,7 @@ impl Authorization {
     }
 }
 
-/// What of RBAC is watched.
+/// The watches of RBAC.
 struct Rbac {
     /// Whose bindings are known, and what is told of their changes. `None`: nothing of RBAC is watched.
     known: Option<(Bindings, Changes)>,
@@ -164,7 +164,7 @@ impl Rbac {
     }
 }
 
-/// What asks reviews at `client`.
+/// Asks reviews through `client`.
 fn reviews(client: &kube::Config, config: &Config) -> Result<KubeCluster, StartError> {
     let kubernetes = &config.kubernetes;
     let concurrent = kubernetes.concurrent_reviews as usize;
@@ -173,7 +173,7 @@ fn reviews(client: &kube::Config, config: &Config) -> Result<KubeCluster, StartE
     Ok(cluster)
 }
 
-/// What decides by the answers of `cluster`, of which it remembers none yet.
+/// An authorizer with an empty cache that asks `cluster`.
 fn authorizer(
     config: &Config,
     cluster: &KubeCluster,

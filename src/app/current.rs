@@ -24,7 +24,7 @@ impl<S> Clone for Current<S> {
 }
 
 impl<S> Current<S> {
-    /// One for each of `workers`: of what runs then, that one of `of`.
+    /// One for each of `workers`; `of` picks its part of the composition that runs at the time.
     pub(super) fn on_each(
         workers: usize,
         running: &Reloaded<Composition>,

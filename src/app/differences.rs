@@ -1,9 +1,9 @@
-//! In what a configuration differs from the one before, and which of that takes a restart.
+//! How a configuration differs from the one before, and which differences take a restart.
 
 use crate::config::{AdminListener, Config, Gateway, Kubernetes, Listener, Listeners};
 
-/// Keys that differ, and are built into what lasts: sockets, watches, the way to Kubernetes and to a collector. Empty when
-/// there are none.
+/// Keys that differ, and are built into what lasts: sockets, watches, the way to Kubernetes and to a collector. Empty
+/// when there are none.
 ///
 /// Every key of the sections concerned is named here, so that a new one has to be decided about.
 pub(super) fn needing_restart(before: &Config, after: &Config) -> Vec<&'static str> {
@@ -47,7 +47,7 @@ pub(super) fn needing_restart(before: &Config, after: &Config) -> Vec<&'static s
     } = &before.kubernetes;
     let same = *kubeconfig == after.kubernetes.kubeconfig;
     compare("kubernetes.kubeconfig", same);
-    // They say what is watched.
+    // They decide what is watched.
     let (authorization, now) = (&before.authorization, &after.authorization);
     let same = authorization.namespaces == now.namespaces;
     compare("authorization.namespaces", same);

@@ -29,7 +29,7 @@ pub(super) struct Listeners {
     gateway: Option<Listener<Current<Gateway>>>,
 }
 
-/// Who answers: one of each for each worker.
+/// What answers: one of each kind for each worker.
 pub(super) struct Answering {
     pub(super) admin: Vec<Admin>,
     pub(super) service: Vec<Current<TowerToHyperService<Stack>>>,
@@ -105,8 +105,8 @@ impl Listeners {
         told.join(", ")
     }
 
-    /// Accepts connections until a signal comes, and drains for at most what `drain_timeout` says then. The admin listener answers to
-    /// the very end, so that one can see how draining goes.
+    /// Accepts connections until a signal comes, and then drains for at most what `drain_timeout` says at that time.
+    /// The admin listener answers to the very end, so that one can watch the draining.
     pub(super) async fn serve(
         self,
         workers: &Workers,

@@ -100,14 +100,14 @@ impl Register for ProcessMetrics {
 }
 
 closed_label! {
-    /// What came of a configuration that was read while the program ran.
+    /// The result of reading a configuration while the program ran.
     ReloadResult {
         Applied = "applied",
-        /// It says what runs already.
+        /// It is the configuration that runs already.
         Unchanged = "unchanged",
         /// It cannot be read, or has faults.
         Invalid = "invalid",
-        /// It changes what takes a restart.
+        /// It changes something that takes a restart.
         NeedsRestart = "needs_restart",
         /// Something that it names cannot be used.
         Unusable = "unusable",

@@ -1,4 +1,4 @@
-//! Whether all that requests need is there.
+//! Whether everything that requests need is available.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -19,7 +19,7 @@ pub(super) struct Dependencies {
 }
 
 impl Dependencies {
-    /// Kubernetes, and as many upstreams of what runs as that needs.
+    /// Kubernetes, and as many upstreams as the running configuration needs.
     pub(super) fn new(running: Reloaded<Composition>) -> Self {
         Self {
             running,

@@ -1,5 +1,5 @@
-//! Takes another configuration while the program runs: when its file changes, or on SIGHUP. It is checked and made as a
-//! whole before it takes the place of the one that runs; what is wrong with it leaves that as it is.
+//! Applies another configuration while the program runs: when its file changes, or on SIGHUP. It is checked and built
+//! as a whole before it replaces the one that runs; a fault in it leaves that as it is.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ use crate::server::ConnectionLimits;
 use crate::telemetry::chain::Chain;
 use crate::telemetry::{self, ChangeableFilter};
 
-/// What follows the configuration's file.
+/// Follows the configuration's file.
 pub(super) struct Reloader {
     pub(super) path: PathBuf,
     pub(super) hangup: Signal,
@@ -54,7 +54,7 @@ impl Reloader {
         metrics.succeeded_now();
         let mut ticks = tokio::time::interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // What it was at the start is not known here, so that the first look compares what is in it with what runs.
+        // Its content at the start is not known here, so the first check compares it with what runs.
         let mut last = None;
         loop {
             let asked = tokio::select! {

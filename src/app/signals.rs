@@ -4,7 +4,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::StartError;
 
-/// What asks the program to end.
+/// The signals that end the program.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,

@@ -45,8 +45,9 @@ pub enum Command {
     Explain(Explain),
     /// Say whether Headlamp finds the proxy, which charts have data, and which rights can be taken away.
     ///
-    /// Changes nothing: asks Prometheus for names and counts, reads roles, bindings, Services and pods of the whole cluster, with the rights of whoever runs it, and
-    /// with --as creates SubjectAccessReviews. What it may not read, it names. Ends with 1 when something should change.
+    /// Changes nothing: asks Prometheus for names and counts, reads roles, bindings, Services and pods of the whole
+    /// cluster, with the rights of whoever runs it, and with --as creates SubjectAccessReviews. What it may not read,
+    /// it names. Ends with 1 when something should change.
     Doctor(Doctor),
     /// Print the JSON Schema of the configuration.
     ///
@@ -92,7 +93,7 @@ pub struct Explain {
     pub query: String,
 }
 
-/// With whose eyes the cluster is looked at, and how that is told.
+/// With whose rights the cluster is examined, and how that is reported.
 #[derive(Args, Debug)]
 pub struct Doctor {
     /// Where the configuration is.

@@ -148,8 +148,8 @@ fn query(request: &UpstreamRequest) -> String {
         .map_or_else(String::new, |(_, query)| query.into_owned())
 }
 
-/// What of its answer would be shared, with all whose query becomes the same text, and why the rest would not. What is
-/// asked makes no difference, but how it is asked does.
+/// How its answer would be shared with callers whose restricted query is the same text, and what would not be. That
+/// depends on how a query is asked, not on what it asks.
 fn sharing(upstream: &Upstream) -> [String; 4] {
     let sharing = &upstream.sharing;
     let grid = sharing.grid.as_secs();

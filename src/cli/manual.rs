@@ -1,4 +1,4 @@
-//! What is made of the command line's own description: the manual pages and the shells' completions.
+//! Generated from the command line's description: the manual pages and the shells' completions.
 //!
 //! Commands, options and exit codes come from `args`; only what no option can say is written here.
 
@@ -74,8 +74,8 @@ pub fn completions(shell: Shell) -> String {
     clap_complete::generate(shell, &mut Arguments::command(), NAME, &mut script);
     let script = String::from_utf8_lossy(&script).into_owned();
     match shell {
-        // It names a state of a program with a hyphen in one way where it is set and in another where it is asked
-        // for, so nothing after a command would be completed: clap-rs/clap#6421. Nothing to replace, once mended.
+        // For a program with a hyphen in its name it sets a state under one name and reads it under another, so that
+        // nothing after a command would be completed: clap-rs/clap#6421. Delete this once that is fixed.
         Shell::Bash => script.replace(&NAME.replace('-', "__subcmd__"), &NAME.replace('-', "__")),
         _ => script,
     }
@@ -86,8 +86,8 @@ pub fn completions(shell: Shell) -> String {
 #[error("there is no command {0}; prom-rbac-proxy --help lists them")]
 pub struct UnknownCommand(String);
 
-/// The manual page of the program or of one of its commands, in roff with the `man` macros, as clap_mangen writes it. The
-/// program's has what clap does not know besides: exit codes, variables, files and examples.
+/// The manual page of the program or of one of its commands, in roff with the `man` macros, as clap_mangen writes it.
+/// The program's has what clap does not know besides: exit codes, variables, files and examples.
 ///
 /// # Errors
 /// If there is no such command.

@@ -1,4 +1,4 @@
-//! One line on a terminal that says what is being done; nothing where nobody watches.
+//! One line on a terminal that says what is being done; nothing where standard error is not a terminal.
 
 use std::io::{self, IsTerminal, Write};
 

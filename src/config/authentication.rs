@@ -30,7 +30,8 @@ pub struct AuthenticationCache {
     pub ttl: Duration,
     /// For a rejected token; at most `ttl`. Default 10 s; zero: not remembered.
     pub rejected_ttl: Duration,
-    /// How old an answer may be that serves while Kubernetes does not answer. Default 10 min; none with strict caches. Zero: none.
+    /// How old an answer may be that is used while Kubernetes does not answer. Default 10 min; zero with strict caches.
+    /// Zero: none is used.
     pub stale_for: Duration,
     /// Number of tokens remembered, at least 1. Default 10,000.
     pub capacity: u64,

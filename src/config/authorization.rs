@@ -74,7 +74,7 @@ pub struct MetricRule {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum MetricPattern {
     Exact(String),
-    /// All names that start so; never empty. Written with a `*` at its end.
+    /// All names with this prefix; never empty. Written with a `*` at its end.
     Prefix(String),
 }
 
@@ -94,10 +94,11 @@ pub struct AuthorizationCache {
     pub allowed_ttl: Duration,
     /// For a denied access; at most `allowed_ttl`. Default 10 s; zero: not remembered.
     pub denied_ttl: Duration,
-    /// For either, where RBAC has given it for `allowed_ttl` already and all changes of RBAC are watched; below the others, as
-    /// them. Default 5 min; none with strict caches.
+    /// For either, once RBAC has given it for `allowed_ttl` while all changes of RBAC are watched; never shortens the
+    /// others. Default 5 min; zero with strict caches.
     pub watched_ttl: Duration,
-    /// How old an answer may be that serves while Kubernetes does not answer. Default 10 min; none with strict caches. Zero: none.
+    /// How old an answer may be that is used while Kubernetes does not answer. Default 10 min; zero with strict caches.
+    /// Zero: none is used.
     pub stale_for: Duration,
     /// Number of answers remembered, at least 1. Default 100,000.
     pub capacity: u64,
@@ -252,8 +253,8 @@ impl MetricRule {
     }
 }
 
-/// The first rule that fits a name counts, so a name that an earlier place has too, or that an earlier rule's
-/// prefix covers, would never be looked at.
+/// The first rule that matches a name counts, so a name that stands in an earlier rule too, or that an earlier rule's
+/// prefix covers, would never be used.
 fn refuse_shadowed(section: &Section, rules: &[Option<MetricRule>]) {
     let mut seen: Vec<(usize, &MetricPattern)> = Vec::new();
     for (rule, metrics) in rules.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! What the caches of reviews have in common: how long they remember where they do not say so themselves.
+//! What the caches of reviews have in common: the defaults for how long they keep answers.
 
 use std::time::Duration;
 

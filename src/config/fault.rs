@@ -20,7 +20,7 @@ pub enum LoadError {
         /// The operating system's reason.
         source: std::io::Error,
     },
-    /// The text is not one YAML document. The message has no part of the text but the name of a key.
+    /// The text is not a single YAML document. The message repeats no part of the text but the name of a key.
     #[error("not valid YAML{}: {problem}", line.map(|line| format!(" at line {line}")).unwrap_or_default())]
     Syntax {
         /// Line of the text, counted from 1; `None` where the fault has no single place.

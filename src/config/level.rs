@@ -4,8 +4,8 @@ use serde_json::json;
 
 use super::format::{Format, owned};
 
-/// A level, or parts of the program with a level each. The log's own parser takes a word that is not a level for a
-/// part whose lines are wanted, and then everything else is silent.
+/// A level, or parts of the program with a level each. The log's own parser takes a word that is not a level for
+/// the name of a part to be logged, and then logs nothing else.
 pub(super) const LEVEL: Format<String> = Format {
     schema: || {
         let levels = "(off|error|warn|info|debug|trace|OFF|ERROR|WARN|INFO|DEBUG|TRACE)";

@@ -149,7 +149,7 @@ fn with_path(collector: &Uri) -> Uri {
         .expect("a checked URL with a path of ours")
 }
 
-/// The samplers that let the caller decide about a trace of theirs, as the proxy always does.
+/// The samplers that follow the caller's decision about a trace, as the proxy always does.
 fn sampler(section: &Section) -> Option<Ratio> {
     let argument = || section.opentelemetry(&["OTEL_TRACES_SAMPLER_ARG"], ratio);
     let sampler = section.opentelemetry(&["OTEL_TRACES_SAMPLER"], |text| match text {
@@ -202,7 +202,7 @@ fn tls(section: &Section) -> ClientTls {
     }
 }
 
-/// The exporter passes over what it does not understand, so that spans would go out otherwise than somebody wrote.
+/// The exporter ignores what it does not understand, so that spans would not go out as somebody wrote.
 fn check_what_the_exporter_reads(section: &Section) {
     let one_of = |names: &[&'static str], words: &'static [&'static str]| {
         section.opentelemetry(names, |text| {

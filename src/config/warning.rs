@@ -11,7 +11,7 @@ use super::{
 /// Ten seconds before Headlamp gives up, for reviews and for a slot of the caller's.
 const LONGEST_FOR_HEADLAMP: Duration = Duration::from_secs(110);
 
-/// What is taken away should not serve for longer, where only its age ends an answer. Also the default of `watchedTtl`.
+/// A revoked right should not last longer than this where only age ends an answer. Also the default of `watchedTtl`.
 const LONG: Duration = Duration::from_secs(5 * 60);
 
 pub(super) fn warnings(config: &Config) -> Vec<String> {

@@ -25,11 +25,11 @@ use crate::telemetry::ids::Numbers;
 use crate::telemetry::spans::Tracer;
 use crate::upstream::{Upstream, Upstreams};
 
-/// How long a new upstream is waited for before requests can get there. One that does not answer by then is as one
-/// that fails later.
+/// How long to wait for a new upstream before requests are sent there. One that does not answer by then is treated like
+/// one that fails later.
 const FOUND_WITHIN: Duration = Duration::from_secs(5);
 
-/// What stays while configurations change.
+/// What outlasts a configuration.
 pub(super) struct Lasting {
     pub(super) metrics: Metrics,
     pub(super) ids: Arc<Numbers>,
@@ -37,7 +37,7 @@ pub(super) struct Lasting {
     pub(super) workers: Vec<LastingWorker>,
 }
 
-/// What stays of one worker.
+/// What outlasts a configuration on one worker.
 pub(super) struct LastingWorker {
     /// Where its audit lines go.
     pub(super) lines: Lines,
@@ -56,7 +56,7 @@ pub(super) struct Composition {
     workers: Vec<Clients>,
     service: Vec<TowerToHyperService<Stack>>,
     gateway: Vec<Gateway>,
-    /// The names of upstreams that configurations before this one had.
+    /// The names of upstreams of earlier configurations.
     gone: BTreeSet<String>,
     watch: JoinSet<()>,
 }
@@ -70,7 +70,7 @@ struct Provided {
 }
 
 impl Composition {
-    /// Makes what `config` says; nothing is shown to requests yet. `before` is the one that it is to take the place of.
+    /// Builds what `config` says; requests do not use it yet. `before` is the composition that it is to replace.
     ///
     /// # Errors
     /// When something that the configuration names cannot be used.
@@ -116,7 +116,7 @@ impl Composition {
         &self.service
     }
 
-    /// What answers at the gateway, as many; none where there is no gateway.
+    /// What answers at the gateway, one for each worker; empty where there is no gateway.
     pub(super) fn gateway(&self) -> &[Gateway] {
         &self.gateway
     }
@@ -129,7 +129,7 @@ impl Composition {
         &self.presence
     }
 
-    /// Looks at the upstreams from now on.
+    /// Begins to check the upstreams.
     pub(super) fn watch(&mut self) {
         let presence = self.presence.clone();
         self.watch.spawn(async move { presence.watch().await });
@@ -140,7 +140,7 @@ impl Composition {
         self.presence.found(FOUND_WITHIN).await;
     }
 
-    /// Lets go of what nobody will ask for any longer, now that `next` has taken the place of this one.
+    /// Drops what nobody will ask for any more, now that `next` has replaced this.
     pub(super) fn superseded_by(&self, next: &Self) {
         for Provided { sharing, .. } in &self.upstreams {
             let mut kept = next.upstreams.iter();
@@ -165,7 +165,7 @@ impl Composition {
         for Provided { sharing, .. } in &self.upstreams {
             sharing.refresh_gauges();
         }
-        // Each time: what of them is still under way may set them once more.
+        // Each time, as requests of theirs still under way may set them once more.
         for name in &self.gone {
             metrics.upstreams.forget(name);
             metrics.sharing.forget(name);

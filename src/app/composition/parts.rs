@@ -1,5 +1,5 @@
-//! The parts of a composition. Each is that of the composition before where all that it goes by is the same, so that its
-//! connections and what it remembers stay; else it is made anew.
+//! The parts of a composition. Each is that of the composition before where all that it goes by is the same, so that
+//! its connections and what it remembers stay; else it is made anew.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::sharing::{Clients, Sharing};
 use crate::slots::{Bounds, Slots};
 use crate::upstream::Upstream;
 
-/// What decides about requests, and bounds them, on all workers.
+/// What decides about requests, and limits them, on all workers.
 pub(super) fn shared(
     config: &Config,
     authorization: &Authorization,
@@ -57,7 +57,7 @@ pub(super) fn shared(
     }
 }
 
-/// What knows callers, and remembers none yet.
+/// An authenticator with an empty cache.
 fn authenticator(
     config: &Config,
     authorization: &Authorization,
@@ -82,12 +82,12 @@ fn authenticator(
     )
 }
 
-/// Places for the requests of one caller.
+/// Slots for the requests of one caller.
 fn caller_bounds(config: &Config) -> Bounds {
     bounds(config, config.limits.concurrent_per_caller)
 }
 
-/// Places for the requests of all callers.
+/// Slots for the requests of all callers.
 fn total_bounds(config: &Config) -> Bounds {
     bounds(config, config.limits.concurrent)
 }
@@ -181,7 +181,7 @@ pub(super) fn clients(
     (0..workers).map(client).collect()
 }
 
-/// The names of upstreams that are no more.
+/// The names of upstreams that were removed.
 pub(super) fn gone(config: &Config, before: Option<&Composition>) -> BTreeSet<String> {
     let Some(before) = before else {
         return BTreeSet::new();

@@ -1,5 +1,5 @@
-//! The forms that a text in the configuration can have: each with what reads it and what its JSON Schema
-//! says. No key, default or rule between keys is known here.
+//! The formats of texts in the configuration, each with its parser and its JSON Schema. Nothing here knows keys,
+//! defaults or rules between keys.
 
 mod url;
 
@@ -17,7 +17,7 @@ use super::{PortRef, SecretValue};
 use crate::door::Door;
 use crate::namespace::Namespace;
 
-/// One form of text.
+/// One format of text.
 pub(super) struct Format<T> {
     /// What the JSON Schema says of it besides description and default.
     pub(super) schema: fn() -> Value,
@@ -210,8 +210,8 @@ pub(super) const LABEL: Format<String> = Format {
     })
 };
 
-/// Whether it can be in the name of a label or metric here. Prometheus 3 allows more, which is nobody's name, but the
-/// mark of a mistake: blanks, quotes, operators.
+/// Whether a character may be in the name of a label or metric here. Prometheus 3 allows more, such as blanks, quotes
+/// and operators, but those are signs of a mistake.
 pub(super) fn is_in_name(c: char) -> bool {
     c.is_ascii_alphanumeric() || "_.:/-".contains(c) || !c.is_ascii()
 }

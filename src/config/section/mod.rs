@@ -31,7 +31,7 @@ pub(super) struct Section<'r> {
     variable: String,
     /// The variable that gave this whole map.
     origin: Option<String>,
-    /// The keys that nothing has asked for yet.
+    /// The keys that have not been read yet.
     rest: Map<String, Value>,
     /// The keys that were asked for, in order.
     known: Vec<&'static str>,
@@ -40,7 +40,7 @@ pub(super) struct Section<'r> {
     properties: Map<String, Value>,
     required: Vec<&'static str>,
     rules: Map<String, Value>,
-    /// The map itself is at fault, so what is missing in it is not worth a word.
+    /// The map itself is at fault, so what is missing in it is not reported.
     mute: bool,
 }
 
@@ -115,7 +115,7 @@ impl<'r> Section<'r> {
         self.enter(key, doc, given, read)
     }
 
-    /// A section that means something by being there. Missing and null are the same.
+    /// A section whose presence has a meaning. Missing and null are the same.
     pub(super) fn optional<T>(
         &mut self,
         key: &'static str,

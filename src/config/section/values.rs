@@ -173,7 +173,7 @@ impl Section<'_> {
         chosen.unwrap_or(&choices[0]).1
     }
 
-    /// What the first of these variables of OpenTelemetry's says that is set. A fault names the variable alone.
+    /// The value of the first of these OpenTelemetry variables that is set. A fault names only the variable.
     pub(in crate::config) fn opentelemetry<T>(
         &self,
         names: &[&'static str],

@@ -23,7 +23,7 @@ pub struct Upstream {
     /// Requests under this path go here: `/`, or segments without a slash at the end. Unique. Default `/`.
     pub path_prefix: String,
     pub address: UpstreamAddress,
-    /// What it is. Default [`UpstreamKind::Prometheus`].
+    /// Which product it is. Default [`UpstreamKind::Prometheus`].
     pub kind: UpstreamKind,
     /// How HTTPS to it is set up. Nothing in it is set where the address is plain HTTP.
     pub tls: ClientTls,
@@ -34,7 +34,7 @@ pub struct Upstream {
     /// Query parameters that callers may pass on to it besides those of Prometheus' API, such as Thanos'
     /// `dedup`. Default none.
     pub parameters: Vec<String>,
-    /// Labels and the value that each must have in every series that any caller is told of. Default none.
+    /// Labels and the value that each must have in every series that any caller sees. Default none.
     pub matchers: Vec<(String, String)>,
     /// Longest time to connect. Default 2 s.
     pub connect_timeout: Duration,
