@@ -43,8 +43,8 @@ struct Identity {
 }
 
 impl Caller {
-    /// A caller whom no token review has named, for `explain` and `doctor`: nothing is served to one. The groups that every
-    /// review of such a user has are added to the given ones.
+    /// A caller whom no token review has named, for `explain` and `doctor`: nothing is served to one. The groups that
+    /// every review of such a user has are added to the given ones.
     pub fn assumed(username: &str, groups: &[String]) -> Self {
         let groups = groups_of(username, groups);
         let parts = std::iter::once(username).chain(groups.iter().map(String::as_str));
@@ -253,7 +253,8 @@ impl Authenticator {
         }
     }
 
-    /// When the token in these headers says that it expires, if it does. Means nothing for a token that was not reviewed.
+    /// When the token in these headers says that it expires, if it does. Means nothing for a token that was not
+    /// reviewed.
     pub fn token_expires(&self, headers: &http::HeaderMap) -> Option<SystemTime> {
         self.sources.token(headers).ok()?.expires()
     }

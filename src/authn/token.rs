@@ -11,8 +11,8 @@ use ring::hmac;
 /// an API server's own limit for all headers is far above.
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
-/// A caller's bearer token, of the form `token68` (RFC 7235), so that it can stand in a header or in JSON as it is. Only
-/// a token review tells whether it is worth anything.
+/// A caller's bearer token, of the form `token68` (RFC 7235), so that it can stand in a header or in JSON as it is.
+/// Only a token review tells whether it is worth anything.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token<'t>(Cow<'t, [u8]>);
 
@@ -100,8 +100,8 @@ pub enum MalformedToken {
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    /// Some of its bits. All are as good as random, so these are enough to tell digests apart where only speed or fairness
-    /// depends on it.
+    /// Some of its bits. All are as good as random, so these are enough to tell digests apart where only speed or
+    /// fairness depends on it.
     pub fn bits(self) -> u64 {
         let first = self.0.first_chunk().expect("it has 32 bytes");
         u64::from_ne_bytes(*first)

@@ -155,8 +155,8 @@ impl AccessReviews {
             .await
     }
 
-    /// Whether `caller` may do it in `namespace`; `None` asks for the whole cluster. Nobody may where it is certain that
-    /// there is no such namespace, and that is not asked: a caller could make up any number of names.
+    /// Whether `caller` may do it in `namespace`; `None` asks for the whole cluster. Nobody may where it is certain
+    /// that there is no such namespace, and that is not asked: a caller could make up any number of names.
     pub(super) async fn allowed(
         &self,
         caller: &Caller,
@@ -324,8 +324,8 @@ fn is_allowed(status: &kubernetes::SubjectAccessReviewStatus) -> bool {
     status.allowed && status.denied != Some(true)
 }
 
-/// Whether RBAC alone decided, as far as the review tells. The authorizers are asked one after the other until one decides,
-/// and each adds a line to a denial's reason.
+/// Whether RBAC alone decided, as far as the review tells. The authorizers are asked one after the other until one
+/// decides, and each adds a line to a denial's reason.
 fn is_rbacs(status: &kubernetes::SubjectAccessReviewStatus) -> bool {
     let empty = |text: &Option<String>| text.as_deref().is_none_or(str::is_empty);
     let reason = status.reason.as_deref().unwrap_or_default();

@@ -10,9 +10,10 @@ use crate::prometheus::{PrometheusRequest, Reads};
 use crate::promql::{Query, Selector};
 
 impl Authorizer {
-    /// The selectors of a request that have no fixed name and name no namespace; `None` stands for all series. None of an
-    /// expression, which has a place for one selector where several would be needed, and none of the values of the default
-    /// label, which are the namespaces that the caller may read: on a rule's metrics it names another, as that of an operator.
+    /// The selectors of a request that have no fixed name and name no namespace; `None` stands for all series. None of
+    /// an expression, which has a place for one selector where several would be needed, and none of the values of the
+    /// default label, which are the namespaces that the caller may read: on a rule's metrics it names another, as that
+    /// of an operator.
     pub(super) fn open_selectors<'r>(
         &self,
         request: &PrometheusRequest,
@@ -34,9 +35,10 @@ impl Authorizer {
         queries.cloned().collect()
     }
 
-    /// What of each rule's metrics `caller` may see: those whose other label names a namespace that the request is narrowed
-    /// to, or else any that the caller may read; and where it is not narrowed, those of the cluster that are open to the
-    /// caller. Of which metrics a label counts is said by a matcher of our own, so that the caller chooses none.
+    /// What of each rule's metrics `caller` may see: those whose other label names a namespace that the request is
+    /// narrowed to, or else any that the caller may read; and where it is not narrowed, those of the cluster that are
+    /// open to the caller. Of which metrics a label counts is said by a matcher of our own, so that the caller chooses
+    /// none.
     pub(super) async fn ruled(
         &self,
         caller: &Caller,

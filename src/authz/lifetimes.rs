@@ -51,8 +51,8 @@ impl Lifetimes {
 
 /// Until when an answer counts, or a result of several answers.
 ///
-/// A watch vouches for an answer until the watch is lost. From then on the answer counts as if it had been given at that
-/// moment: it has `grace` left.
+/// A watch vouches for an answer until the watch is lost. From then on the answer counts as if it had been given at
+/// that moment: it has `grace` left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Term {
     /// Until then in any case.

@@ -109,8 +109,8 @@ impl Authorizer {
         })
     }
 
-    /// Whether a change of rights may affect `permit`, which `caller` was given, or could have gone unseen for too long.
-    /// Never where changes are not watched.
+    /// Whether a change of rights may affect `permit`, which `caller` was given, or could have gone unseen for too
+    /// long. Never where changes are not watched.
     pub fn may_have_changed(&self, caller: &Caller, permit: &NamespacesPermit) -> bool {
         let now = Instant::now();
         if self.watches_changes() && permit.term.end(self.reviews.told_until(now)) <= now {

@@ -244,8 +244,8 @@ impl Authorizer {
         self.finder.candidates(caller).await
     }
 
-    /// Whether `caller` has some access in Kubernetes that opens no series, such as to the API server's proxy. For `doctor`:
-    /// nothing that is served depends on it.
+    /// Whether `caller` has some access in Kubernetes that opens no series, such as to the API server's proxy. For
+    /// `doctor`: nothing that is served depends on it.
     ///
     /// # Errors
     /// When Kubernetes does not say.

@@ -54,7 +54,8 @@ pub enum Scope<'r> {
         label: Arc<str>,
         /// Its values.
         namespaces: NamespaceSet,
-        /// Metrics that another label assigns to a namespace. Used only for [`Reads::Metadata`](crate::prometheus::Reads).
+        /// Metrics that another label assigns to a namespace. Used only for
+        /// [`Reads::Metadata`](crate::prometheus::Reads).
         ruled: Vec<Ruled>,
     },
     /// The whole answer: it tells nothing of any series.
@@ -152,8 +153,8 @@ impl fmt::Display for Decision {
 }
 
 impl<'r> Permit<'r> {
-    /// For what the program asks on behalf of its operator, with the operator's configuration and credentials: no caller wrote
-    /// the request, and no caller gets the answer. A test allows this in `doctor` alone.
+    /// For what the program asks on behalf of its operator, with the operator's configuration and credentials: no
+    /// caller wrote the request, and no caller gets the answer. A test allows this in `doctor` alone.
     pub fn of_the_operator(request: &'r PrometheusRequest) -> Self {
         Self {
             request,

@@ -40,8 +40,8 @@ pub(super) struct Found {
 }
 
 impl Readable {
-    /// One search may take `patience`. Reviews that were answered by then are cached, so that the next attempt begins where
-    /// this one ended.
+    /// One search may take `patience`. Reviews that were answered by then are cached, so that the next attempt begins
+    /// where this one ended.
     pub(super) fn new(
         finder: CandidateFinder,
         reviews: Arc<AccessReviews>,

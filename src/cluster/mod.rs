@@ -81,8 +81,8 @@ pub enum Unavailable {
 }
 
 impl Unavailable {
-    /// Whether the API server itself has failed. Only then may an old answer be used: a failure that a caller can cause,
-    /// such as a full queue, would keep a revoked right alive.
+    /// Whether the API server itself has failed. Only then may an old answer be used: a failure that a caller can
+    /// cause, such as a full queue, would keep a revoked right alive.
     pub fn is_outage(self) -> bool {
         match self {
             Self::Deadline | Self::Unreachable | Self::Malformed => true,

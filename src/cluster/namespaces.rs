@@ -57,8 +57,8 @@ impl ClusterNamespaces {
         self.0.names.load().known.clone()
     }
 
-    /// Whether it is certain that there is no such namespace. It is not while the watch is interrupted, or before its first
-    /// list.
+    /// Whether it is certain that there is no such namespace. It is not while the watch is interrupted, or before its
+    /// first list.
     pub(crate) fn lacks(&self, name: &Namespace) -> bool {
         let names = self.0.names.load();
         names.watched

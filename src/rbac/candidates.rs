@@ -10,8 +10,8 @@ use crate::cluster::{ClusterNamespaces, Unavailable};
 use crate::namespace::Namespace;
 use crate::telemetry::metrics::closed_label;
 
-/// How long a search waits for the first list of the bindings, since reviewing all namespaces costs far more. 25,000 are
-/// listed within two seconds.
+/// How long a search waits for the first list of the bindings, since reviewing all namespaces costs far more. 25,000
+/// are listed within two seconds.
 const FIRST_LIST: Duration = Duration::from_secs(3);
 
 closed_label! {

@@ -28,8 +28,8 @@ const PARTS: u64 = 64;
 /// About how many reviews per second a change that touches everybody may cause.
 const REVIEWS_PER_SECOND: u64 = 1_000;
 
-/// A change counts a second time this long after it was seen. Each API server watches RBAC for itself too: one that lags
-/// would still give the old answer to a review.
+/// A change counts a second time this long after it was seen. Each API server watches RBAC for itself too: one that
+/// lags would still give the old answer to a review.
 const SETTLED: Duration = Duration::from_millis(500);
 
 /// Changes that wait to count a second time, and subjects of one change. Past either limit, everybody is touched.
@@ -118,13 +118,14 @@ impl Changes {
         self.0.epochs.changed_since(since, slots)
     }
 
-    /// Called by the watches: all changes of a resource so far have been reported and its watch goes on, or it has ended.
+    /// Called by the watches: all changes of a resource so far have been reported and its watch goes on, or it has
+    /// ended.
     pub fn watched(&self, resource: Watched, goes_on: bool) {
         self.0.coverage.watched(resource, goes_on);
     }
 
-    /// Up to when every change was seen: `now` while everything is watched, else when that ended. `None`: it never was. To
-    /// be read before [`Self::touched`].
+    /// Up to when every change was seen: `now` while everything is watched, else when that ended. `None`: it never was.
+    /// To be read before [`Self::touched`].
     pub fn told_until(&self, now: Instant) -> Option<Instant> {
         self.0.coverage.until(now)
     }
@@ -198,8 +199,8 @@ impl Changes {
         }
     }
 
-    /// Waits until `end`, or until a change that touches everybody comes. Meanwhile waiting changes count a second time when
-    /// they are due.
+    /// Waits until `end`, or until a change that touches everybody comes. Meanwhile waiting changes count a second time
+    /// when they are due.
     async fn wait(&self, end: Option<Instant>) {
         loop {
             let now = Instant::now();

@@ -1,7 +1,7 @@
 //! When each of many things last changed, in a fixed amount of memory.
 //!
-//! Things share slots by their hashes. When one of two in the same slot changes, both count as changed: that costs a review,
-//! and a change is never missed.
+//! Things share slots by their hashes. When one of two in the same slot changes, both count as changed: that costs a
+//! review, and a change is never missed.
 
 #[cfg(not(loom))]
 use std::sync;

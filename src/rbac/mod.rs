@@ -1,5 +1,5 @@
-//! Where RBAC may give a caller rights in a namespace, as the cluster's role bindings tell, and which remembered answers
-//! a change of RBAC may touch.
+//! Where RBAC may give a caller rights in a namespace, as the cluster's role bindings tell, and which remembered
+//! answers a change of RBAC may touch.
 //!
 //! Nothing here decides about anybody. It says what is worth asking, and what has to be asked again.
 

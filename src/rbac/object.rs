@@ -117,8 +117,8 @@ impl<S: Scope> Binding<S> {
         }
     }
 
-    /// Its subjects, each once and in order; `namespace` is that of the binding, if it has one. [`Subject::Anybody`] alone where
-    /// not all of them can be read. `passed_over` is called for each thing that is not read.
+    /// Its subjects, each once and in order; `namespace` is that of the binding, if it has one. [`Subject::Anybody`]
+    /// alone where not all of them can be read. `passed_over` is called for each thing that is not read.
     pub(super) fn subjects(
         &self,
         namespace: Option<&str>,

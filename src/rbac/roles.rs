@@ -1,7 +1,7 @@
 //! Roles and ClusterRoles: only whether they change.
 //!
-//! What a role allows is for Kubernetes to say. The metadata shows that it was written, also for an aggregated ClusterRole,
-//! whose rules a controller writes when another role changes.
+//! What a role allows is for Kubernetes to say. The metadata shows that it was written, also for an aggregated
+//! ClusterRole, whose rules a controller writes when another role changes.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};

@@ -160,8 +160,8 @@ fn is_forbidden(error: &watcher::Error) -> bool {
     }
 }
 
-/// Lists and watches until that fails, as for the namespaces; what is known stays meanwhile. Also returns whether a list was
-/// complete.
+/// Lists and watches until that fails, as for the namespaces; what is known stays meanwhile. Also returns whether a
+/// list was complete.
 async fn watch<K, T: Kept<K>>(
     api: Api<K>,
     kept: &mut T,

@@ -1,7 +1,7 @@
-//! Headlamp's autodetection. The plugin queries `up` once at each candidate and looks only at the status. If that is not
-//! 200, it goes on to lists that most callers may not read, and shows their failure. So its query is answered here with
-//! an empty result, whatever the caller may see and whether or not Prometheus answers: then it is the charts that say
-//! what is wrong. The answer is the same for every known caller, and tells nothing.
+//! Headlamp's autodetection. The plugin queries `up` once at each candidate and looks only at the status. If that is
+//! not 200, it goes on to lists that most callers may not read, and shows their failure. So its query is answered here
+//! with an empty result, whatever the caller may see and whether or not Prometheus answers: then it is the charts that
+//! say what is wrong. The answer is the same for every known caller, and tells nothing.
 
 use std::task::{Context, Poll};
 

@@ -1,5 +1,5 @@
-//! The types between the layers: what is known of a request, and what comes back. Each carries the request's record; if it
-//! is dropped, the record says that the caller left.
+//! The types between the layers: what is known of a request, and what comes back. Each carries the request's record; if
+//! it is dropped, the record says that the caller left.
 
 use std::sync::Arc;
 

@@ -9,8 +9,9 @@ use crate::prometheus::Live;
 /// How many sets of charts are remembered.
 const SETS: usize = 2048;
 
-/// Charts of one set, on one cache line. One more makes the one forgotten that was asked for longest ago. With one place
-/// instead of a set, two charts that meet in it would be forgotten at each other's refresh, for as long as both are open.
+/// Charts of one set, on one cache line. One more makes the one forgotten that was asked for longest ago. With one
+/// place instead of a set, two charts that meet in it would be forgotten at each other's refresh, for as long as both
+/// are open.
 const PLACES: usize = 8;
 
 /// How long a chart counts as being refreshed, in seconds: a few of the plugin's intervals.

@@ -49,14 +49,14 @@ impl Client {
         self.upstream.upstream()
     }
 
-    /// Decides what may be shared of a request that came through `door`, and moves its times to the grid where that is to
-    /// be done.
+    /// Decides what may be shared of a request that came through `door`, and moves its times to the grid where that is
+    /// to be done.
     pub fn shares(&self, request: &mut PrometheusRequest, door: Door) -> Shares {
         self.sharing.rules.apply(request, door)
     }
 
-    /// Gets the answer to a request, as the caller may have it: that of an equal request of another caller, as far as this one
-    /// `shares`.
+    /// Gets the answer to a request, as the caller may have it: that of an equal request of another caller, as far as
+    /// this one `shares`.
     ///
     /// # Errors
     /// When there is no answer that can be passed on.

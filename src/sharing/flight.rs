@@ -1,8 +1,8 @@
 //! Requests under way, found by what they ask, and who waits for them.
 //!
-//! A request that nobody joins is polled where it is and streamed from its connection; all that it costs is its place in
-//! the table. Where others wait when the head of its answer comes, the rest is read by a task of its own, on the same
-//! worker, for all of them. Where its own caller leaves before that, the request moves into such a task, and ends
+//! A request that nobody joins is polled where it is and streamed from its connection; all that it costs is its place
+//! in the table. Where others wait when the head of its answer comes, the rest is read by a task of its own, on the
+//! same worker, for all of them. Where its own caller leaves before that, the request moves into such a task, and ends
 //! when the last of the others has left.
 
 use std::hash::BuildHasher;
@@ -30,8 +30,8 @@ const SHARDS: usize = 64;
 /// A request, and its result.
 pub(super) type Asking = BoxFuture<'static, Result<UpstreamAnswer, UpstreamError>>;
 
-/// What all workers share, behind a count of this worker's own: that of the inner one lies in memory that all of them would
-/// write to.
+/// What all workers share, behind a count of this worker's own: that of the inner one lies in memory that all of them
+/// would write to.
 pub(super) type Own<T> = Arc<Arc<T>>;
 
 /// The requests under way.

@@ -1,7 +1,8 @@
 //! Answers to range queries that end about now, kept until the next second of their grid would be asked for.
 //!
 //! A kept answer is what its caller would have got by asking that little earlier. It is looked for only where the same
-//! was asked before, and kept only for charts that are asked for twice in a while, so that a lone viewer pays for neither.
+//! was asked before, and kept only for charts that are asked for twice in a while, so that a lone viewer pays for
+//! neither.
 
 use std::io::Read;
 use std::pin::Pin;

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use crate::upstream::request::UpstreamRequest;
 
-/// How keys are hashed. Not by the standard library's hasher, which took a quarter of what a request pays for its place in
-/// the table: who finds out which keys meet makes looks longer, and no answer another's.
+/// How keys are hashed. Not by the standard library's hasher, which took a quarter of what a request pays for its place
+/// in the table: who finds out which keys meet makes looks longer, and no answer another's.
 pub(super) type Hashing = foldhash::quality::RandomState;
 
-/// All that Prometheus' answer depends on: what is sent, how it may be compressed, and which of several is asked. What is
-/// sent carries the caller's rights: it is the text that was restricted to them, not the one that was typed. What the
-/// caller's name and trace are changes no answer.
+/// All that Prometheus' answer depends on: what is sent, how it may be compressed, and which of several is asked. What
+/// is sent carries the caller's rights: it is the text that was restricted to them, not the one that was typed. What
+/// the caller's name and trace are changes no answer.
 #[derive(Clone, Debug)]
 pub(super) struct Key {
     request: Arc<UpstreamRequest>,

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! What is shared is what Prometheus says, before filters and warnings, which are each caller's own. It is found by the
-//! [`UpstreamRequest`], which only a permit leads to: two callers meet where what they may see has made the same text of
-//! what they ask. Slots, deadlines and records stay each caller's own.
+//! [`UpstreamRequest`], which only a permit leads to: two callers meet where what they may see has made the same text
+//! of what they ask. Slots, deadlines and records stay each caller's own.
 //!
 //! All workers share the kept answers and the table, whose locks are held only for a lookup.
 //!

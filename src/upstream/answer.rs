@@ -1,5 +1,5 @@
-//! Prometheus' answer, as a caller gets it. Redirects, upgrades, HTML pages and unknown compressions are refused; an error
-//! gets the key that Headlamp shows; filters are applied.
+//! Prometheus' answer, as a caller gets it. Redirects, upgrades, HTML pages and unknown compressions are refused; an
+//! error gets the key that Headlamp shows; filters are applied.
 
 use std::io::Read;
 use std::time::Duration;
@@ -131,8 +131,8 @@ impl UpstreamAnswer {
     }
 }
 
-/// The status with which a Prometheus that is starting or stopping, or a sidecar that cannot reach it, answers in plain text.
-/// With a JSON body it is about the query: it took too long.
+/// The status with which a Prometheus that is starting or stopping, or a sidecar that cannot reach it, answers in plain
+/// text. With a JSON body it is about the query: it took too long.
 fn is_absence(status: StatusCode) -> bool {
     status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::BAD_GATEWAY
 }
@@ -229,8 +229,8 @@ async fn error_text(body: TimeoutBody<Incoming>, gzip: bool) -> Result<Bytes, Up
     })
 }
 
-/// An envelope for an error without one: a Prometheus that is starting or stopping says so in one line of text. HTML pages
-/// of a proxy in between are not repeated.
+/// An envelope for an error without one: a Prometheus that is starting or stopping says so in one line of text. HTML
+/// pages of a proxy in between are not repeated.
 fn from_text(status: StatusCode, text: &[u8]) -> Vec<u8> {
     const MAX_LINE_BYTES: usize = 200;
     let line = std::str::from_utf8(text).unwrap_or_default().trim();

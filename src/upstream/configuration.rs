@@ -25,8 +25,8 @@ use crate::upstream::metrics::UpstreamsMetrics;
 
 static FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 
-/// The share of the time for an answer that Prometheus itself may take for a query: it ends a little earlier than we do, so
-/// that the caller gets Prometheus' own error.
+/// The share of the time for an answer that Prometheus itself may take for a query: it ends a little earlier than we
+/// do, so that the caller gets Prometheus' own error.
 const QUERY_SHARE: f64 = 0.96;
 
 /// Why an upstream cannot be set up.

@@ -16,9 +16,9 @@ use tower::Service;
 use crate::reload::Reloaded;
 use crate::upstream::http1::{Connect, Stream};
 
-/// How a peer that has vanished, as with its node, is noticed: after 10 s of silence the system probes it three times, 5 s
-/// apart, and sent data must be acknowledged within 20 s. Both take less than 30 s; the system's defaults are 2 hours and
-/// 15 minutes.
+/// How a peer that has vanished, as with its node, is noticed: after 10 s of silence the system probes it three times,
+/// 5 s apart, and sent data must be acknowledged within 20 s. Both take less than 30 s; the system's defaults are 2
+/// hours and 15 minutes.
 const SILENCE: Duration = Duration::from_secs(10);
 const BETWEEN_PROBES: Duration = Duration::from_secs(5);
 const PROBES: u32 = 3;

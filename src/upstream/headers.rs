@@ -54,7 +54,8 @@ impl ForwardedHeaders {
         self.gzip
     }
 
-    /// Makes a span of ours the parent of the request. The `tracestate` is kept only if the trace is still the caller's.
+    /// Makes a span of ours the parent of the request. The `tracestate` is kept only if the trace is still the
+    /// caller's.
     pub fn within(&mut self, trace: &TraceContext, of_caller: bool) {
         let [_, parent, state] = &mut self.values;
         *parent = Some(trace.header());

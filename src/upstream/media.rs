@@ -1,5 +1,5 @@
-//! Media types: those that each endpoint may answer with, and the formats of federation. A caller always gets a type of ours,
-//! as a browser might misinterpret another.
+//! Media types: those that each endpoint may answer with, and the formats of federation. A caller always gets a type of
+//! ours, as a browser might misinterpret another.
 
 use http::header::{ACCEPT, HeaderMap, HeaderValue};
 
@@ -8,8 +8,8 @@ use crate::prometheus::Endpoint;
 static JSON: HeaderValue = HeaderValue::from_static("application/json");
 static TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
-/// The format of federated samples. Native histograms exist in protocol buffers only, and names with any Unicode text only
-/// where they are not escaped.
+/// The format of federated samples. Native histograms exist in protocol buffers only, and names with any Unicode text
+/// only where they are not escaped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Exposition {
     protobuf: bool,
@@ -79,7 +79,8 @@ impl Exposition {
     }
 }
 
-/// The type that a caller gets for a successful answer of this type. `None`: no known store answers so on this endpoint.
+/// The type that a caller gets for a successful answer of this type. `None`: no known store answers so on this
+/// endpoint.
 pub(super) fn of_answer(
     endpoint: Endpoint,
     content_type: Option<&HeaderValue>,

@@ -143,8 +143,8 @@ fn request(path: &str, pairs: &[(&str, &str)]) -> PrometheusRequest {
         .expect("a request")
 }
 
-/// What is sent beside a selector without a fixed name, for whoever sees team-a: metrics of the rules. `own` is what the
-/// selector has of its own.
+/// What is sent beside a selector without a fixed name, for whoever sees team-a: metrics of the rules. `own` is what
+/// the selector has of its own.
 fn beside(own: &str) -> [String; 2] {
     [
         format!(r#"{{{own}, __name__=~"keda_(?s:.*)", exported_namespace="team-a"}}"#),

@@ -43,7 +43,8 @@ impl<V> Answer<V> {
         }
     }
 
-    /// The same answer, served until the next attempt while Kubernetes does not answer. `None` when it is too old for that.
+    /// The same answer, served until the next attempt while Kubernetes does not answer. `None` when it is too old for
+    /// that.
     fn into_stale(self) -> Option<Self> {
         let now = Instant::now();
         (now < self.usable_until).then(|| Self {
@@ -137,8 +138,8 @@ where
         }
     }
 
-    /// The answer of `review` or, while Kubernetes does not answer, the one that has `ended`. However many ask for one key at
-    /// the same time, one review is under way; it stops when the last of them has left.
+    /// The answer of `review` or, while Kubernetes does not answer, the one that has `ended`. However many ask for one
+    /// key at the same time, one review is under way; it stops when the last of them has left.
     ///
     /// # Errors
     /// When Kubernetes does not answer, and no earlier answer may still be used.

@@ -27,8 +27,8 @@ use super::{Cluster, Unavailable};
 /// Largest answer that is read, in bytes. No review comes near it.
 const MAX_REVIEW_BYTES: usize = 1024 * 1024;
 
-/// Reviews for each connection. An API server says how many requests it takes at a time on one, and more would wait within
-/// their own deadlines; 100 is the least that RFC 9113 recommends, and Go's default today.
+/// Reviews for each connection. An API server says how many requests it takes at a time on one, and more would wait
+/// within their own deadlines; 100 is the least that RFC 9113 recommends, and Go's default today.
 const STREAMS_PER_CONNECTION: usize = 100;
 
 #[derive(Clone)]
@@ -159,8 +159,8 @@ impl KubeCluster {
     }
 }
 
-/// Accepts only the statuses that a review can have: kube reads the body of anything but an error as a review, even that
-/// of a redirect.
+/// Accepts only the statuses that a review can have: kube reads the body of anything but an error as a review, even
+/// that of a redirect.
 fn review_or_error<B>(
     answer: Result<Response<B>, tower::BoxError>,
 ) -> Result<Response<B>, tower::BoxError> {
@@ -209,8 +209,8 @@ impl Cluster for KubeCluster {
     }
 }
 
-/// The part of kube's error that a caller can act on. The whole goes to the log. It holds no token: kube's errors carry the
-/// API server's message, and that of a review never repeats the token.
+/// The part of kube's error that a caller can act on. The whole goes to the log. It holds no token: kube's errors carry
+/// the API server's message, and that of a review never repeats the token.
 fn unavailable(error: &kube::Error) -> Unavailable {
     let reason = match error {
         kube::Error::Api(status) => Unavailable::Refused {

@@ -19,8 +19,8 @@ use super::object::{self, Role, Scope};
 use super::subject::{Subject, subjects_of};
 use crate::namespace::Namespace;
 
-/// Subjects of all bindings together. Past the limit, a further binding counts as anybody's: whoever may create bindings in
-/// one namespace must not fill our memory.
+/// Subjects of all bindings together. Past the limit, a further binding counts as anybody's: whoever may create
+/// bindings in one namespace must not fill our memory.
 const MAX_SUBJECTS: usize = 1_000_000;
 
 /// The role bindings of the cluster as a watch last saw them. Cheap to clone.

@@ -7,9 +7,9 @@ use ipnet::IpNet;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The address at the other end of the connection; where that is `trusted`, the last one of `X-Forwarded-For` that is not.
-/// Each proxy adds the address that it was reached from at the end, so what stands before the last untrusted one is whatever
-/// its sender wrote. Nothing is believed past an entry that is not an address.
+/// The address at the other end of the connection; where that is `trusted`, the last one of `X-Forwarded-For` that is
+/// not. Each proxy adds the address that it was reached from at the end, so what stands before the last untrusted one
+/// is whatever its sender wrote. Nothing is believed past an entry that is not an address.
 pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
     let mut client = peer.to_canonical();

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
-/// The output of a future, and how long it was waited for: not at all if it was ready at once. Takes it pinned: a future
-/// that owned it would hold it twice, and each request's future is copied whole when it begins.
+/// The output of a future, and how long it was waited for: not at all if it was ready at once. Takes it pinned: a
+/// future that owned it would hold it twice, and each request's future is copied whole when it begins.
 pub(super) async fn waiting<F: Future>(mut future: Pin<&mut F>) -> (F::Output, Duration) {
     let mut since = None;
     let output = std::future::poll_fn(|context| {

@@ -23,8 +23,8 @@ impl Affinity {
     }
 }
 
-/// FNV-1a, whose result never changes; the standard library's hasher does not promise that. It need not be hard to guess:
-/// by choosing a name one could only choose a Prometheus.
+/// FNV-1a, whose result never changes; the standard library's hasher does not promise that. It need not be hard to
+/// guess: by choosing a name one could only choose a Prometheus.
 pub(in crate::upstream) fn hash(bytes: &[u8]) -> u64 {
     let fold = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
     mix(bytes.iter().fold(0xcbf2_9ce4_8422_2325, fold))

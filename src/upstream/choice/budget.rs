@@ -1,8 +1,8 @@
 //! Limits how many requests may be retried.
 //!
 //! While one Prometheus of several fails, each of its requests is tried on another one, which is what the retry is for.
-//! While all fail, retries would only double the load on servers that are struggling already: they are limited to a share
-//! of the recent requests.
+//! While all fail, retries would only double the load on servers that are struggling already: they are limited to a
+//! share of the recent requests.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -12,8 +12,8 @@ use tokio::time::Instant;
 /// One retry for this many requests: 20 %.
 const REQUESTS_PER_RETRY: i64 = 5;
 
-/// Retries earned by past requests are kept up to this number, which bounds how far back "recent" reaches. One worker has
-/// at most about as many requests in progress when a Prometheus dies.
+/// Retries earned by past requests are kept up to this number, which bounds how far back "recent" reaches. One worker
+/// has at most about as many requests in progress when a Prometheus dies.
 const MAX_SAVED: i64 = 256;
 
 /// A few retries need no earlier requests: so many at the start, and one more each time this passes.

@@ -18,8 +18,8 @@ use crate::upstream::configuration::Upstream;
 use crate::upstream::connect::{MAX_PROBE_BYTES, PROBE_BODY_WITHIN, READY};
 use crate::upstream::http1::{self, Answer};
 
-/// How often each endpoint is probed, and the share by which that varies at random, so that the probes of all replicas of
-/// this program do not coincide.
+/// How often each endpoint is probed, and the share by which that varies at random, so that the probes of all replicas
+/// of this program do not coincide.
 const INTERVAL: Duration = Duration::from_secs(5);
 const JITTER: f64 = 0.2;
 

@@ -38,8 +38,8 @@ pub(in crate::upstream) struct Load {
 }
 
 impl Load {
-    /// How busy it is now, having been `before`. It counts as less busy again only when half of its query slots are free, so
-    /// that this does not change with each read.
+    /// How busy it is now, having been `before`. It counts as less busy again only when half of its query slots are
+    /// free, so that this does not change with each read.
     pub(in crate::upstream) fn pressure(&self, before: Pressure) -> Pressure {
         let (Some(queries), Some(most)) = (self.queries, self.most_queries) else {
             return Pressure::None;

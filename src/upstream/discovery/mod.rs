@@ -1,7 +1,7 @@
 //! Finds the endpoints of an upstream in Kubernetes, and watches for changes.
 //!
-//! A lost watch is begun again, with growing pauses; until then the last known endpoints stay. Which of them work is for
-//! `health` to find out.
+//! A lost watch is begun again, with growing pauses; until then the last known endpoints stay. Which of them work is
+//! for `health` to find out.
 
 mod pods;
 mod slices;
@@ -48,7 +48,8 @@ enum NotUsed {
     },
 }
 
-/// Watches `address` for ever and passes all its endpoints to `publish` whenever they change. Returns at once for a URL.
+/// Watches `address` for ever and passes all its endpoints to `publish` whenever they change. Returns at once for a
+/// URL.
 pub(super) async fn watch(
     upstream: &str,
     client: kube::Client,

@@ -13,8 +13,8 @@ use super::framing::Framing;
 use super::head::{self, Head, Parsed};
 use super::{Error, Request, Stream};
 
-/// How much is read at once, in bytes. An open answer holds as much; with less, long answers take more CPU time than through
-/// nginx.
+/// How much is read at once, in bytes. An open answer holds as much; with less, long answers take more CPU time than
+/// through nginx.
 const READ_BYTES: usize = 10 * 1024;
 
 /// The longest head that is accepted, in bytes. Prometheus' have a few hundred.

@@ -43,8 +43,8 @@ pub(super) enum Parsed {
     },
 }
 
-/// Reads the head at the beginning of `text`, and its length in bytes; `None` if it is not complete. The answer to a HEAD
-/// request is `bodiless`.
+/// Reads the head at the beginning of `text`, and its length in bytes; `None` if it is not complete. The answer to a
+/// HEAD request is `bodiless`.
 pub(super) fn parse(text: &[u8], bodiless: bool) -> Result<Option<(usize, Parsed)>, Error> {
     let mut room = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut response = httparse::Response::new(&mut []);

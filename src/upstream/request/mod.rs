@@ -1,10 +1,10 @@
 //! Turns a permit into the one request that may be sent to Prometheus, and says what must be done to the answer.
 //!
-//! Only what was parsed from the caller's request is used: the path comes from the table of endpoints, and the parameters
-//! are encoded anew.
+//! Only what was parsed from the caller's request is used: the path comes from the table of endpoints, and the
+//! parameters are encoded anew.
 //!
-//! This file has the type of the request, whose fields only this folder sees. `restriction` makes it from a permit, with
-//! `selectors` for the matchers and `parameters` for the encoding.
+//! This file has the type of the request, whose fields only this folder sees. `restriction` makes it from a permit,
+//! with `selectors` for the matchers and `parameters` for the encoding.
 
 mod parameters;
 mod restriction;

@@ -17,8 +17,8 @@ use crate::upstream::choice::endpoints::Endpoints;
 use crate::upstream::metrics::Retry;
 
 /// A long query is silent, and so is a Prometheus whose process or node hangs. After this long without a byte the
-/// endpoint is probed; if it does not answer the probe either, its requests go elsewhere. A timeout for each try instead
-/// would send every long query twice.
+/// endpoint is probed; if it does not answer the probe either, its requests go elsewhere. A timeout for each try
+/// instead would send every long query twice.
 const SUSPECTED_AFTER: Duration = Duration::from_secs(1);
 
 /// How often a waiting request checks whether another endpoint is available.
