@@ -74,13 +74,15 @@ impl Readable {
         if let Known::Fresh(answer) = self.cache.known(&caller.digest(), standing) {
             return Ok(answer);
         }
-        let answer = self.search(caller).await?;
+        // Boxed, as for a single review.
+        let search = || Box::pin(self.search(caller));
+        let answer = search().await?;
         // As for a single review: another request's search may have begun before a change.
         let began = answer.value.began;
         if began >= arrived || !reviews.touched_since(caller, Place::Anywhere, began) {
             return Ok(answer);
         }
-        self.search(caller).await
+        search().await
     }
 
     /// The result of a search: of the one under way, if there is one.

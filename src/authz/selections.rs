@@ -170,23 +170,29 @@ impl Authorizer {
                 .binary_search_by(|(other, _)| other.cmp(name))
                 .is_ok_and(|index| reviewed[index].1)
         };
-        let (granted, denied): (Vec<_>, Vec<_>) = named.iter().cloned().partition(allowed);
-        let attributes = || self.access.attributes.clone();
-        match NamespaceSet::new(granted) {
-            None => Err(AuthorizationError::Namespaces {
-                attributes: attributes(),
+        let denied: Vec<_> = named
+            .iter()
+            .filter(|name| !allowed(name))
+            .cloned()
+            .collect();
+        let granted = if denied.is_empty() {
+            Some(named)
+        } else {
+            NamespaceSet::new(named.iter().filter(|name| allowed(name)).cloned())
+        };
+        let Some(namespaces) = granted else {
+            return Err(AuthorizationError::Namespaces {
+                attributes: self.access.attributes.clone(),
                 namespaces: denied,
-            }),
-            Some(namespaces) => {
-                if !denied.is_empty() {
-                    remember(&mut grounds.warnings, self.left_out(&denied));
-                }
-                Ok(Grant::Namespaces {
-                    label: label.clone(),
-                    namespaces,
-                })
-            }
+            });
+        };
+        if !denied.is_empty() {
+            remember(&mut grounds.warnings, self.left_out(&denied));
         }
+        Ok(Grant::Namespaces {
+            label: label.clone(),
+            namespaces,
+        })
     }
 
     /// Whether the caller has a cluster-wide access.

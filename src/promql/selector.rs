@@ -56,6 +56,23 @@ impl Matcher<'_> {
         &self.value
     }
 
+    /// The namespaces that it names, in order; a value that cannot be a namespace is none. `None` for an operator or a
+    /// pattern that names no values.
+    fn namespaces(&self) -> Option<Vec<Namespace>> {
+        let namespace = |value: &[u8]| Namespace::parse(str::from_utf8(value).ok()?);
+        match self.operator {
+            MatchOperator::Equal => Some(namespace(&self.value).into_iter().collect()),
+            MatchOperator::Regex => {
+                let values = pattern::alternatives(&self.value)?;
+                let mut names: Vec<_> =
+                    values.iter().filter_map(|value| namespace(value)).collect();
+                names.sort_unstable();
+                Some(names)
+            }
+            MatchOperator::NotEqual | MatchOperator::NotRegex => None,
+        }
+    }
+
     /// Whether this matcher alone selects nothing but series whose label is in the set.
     fn is_within(&self, set: &NamespaceSet) -> bool {
         let Ok(value) = str::from_utf8(&self.value) else {
@@ -165,26 +182,15 @@ impl<'t> Selector<'t> {
     ///
     /// `None` when no namespace is named. A value that cannot be a namespace names none.
     pub fn named(&self, label: &str) -> Option<NamespaceSet> {
-        let named: Vec<Vec<Namespace>> = self
-            .on(label)
-            .filter_map(|matcher| match matcher.operator {
-                MatchOperator::Equal => Some(vec![matcher.value.clone()]),
-                MatchOperator::Regex => pattern::alternatives(&matcher.value),
-                MatchOperator::NotEqual | MatchOperator::NotRegex => None,
-            })
-            .map(|literals| {
-                let names = literals.iter();
-                let mut names: Vec<_> = names
-                    .filter_map(|literal| Namespace::parse(str::from_utf8(literal).ok()?))
-                    .collect();
-                names.sort_unstable();
-                names
-            })
-            .collect();
-        let all = NamespaceSet::new(named.iter().flatten().cloned())?;
-        let common = all
-            .iter()
-            .filter(|name| named.iter().all(|names| names.binary_search(name).is_ok()));
+        let mut matchers = self.on(label).filter_map(Matcher::namespaces);
+        let (first, others) = (matchers.next()?, matchers.collect::<Vec<_>>());
+        if others.is_empty() {
+            return NamespaceSet::new(first);
+        }
+        let named = || others.iter().chain([&first]);
+        let all = NamespaceSet::new(named().flatten().cloned())?;
+        let in_all = |name: &&Namespace| named().all(|names| names.binary_search(name).is_ok());
+        let common = all.iter().filter(in_all);
         NamespaceSet::new(common.cloned()).or(Some(all))
     }
 

@@ -65,8 +65,10 @@ impl Pipeline {
         let mut request = target.read(query, &form, accepted, &self.0.limits)?;
         let shares = upstream.shares(&mut request, record.door());
         record.request(&request);
-        let permit = pin!(self.0.authorizer.permit(&caller, &request));
-        let permit = record.on_kubernetes(self.0.review_timeout, permit).await?;
+        let permit = {
+            let permit = pin!(self.0.authorizer.permit(&caller, &request));
+            record.on_kubernetes(self.0.review_timeout, permit).await?
+        };
         record.permit(&permit);
         let (longest, matchers) = (
             upstream.upstream().query_timeout(),

@@ -237,9 +237,10 @@ impl UpstreamClient {
                 })
             }
             Treatment::Metadata(treatment) => {
+                // Boxed, as every request would have room for both.
                 let (names, texts) = tokio::try_join!(
-                    self.names(&treatment.names, asked),
-                    self.texts(treatment, asked)
+                    Box::pin(self.names(&treatment.names, asked)),
+                    Box::pin(self.texts(treatment, asked))
                 )?;
                 let filter = MetadataFilter::new(Arc::new(names), texts, limits);
                 Box::new(filter.with_limits(treatment.families, treatment.entries))
