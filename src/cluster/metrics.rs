@@ -128,7 +128,7 @@ impl Register for ReviewsMetrics {
         );
         registry.register(
             "review_cache_requests",
-            "Looks into the caches of reviews",
+            "Lookups in the caches of reviews",
             self.lookups.clone(),
         );
         registry.register(

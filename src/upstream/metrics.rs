@@ -135,12 +135,12 @@ impl Register for UpstreamsMetrics {
         );
         registry.register(
             "upstream_errors",
-            "Answers that Prometheus did not give",
+            "Requests that Prometheus did not answer usably",
             self.errors.clone(),
         );
         registry.register(
             "upstream_up",
-            "Whether an upstream answered when it was last looked at",
+            "Whether an upstream answered when it was last checked",
             self.up.clone(),
         );
         registry.register(

@@ -7,7 +7,7 @@
 //! | its last probe failed, or it said that it is not ready                | 32     |
 //! | requests failed there a moment ago                                    | 16     |
 //! | Kubernetes says not ready or ending, or it was not probed yet         | 8      |
-//! | all its places for queries are taken                                  | 4      |
+//! | all its query slots are taken                                         | 4      |
 //! | it lacks the start of the asked range, and another one has more of it | 2      |
 //! | its process started within the asked range, so there is a gap         | 1      |
 //!
