@@ -98,10 +98,10 @@ impl Listeners {
     }
 
     /// Their names and addresses, as the log tells them.
-    pub(super) fn told(&self) -> String {
-        let mut told = vec![self.service.told()];
-        told.extend(self.gateway.iter().map(Listener::told));
-        told.push(self.admin.told());
+    pub(super) fn description(&self) -> String {
+        let mut told = vec![self.service.description()];
+        told.extend(self.gateway.iter().map(Listener::description));
+        told.push(self.admin.description());
         told.join(", ")
     }
 

@@ -98,7 +98,7 @@ pub async fn serve(config: &Config, path: &Path, telemetry: &Telemetry) -> Resul
     let listeners = Listeners::bind(config, answering, &limits, &metrics).await?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
-        listeners = listeners.told(),
+        listeners = listeners.description(),
         upstreams = upstreams_told(config),
         "started"
     );

@@ -45,7 +45,7 @@ pub(super) fn resource(attributes: &ResourceAttributes) -> String {
 }
 
 /// As `get, list on pods, services in apps`.
-pub(super) fn told(rule: &PolicyRule) -> String {
+pub(super) fn describe(rule: &PolicyRule) -> String {
     let verbs = rule.verbs.join(", ");
     let joined = |texts: &Option<Vec<String>>| texts.clone().unwrap_or_default().join(", ");
     if rule.resources.iter().flatten().next().is_none() {

@@ -5,7 +5,7 @@ use super::{MatchOperator, QueryError, literal, number};
 
 /// What a name without quotes may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Names {
+pub(super) enum NameSyntax {
     /// ASCII letters, digits, underscores and colons.
     Ascii,
     /// Letters of every script, and dots after the first letter, too. This is Prometheus' feature flag
@@ -14,13 +14,13 @@ pub(super) enum Names {
 }
 
 /// Reads all tokens of `text`. The last one is [`Kind::End`].
-pub(super) fn tokens(text: &str, names: Names) -> Result<Vec<Token>, QueryError> {
+pub(super) fn tokens(text: &str, names: NameSyntax) -> Result<Vec<Token>, QueryError> {
     let mut lexer = Lexer {
         text,
         names,
         bytes: text.as_bytes(),
         at: 0,
-        place: Place::Expression,
+        place: Context::Expression,
     };
     // Dashboards have about one token for four bytes.
     let mut tokens = Vec::with_capacity(text.len() / 4 + 4);
@@ -35,7 +35,7 @@ pub(super) fn tokens(text: &str, names: Names) -> Result<Vec<Token>, QueryError>
 
 /// What the next token stands in.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum Context {
     Expression,
     Braces,
     /// Brackets, before their first number. No comment may stand there.
@@ -46,10 +46,10 @@ enum Place {
 
 struct Lexer<'t> {
     text: &'t str,
-    names: Names,
+    names: NameSyntax,
     bytes: &'t [u8],
     at: usize,
-    place: Place,
+    place: Context,
 }
 
 impl Lexer<'_> {
@@ -58,24 +58,24 @@ impl Lexer<'_> {
         let start = self.at;
         let Some(&byte) = self.bytes.get(start) else {
             return match self.place {
-                Place::Expression => Ok(Token::new(Kind::End, start, start)),
-                Place::Braces => Err(QueryError::syntax(start, "a closing `}` is missing")),
-                Place::Range | Place::RangeTail => {
+                Context::Expression => Ok(Token::new(Kind::End, start, start)),
+                Context::Braces => Err(QueryError::syntax(start, "a closing `}` is missing")),
+                Context::Range | Context::RangeTail => {
                     Err(QueryError::syntax(start, "a closing `]` is missing"))
                 }
             };
         };
         let (kind, length) = match self.place {
-            Place::Expression => self.in_expression(byte),
-            Place::Braces => self.in_braces(byte),
-            Place::Range | Place::RangeTail => self.in_range(byte),
+            Context::Expression => self.in_expression(byte),
+            Context::Braces => self.in_braces(byte),
+            Context::Range | Context::RangeTail => self.in_range(byte),
         }?;
         self.at = start + length;
         self.place = match (kind, self.place) {
-            (Kind::LeftBrace, _) => Place::Braces,
-            (Kind::LeftBracket, _) => Place::Range,
-            (Kind::RightBrace | Kind::RightBracket, _) => Place::Expression,
-            (Kind::Number | Kind::Duration, Place::Range) => Place::RangeTail,
+            (Kind::LeftBrace, _) => Context::Braces,
+            (Kind::LeftBracket, _) => Context::Range,
+            (Kind::RightBrace | Kind::RightBracket, _) => Context::Expression,
+            (Kind::Number | Kind::Duration, Context::Range) => Context::RangeTail,
             (_, place) => place,
         };
         Ok(Token::new(kind, start, self.at))
@@ -85,7 +85,7 @@ impl Lexer<'_> {
         while let Some(&byte) = self.bytes.get(self.at) {
             match byte {
                 b' ' | b'\t' | b'\n' | b'\r' => self.at += 1,
-                b'#' if self.place != Place::Range => {
+                b'#' if self.place != Context::Range => {
                     let rest = &self.bytes[self.at..];
                     self.at += rest
                         .iter()
@@ -190,7 +190,7 @@ impl Lexer<'_> {
             byte if byte.is_ascii() => byte.is_ascii_alphabetic() || byte == b'_',
             // Wider than Go's notion of a letter. Prometheus refuses what is not a letter to it.
             _ => {
-                self.names == Names::Unicode
+                self.names == NameSyntax::Unicode
                     && (self.text[at..].chars().next()).is_some_and(char::is_alphabetic)
             }
         }
@@ -203,7 +203,7 @@ impl Lexer<'_> {
             match self.bytes.get(end) {
                 Some(b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_') => end += 1,
                 Some(b':') if colons => end += 1,
-                Some(b'.') if self.names == Names::Unicode && end > self.at => end += 1,
+                Some(b'.') if self.names == NameSyntax::Unicode && end > self.at => end += 1,
                 Some(byte) if !byte.is_ascii() && self.name_starts(end) => {
                     end += self.text[end..].chars().next().map_or(0, char::len_utf8);
                 }

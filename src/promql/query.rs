@@ -1,7 +1,7 @@
 //! A query that was read.
 
 use super::grammar::Parser;
-use super::lexer::Names;
+use super::lexer::NameSyntax;
 use super::token::Token;
 use super::{Limits, QueryError, Selector};
 
@@ -51,10 +51,10 @@ fn read<'t, 'l>(
     grammar: impl Fn(Parser<'t, 'l>) -> Result<Query<'t>, QueryError>,
 ) -> Result<Query<'t>, QueryError> {
     QueryError::check_length(text, limits)?;
-    let query = Parser::new(text, limits, Names::Ascii).and_then(&grammar);
+    let query = Parser::new(text, limits, NameSyntax::Ascii).and_then(&grammar);
     let differs = |byte: u8| byte == b'.' || !byte.is_ascii();
     if query.is_err() && text.bytes().any(differs) {
-        return Parser::new(text, limits, Names::Unicode).and_then(grammar);
+        return Parser::new(text, limits, NameSyntax::Unicode).and_then(grammar);
     }
     query
 }

@@ -25,7 +25,7 @@ pub struct Binding<S> {
     #[serde(default)]
     pub(super) metadata: ObjectMeta,
     #[serde(default)]
-    subjects: Listed,
+    subjects: SubjectList,
     #[serde(default, rename = "roleRef")]
     role: Element<Role>,
     #[serde(skip)]
@@ -78,14 +78,14 @@ pub(super) struct Role {
 
 /// Subjects as they are written.
 #[derive(Clone, Debug, Default)]
-struct Listed {
-    subjects: Vec<Written>,
+struct SubjectList {
+    subjects: Vec<WrittenSubject>,
     /// Why these are not all.
     lacks: Option<PassedOver>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
-struct Written {
+struct WrittenSubject {
     #[serde(default)]
     kind: String,
     #[serde(default)]
@@ -124,7 +124,7 @@ impl<S: Scope> Binding<S> {
         namespace: Option<&str>,
         mut passed_over: impl FnMut(PassedOver),
     ) -> Vec<Subject> {
-        let Listed { subjects, lacks } = &self.subjects;
+        let SubjectList { subjects, lacks } = &self.subjects;
         if let Some(reason) = lacks {
             passed_over(*reason);
             return vec![Subject::Anybody];
@@ -156,7 +156,7 @@ impl<S: Scope> Binding<S> {
     }
 }
 
-impl<'de> Deserialize<'de> for Listed {
+impl<'de> Deserialize<'de> for SubjectList {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(Lenient)
     }
@@ -166,8 +166,8 @@ impl<'de> Deserialize<'de> for Listed {
 struct Lenient;
 
 impl Lenient {
-    fn unreadable<E>() -> Result<Listed, E> {
-        Ok(Listed {
+    fn unreadable<E>() -> Result<SubjectList, E> {
+        Ok(SubjectList {
             subjects: Vec::new(),
             lacks: Some(PassedOver::Unreadable),
         })
@@ -175,20 +175,20 @@ impl Lenient {
 }
 
 impl<'de> Visitor<'de> for Lenient {
-    type Value = Listed;
+    type Value = SubjectList;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("subjects")
     }
 
-    fn visit_unit<E>(self) -> Result<Listed, E> {
-        Ok(Listed::default())
+    fn visit_unit<E>(self) -> Result<SubjectList, E> {
+        Ok(SubjectList::default())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Listed, A::Error> {
-        let mut listed = Listed::default();
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<SubjectList, A::Error> {
+        let mut listed = SubjectList::default();
         while listed.lacks.is_none() {
-            match list.next_element::<Element<Written>>()? {
+            match list.next_element::<Element<WrittenSubject>>()? {
                 None => return Ok(listed),
                 Some(_) if listed.subjects.len() == MAX_SUBJECTS => {
                     listed.lacks = Some(PassedOver::Subjects);
@@ -202,28 +202,28 @@ impl<'de> Visitor<'de> for Lenient {
         Ok(listed)
     }
 
-    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Listed, A::Error> {
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<SubjectList, A::Error> {
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
         Self::unreadable()
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Listed, E> {
+    fn visit_bool<E>(self, _: bool) -> Result<SubjectList, E> {
         Self::unreadable()
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Listed, E> {
+    fn visit_i64<E>(self, _: i64) -> Result<SubjectList, E> {
         Self::unreadable()
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Listed, E> {
+    fn visit_u64<E>(self, _: u64) -> Result<SubjectList, E> {
         Self::unreadable()
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Listed, E> {
+    fn visit_f64<E>(self, _: f64) -> Result<SubjectList, E> {
         Self::unreadable()
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<Listed, E> {
+    fn visit_str<E>(self, _: &str) -> Result<SubjectList, E> {
         Self::unreadable()
     }
 }

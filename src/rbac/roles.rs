@@ -11,7 +11,7 @@ use kube::Resource;
 use kube::core::PartialObjectMeta;
 
 use super::bindings::Bindings;
-use super::watch::Kept;
+use super::watch::Store;
 use crate::namespace::Namespace;
 
 /// The versions of all roles, by which changes are noticed.
@@ -51,7 +51,7 @@ impl<K> Roles<K> {
     }
 }
 
-impl<K> Kept<PartialObjectMeta<K>> for Roles<K>
+impl<K> Store<PartialObjectMeta<K>> for Roles<K>
 where
     PartialObjectMeta<K>: Resource,
 {

@@ -24,7 +24,7 @@ const PAGE: u32 = 250;
 const FORBIDDEN_PAUSE: Duration = Duration::from_secs(30);
 
 /// Keeps the objects of a watch.
-pub(super) trait Kept<K> {
+pub(super) trait Store<K> {
     /// A list begins.
     fn listing(&mut self);
     /// An object is there, in a list or as it was written.
@@ -36,7 +36,7 @@ pub(super) trait Kept<K> {
     fn lost(&mut self);
 }
 
-impl<S: Scope> Kept<Binding<S>> for Bindings {
+impl<S: Scope> Store<Binding<S>> for Bindings {
     fn listing(&mut self) {
         Bindings::listing::<S>(self);
     }
@@ -99,7 +99,7 @@ pub async fn watch_roles(client: kube::Client, bindings: Bindings, metrics: Rbac
 async fn follow<K>(
     api: Api<K>,
     resource: Watched,
-    mut kept: impl Kept<K>,
+    mut kept: impl Store<K>,
     changes: &Changes,
     metrics: &RbacMetrics,
 ) -> std::convert::Infallible
@@ -115,7 +115,7 @@ where
     watched(false);
     loop {
         let listed = |kept: &mut _| {
-            Kept::<K>::listed(kept);
+            Store::<K>::listed(kept);
             watched(true);
         };
         let (error, worked) = watch(api.clone(), &mut kept, listed).await;
@@ -162,7 +162,7 @@ fn is_forbidden(error: &watcher::Error) -> bool {
 
 /// Lists and watches until that fails, as for the namespaces; what is known stays meanwhile. Also returns whether a
 /// list was complete.
-async fn watch<K, T: Kept<K>>(
+async fn watch<K, T: Store<K>>(
     api: Api<K>,
     kept: &mut T,
     listed: impl Fn(&mut T),

@@ -103,7 +103,7 @@ impl<S> Listener<S> {
     }
 
     /// Its name and where it listens, as the log tells it.
-    pub fn told(&self) -> String {
+    pub fn description(&self) -> String {
         match self.socket.local_addr() {
             Ok(address) => format!("{}={address}", self.name),
             Err(_) => self.name.to_owned(),

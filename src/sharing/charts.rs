@@ -30,7 +30,7 @@ struct Set([AtomicU64; PLACES]);
 
 /// What is known of a chart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Standing {
+pub(super) struct ChartState {
     /// Whether the same was asked before, so that its answer may be kept already.
     pub(super) look: bool,
     /// Whether its answer is worth keeping.
@@ -47,7 +47,7 @@ impl Charts {
     }
 
     /// Notes that a chart was asked for.
-    pub(super) fn asked(&self, key: &Key, live: Live) -> Standing {
+    pub(super) fn asked(&self, key: &Key, live: Live) -> ChartState {
         let mut hasher = self.hasher.build_hasher();
         key.hash_chart(&mut hasher);
         let hash = hasher.finish();
@@ -57,7 +57,7 @@ impl Charts {
 }
 
 impl Set {
-    fn asked(&self, which: u32, end: u32) -> Standing {
+    fn asked(&self, which: u32, end: u32) -> ChartState {
         let noted = |place: &AtomicU64| Chart(place.load(Ordering::Relaxed));
         let same = self.0.iter().find(|place| noted(place).is(which));
         let oldest = || {
@@ -65,7 +65,7 @@ impl Set {
             self.0.iter().max_by_key(age)
         };
         let Some(place) = same.or_else(oldest) else {
-            return Standing::NEW;
+            return ChartState::NEW;
         };
         // What another worker notes at the same time may be lost, which only makes one kept answer more or less.
         let (anew, standing) = noted(place).asked(which, end);
@@ -76,7 +76,7 @@ impl Set {
     }
 }
 
-impl Standing {
+impl ChartState {
     const NEW: Self = Self {
         look: false,
         keep: false,
@@ -106,13 +106,13 @@ impl Chart {
     }
 
     /// What to note instead, if anything, and what that means.
-    fn asked(self, which: u32, end: u32) -> (Option<Self>, Standing) {
+    fn asked(self, which: u32, end: u32) -> (Option<Self>, ChartState) {
         let last = self.end();
         let anew = Some(Self::new(which, end));
-        let standing = |look, keep| Standing { look, keep };
+        let standing = |look, keep| ChartState { look, keep };
         let lately = end.wrapping_sub(last) <= LATELY || last.wrapping_sub(end) <= LATELY;
         if !self.is(which) || !lately {
-            (anew, Standing::NEW)
+            (anew, ChartState::NEW)
         } else if end == last {
             let again = self.0 | Self::AGAIN;
             (

@@ -29,7 +29,7 @@ const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(200);
 /// Why an upstream counts as down.
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
-struct Away {
+struct Down {
     /// In the words that callers read.
     error: UpstreamError,
     /// The endpoint that was asked, where there is one.
@@ -39,7 +39,7 @@ struct Away {
     cause: Option<http1::Error>,
 }
 
-impl From<UpstreamError> for Away {
+impl From<UpstreamError> for Down {
     fn from(error: UpstreamError) -> Self {
         Self {
             error,
@@ -141,9 +141,9 @@ impl Watched {
         (self, found.map_err(|away| away.error))
     }
 
-    fn note(&self, found: &Result<(), Away>) {
+    fn note(&self, found: &Result<(), Down>) {
         self.upstream.endpoints().metrics().up(found.is_ok());
-        let nowhere = |away: &Away| away.error == UpstreamError::NoEndpoint;
+        let nowhere = |away: &Down| away.error == UpstreamError::NoEndpoint;
         // Its pods are not found yet; discovery says so if they cannot be.
         if self.last.load(Ordering::Relaxed) == UNKNOWN && found.as_ref().is_err_and(nowhere) {
             return;
@@ -176,7 +176,7 @@ impl Watched {
     }
 
     /// Whether one of its endpoints answers at all, whatever it answers.
-    async fn any(&self) -> Result<(), Away> {
+    async fn any(&self) -> Result<(), Down> {
         let endpoints = self.upstream.endpoints().now().clone();
         let asked = endpoints
             .iter()
@@ -192,10 +192,10 @@ impl Watched {
         result
     }
 
-    async fn ask(&self, authority: &Authority) -> Result<(), Away> {
+    async fn ask(&self, authority: &Authority) -> Result<(), Down> {
         let asked = (&Method::GET, READY);
         let request = (self.upstream).request(authority, asked, [], Bytes::new());
-        let away = |error, cause| Away {
+        let away = |error, cause| Down {
             error,
             endpoint: Some(authority.clone()),
             cause,

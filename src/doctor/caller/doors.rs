@@ -27,7 +27,7 @@ impl ServiceDoor {
     }
 
     /// The review, as it is told.
-    pub(super) fn told(&self) -> String {
+    pub(super) fn description(&self) -> String {
         let answer = if self.open { "allowed" } else { "denied" };
         let (segment, namespace) = (&self.segment, &self.namespace);
         format!("review: get services/proxy of {segment} in namespace {namespace}: {answer}")

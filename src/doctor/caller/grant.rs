@@ -16,7 +16,7 @@ pub(super) const CHOSEN: &str = "NAMESPACE";
 
 /// Where a right is to hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum GrantScope {
     Cluster,
     /// One that the operator chooses.
     Namespace,
@@ -51,12 +51,12 @@ pub(super) fn door(caller: &Caller, door: &ServiceDoor, roles: &[Role]) -> Strin
 pub(super) fn series(
     caller: &Caller,
     attributes: &ResourceAttributes,
-    place: Place,
+    place: GrantScope,
     roles: &[ClusterRole],
 ) -> String {
     let (made, namespace) = match place {
-        Place::Cluster => ("prom-rbac-proxy-cluster-series", None),
-        Place::Namespace => ("prom-rbac-proxy-series", Some(CHOSEN)),
+        GrantScope::Cluster => ("prom-rbac-proxy-cluster-series", None),
+        GrantScope::Namespace => ("prom-rbac-proxy-series", Some(CHOSEN)),
     };
     let wanted = PolicyRule {
         api_groups: Some(vec![attributes.group.clone()]),
@@ -66,7 +66,7 @@ pub(super) fn series(
     };
     let just = |role: &&ClusterRole| is_just(role.rules.as_deref(), &wanted);
     let view = |role: &&ClusterRole| {
-        let named = role.metadata.name.as_deref() == Some("view") && place == Place::Namespace;
+        let named = role.metadata.name.as_deref() == Some("view") && place == GrantScope::Namespace;
         named && grants(role.rules.as_deref(), attributes)
     };
     let known = roles.iter().find(just).or_else(|| roles.iter().find(view));

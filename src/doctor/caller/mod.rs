@@ -4,13 +4,13 @@
 
 mod doors;
 mod grant;
-mod sight;
+mod visibility;
 
 use std::cmp::Reverse;
 
 use self::doors::{ServiceDoor, lists_refused, service_doors};
-use self::grant::{CHOSEN, Place};
-use self::sight::{Closed, Series, Sight};
+use self::grant::{CHOSEN, GrantScope};
+use self::visibility::{Closed, Series, Visibility};
 use super::finding::{Code, Finding, Section, Severity};
 use super::lists::known;
 use super::own_service::entrances;
@@ -32,26 +32,26 @@ pub(super) struct Examination<'a> {
 impl Examination<'_> {
     /// Goes through the doors; and whether Kubernetes said anything of the caller.
     pub(super) async fn examine(&self, snapshot: &Snapshot) -> (Section, bool) {
-        let sight = sight::see(self.authorization, self.config, self.caller).await;
+        let visibility = visibility::see(self.authorization, self.config, self.caller).await;
         let mut section = Section {
             title: TITLE,
-            notes: vec![self.named(), sees(&sight.series)],
+            notes: vec![self.named(), sees(&visibility.series)],
             ..Section::default()
         };
-        section.notes.extend(sight.steps.iter().cloned());
-        if let Series::Unknown(why) = &sight.series {
+        section.notes.extend(visibility.steps.iter().cloned());
+        if let Series::Unknown(why) = &visibility.series {
             let unread = format!("reviews of this caller: {why}; what they see is not known");
             section.unread.push(unread);
         }
-        if let Err(unavailable) = self.doors(&sight, snapshot, &mut section).await {
+        if let Err(unavailable) = self.doors(&visibility, snapshot, &mut section).await {
             let unread = format!("reviews of this caller: {unavailable}; the doors are not judged");
             section.unread.push(unread);
         }
-        self.judge(&sight, snapshot, &mut section);
+        self.judge(&visibility, snapshot, &mut section);
         section
             .findings
             .sort_by_key(|finding| Reverse(finding.severity));
-        (section, !matches!(sight.series, Series::Unknown(_)))
+        (section, !matches!(visibility.series, Series::Unknown(_)))
     }
 
     fn named(&self) -> String {
@@ -61,20 +61,20 @@ impl Examination<'_> {
 
     async fn doors(
         &self,
-        sight: &Sight,
+        visibility: &Visibility,
         snapshot: &Snapshot,
         section: &mut Section,
     ) -> Result<(), Unavailable> {
         let (config, caller) = (self.config, self.caller);
         let authorizer = &self.authorization.authorizer;
-        let behind = behind(&sight.series);
+        let behind = behind(&visibility.series);
         let without = "the door through the API server is not judged";
         let services = known(snapshot.services.as_ref(), without, &mut section.unread);
         if let Some(services) = services.filter(|_| config.listeners.service.tls.is_none()) {
             let doors = service_doors(authorizer, caller, &entrances(services)).await?;
             let refused = lists_refused(authorizer, caller).await?;
             for door in &doors {
-                let told = door.told();
+                let told = door.description();
                 let gets = if door.open {
                     behind.clone()
                 } else {
@@ -106,15 +106,20 @@ impl Examination<'_> {
         Ok(())
     }
 
-    fn judge(&self, sight: &Sight, snapshot: &Snapshot, section: &mut Section) {
+    fn judge(&self, visibility: &Visibility, snapshot: &Snapshot, section: &mut Section) {
         let roles = snapshot.cluster_roles.as_deref().unwrap_or_default();
         let (caller, user) = (self.caller, self.caller.username());
         let about = format!("user {user}");
-        if let Series::None(refusal) = &sight.series {
+        if let Series::None(refusal) = &visibility.series {
             let attributes = &self.config.authorization.attributes;
             section.findings.push(Finding {
-                details: sight.steps.clone(),
-                manifest: Some(grant::series(caller, attributes, Place::Namespace, roles)),
+                details: visibility.steps.clone(),
+                manifest: Some(grant::series(
+                    caller,
+                    attributes,
+                    GrantScope::Namespace,
+                    roles,
+                )),
                 ..Finding::new(
                     Code::CallerSeesNothing,
                     Severity::Warning,
@@ -124,7 +129,7 @@ impl Examination<'_> {
                 )
             });
         }
-        for closed in &sight.closed {
+        for closed in &visibility.closed {
             let Closed {
                 metrics,
                 attributes,
@@ -132,7 +137,12 @@ impl Examination<'_> {
             } = closed;
             let metrics: Vec<_> = metrics.iter().map(ToString::to_string).collect();
             section.findings.push(Finding {
-                manifest: Some(grant::series(caller, attributes, Place::Cluster, roles)),
+                manifest: Some(grant::series(
+                    caller,
+                    attributes,
+                    GrantScope::Cluster,
+                    roles,
+                )),
                 ..Finding::new(
                     Code::CallerClusterMetricsClosed,
                     Severity::Advice,
@@ -156,7 +166,7 @@ impl Examination<'_> {
             None => Severity::Warning,
         };
         Finding {
-            details: vec![door.told()],
+            details: vec![door.description()],
             manifest: Some(grant::door(self.caller, door, roles)),
             ..Finding::new(
                 Code::CallerDoorClosed,

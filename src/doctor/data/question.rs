@@ -80,7 +80,7 @@ struct Vector {
 
 /// Why there is no answer to a question.
 #[derive(Debug, thiserror::Error)]
-enum Unanswered {
+enum QuestionError {
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
     /// Prometheus says that it will not.
@@ -149,7 +149,7 @@ impl<'a> Asker<'a> {
     ) -> Result<T, Unread> {
         let until = self.deadline.min(Instant::now() + WITHIN);
         let answer = tokio::time::timeout_at(until, self.answer(path, parameters));
-        let answer = answer.await.unwrap_or(Err(Unanswered::Late));
+        let answer = answer.await.unwrap_or(Err(QuestionError::Late));
         answer.map_err(|why| Unread(format!("upstream {}: {why}", self.config.name)))
     }
 
@@ -157,13 +157,13 @@ impl<'a> Asker<'a> {
         &self,
         path: &str,
         parameters: &[(&str, &str)],
-    ) -> Result<T, Unanswered> {
+    ) -> Result<T, QuestionError> {
         let request = PrometheusRequest::get(path, parameters, &LIMITS);
-        let request = request.map_err(|_| Unanswered::Unaskable)?;
+        let request = request.map_err(|_| QuestionError::Unaskable)?;
         let permit = Permit::of_the_operator(&request);
         let matchers = &self.config.matchers;
         let request = restrict(&permit, &http::Method::GET, Some(WITHIN), matchers);
-        let request = request.map_err(|_| Unanswered::Unaskable)?;
+        let request = request.map_err(|_| QuestionError::Unaskable)?;
         let (headers, affinity) = (ForwardedHeaders::default(), Affinity::of("doctor"));
         let began = Instant::now();
         let response = loop {
@@ -177,11 +177,14 @@ impl<'a> Asker<'a> {
             }
         };
         if !response.status().is_success() {
-            return Err(Unanswered::Refused(response.status()));
+            return Err(QuestionError::Refused(response.status()));
         }
         let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect();
-        let body = body.await.map_err(|_| Unanswered::Unreadable)?.to_bytes();
+        let body = body
+            .await
+            .map_err(|_| QuestionError::Unreadable)?
+            .to_bytes();
         let answer = serde_json::from_slice::<Answer<T>>(&body);
-        Ok(answer.map_err(|_| Unanswered::Unreadable)?.data)
+        Ok(answer.map_err(|_| QuestionError::Unreadable)?.data)
     }
 }

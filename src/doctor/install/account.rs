@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::doctor::binding::{self, Binding};
 use crate::doctor::finding::{Code, Finding, Severity};
 use crate::doctor::lists::Unread;
-use crate::doctor::rule::{allows, told};
+use crate::doctor::rule::{allows, describe};
 use crate::doctor::snapshot::Snapshot;
 
 /// A ServiceAccount.
@@ -29,7 +29,7 @@ struct Grant<'a> {
     namespace: Option<&'a str>,
     /// Whether it is bound to this account itself, and not to a group that others are in.
     own: bool,
-    told: String,
+    description: String,
 }
 
 /// Judges the account that the proxy's pods run with.
@@ -87,7 +87,7 @@ fn grants<'a>(snapshot: &'a Snapshot, account: Account<'_>) -> Result<Vec<Grant<
             own: account.is_among(binding.subjects, namespace.unwrap_or_default())?,
             rules: rules(role, namespace, cluster_roles, roles),
             namespace,
-            told: format!("{} of {}", role.name, binding.named()),
+            description: format!("{} of {}", role.name, binding.named()),
         })
     });
     Ok(grants.collect())
@@ -132,7 +132,7 @@ impl Account<'_> {
         named.max()
     }
 
-    fn told(&self) -> String {
+    fn description(&self) -> String {
         format!("service account {}/{}", self.namespace, self.name)
     }
 }
@@ -170,7 +170,7 @@ fn missing(account: Account<'_>, grants: &[Grant<'_>], needs: &[Need]) -> Option
         ..Finding::new(
             Code::InstallRightMissing,
             Severity::Error,
-            account.told(),
+            account.description(),
             "RBAC does not grant it what the configuration needs".to_owned(),
             "rbac.create=true in the chart, or the roles of the kustomize base and its components; docs/permissions.md says what each \
              right is for"
@@ -186,14 +186,14 @@ fn excess(account: Account<'_>, grants: &[Grant<'_>], needs: &[Need]) -> Option<
             .rules
             .iter()
             .filter(|rule| !is_needed(rule, grant.namespace, needs));
-        details.extend(beside.map(|rule| format!("{}, by {}", told(rule), grant.told)));
+        details.extend(beside.map(|rule| format!("{}, by {}", describe(rule), grant.description)));
     }
     (!details.is_empty()).then(|| Finding {
         details,
         ..Finding::new(
             Code::InstallRightExcess,
             Severity::Warning,
-            account.told(),
+            account.description(),
             "it has rights that the proxy's configuration does not need".to_owned(),
             "remove them from these roles, or delete these bindings".to_owned(),
         )

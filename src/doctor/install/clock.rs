@@ -49,14 +49,14 @@ pub(super) fn examine(ahead: Option<Ahead>) -> Option<Finding> {
             format!(
                 "it is {} {which} the API server's: where the proxy runs, certificates count too early or too late, and \
                  charts end in another now; tokens are judged by the API server's",
-                told(seconds.abs())
+                describe(seconds.abs())
             ),
             "synchronise both with the same time servers".to_owned(),
         )
     })
 }
 
-fn told(seconds: f64) -> String {
+fn describe(seconds: f64) -> String {
     if seconds < 120.0 {
         format!("{seconds:.0} s")
     } else {

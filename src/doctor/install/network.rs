@@ -6,7 +6,7 @@ use k8s_openapi::api::rbac::v1::Role;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::policies::{Direction, NamespaceLabels, Peer, Policies, Verdict};
-use super::surroundings::{Entrance, Found, Place, Surroundings};
+use super::surroundings::{Entrance, FoundUpstream, Location, Surroundings};
 use super::{door, names, pods};
 use crate::config::{Config, PortRef};
 use crate::doctor::finding::{Code, Finding, Severity};
@@ -128,11 +128,16 @@ fn api_server(services: &[Service]) -> impl Iterator<Item = u16> {
 fn to_upstreams(
     policies: &Policies<'_>,
     proxy: &Pod,
-    upstreams: &[Found],
+    upstreams: &[FoundUpstream],
 ) -> Result<Vec<Finding>, Unread> {
     let mut findings = Vec::new();
     for (found, prometheus, port) in placed(upstreams)? {
-        let what = || format!("the proxy does not reach port {port} of {}", found.told);
+        let what = || {
+            format!(
+                "the proxy does not reach port {port} of {}",
+                found.description
+            )
+        };
         let out = policies.verdict(proxy, Direction::Egress, Peer::Pod(prometheus), port);
         if let Verdict::Blocked(by) = out {
             findings.push(blocks(&by, what()));
@@ -146,7 +151,7 @@ fn to_upstreams(
 }
 
 /// Each Prometheus whose pods may be reached by any other.
-fn open(policies: &Policies<'_>, upstreams: &[Found]) -> Result<Vec<Finding>, Unread> {
+fn open(policies: &Policies<'_>, upstreams: &[FoundUpstream]) -> Result<Vec<Finding>, Unread> {
     let mut findings = Vec::new();
     for (found, prometheus, port) in placed(upstreams)? {
         let verdict = policies.verdict(prometheus, Direction::Ingress, Peer::Stranger, port);
@@ -155,7 +160,7 @@ fn open(policies: &Policies<'_>, upstreams: &[Found]) -> Result<Vec<Finding>, Un
             Verdict::Unbound => vec!["no NetworkPolicy selects its pods".to_owned()],
             Verdict::Admitted(by) => by
                 .iter()
-                .map(|policy| format!("{} lets everybody in", told(policy)))
+                .map(|policy| format!("{} lets everybody in", describe(policy)))
                 .collect(),
         };
         findings.push(Finding {
@@ -163,7 +168,7 @@ fn open(policies: &Policies<'_>, upstreams: &[Found]) -> Result<Vec<Finding>, Un
             ..Finding::new(
                 Code::InstallPrometheusOpen,
                 Severity::Advice,
-                found.told.clone(),
+                found.description.clone(),
                 format!("every pod of the cluster reads all of it on port {port}, around the proxy"),
                 "networkPolicy.prometheus.enabled=true in the chart, or the component networkpolicy-prometheus; list its other readers first"
                     .to_owned(),
@@ -174,10 +179,10 @@ fn open(policies: &Policies<'_>, upstreams: &[Found]) -> Result<Vec<Finding>, Un
 }
 
 /// One pod of each upstream that has pods, with the number of its port.
-fn placed(upstreams: &[Found]) -> Result<Vec<(&Found, &Pod, u16)>, Unread> {
+fn placed(upstreams: &[FoundUpstream]) -> Result<Vec<(&FoundUpstream, &Pod, u16)>, Unread> {
     let mut placed = Vec::new();
     for found in upstreams {
-        if let Place::Pods { pods, port } = found.place.as_ref().map_err(Clone::clone)? {
+        if let Location::Pods { pods, port } = found.location.as_ref().map_err(Clone::clone)? {
             let pod = pods.first();
             let one = pod.and_then(|pod| Some((found, pod, pods::number(pod, port)?)));
             placed.extend(one);
@@ -186,13 +191,13 @@ fn placed(upstreams: &[Found]) -> Result<Vec<(&Found, &Pod, u16)>, Unread> {
     Ok(placed)
 }
 
-fn told(policy: &NetworkPolicy) -> String {
+fn describe(policy: &NetworkPolicy) -> String {
     let (namespace, name) = names(&policy.metadata);
     format!("NetworkPolicy {namespace}/{name}")
 }
 
 fn blocks(by: &[&NetworkPolicy], what: String) -> Finding {
-    let mut told = by.iter().map(|policy| told(policy));
+    let mut told = by.iter().map(|policy| describe(policy));
     let about = told.next().unwrap_or_default();
     Finding {
         details: told

@@ -23,7 +23,7 @@ pub(in crate::doctor) struct Surroundings {
     /// The proxy's Services that callers come through, and the pods behind each.
     pub(super) entrances: Result<Vec<Entrance>, Unread>,
     /// Each upstream of the configuration.
-    pub(super) upstreams: Vec<Found>,
+    pub(super) upstreams: Vec<FoundUpstream>,
     /// How far the API server's clock is ahead of ours, where it says.
     pub(super) ahead: Option<Ahead>,
 }
@@ -38,14 +38,14 @@ pub(super) struct Entrance {
 }
 
 /// An upstream, and what of it is in the cluster.
-pub(super) struct Found {
+pub(super) struct FoundUpstream {
     /// As `upstream default, service monitoring/prometheus:9090`.
-    pub(super) told: String,
-    pub(super) place: Result<Place, Unread>,
+    pub(super) description: String,
+    pub(super) location: Result<Location, Unread>,
 }
 
 /// Where an upstream is, as the objects of the cluster say.
-pub(super) enum Place {
+pub(super) enum Location {
     /// Its address names nothing whose pods Kubernetes knows.
     Elsewhere,
     /// There is no Service of that name.
@@ -64,9 +64,9 @@ impl Surroundings {
     ) -> Self {
         let services = &snapshot.services;
         let upstreams = config.upstreams.iter();
-        let upstreams = join_all(upstreams.map(async |upstream| Found {
-            told: format!("upstream {}, {}", upstream.name, upstream.address),
-            place: place(lists, services, upstream).await,
+        let upstreams = join_all(upstreams.map(async |upstream| FoundUpstream {
+            description: format!("upstream {}, {}", upstream.name, upstream.address),
+            location: location(lists, services, upstream).await,
         }));
         let entrances = async {
             let services = services.as_ref().map_err(Clone::clone)?;
@@ -112,11 +112,11 @@ fn selector(service: &Service) -> Option<String> {
     (!terms.is_empty()).then(|| terms.join(","))
 }
 
-async fn place(
+async fn location(
     lists: &Lists<'_>,
     services: &Result<Vec<Service>, Unread>,
     upstream: &Upstream,
-) -> Result<Place, Unread> {
+) -> Result<Location, Unread> {
     let (namespace, name, port) = match &upstream.address {
         UpstreamAddress::Pods {
             namespace,
@@ -126,7 +126,7 @@ async fn place(
         } => {
             let pods = lists.pods(namespace.as_str(), selector).await?;
             let port = port.clone();
-            return Ok(Place::Pods { pods, port });
+            return Ok(Location::Pods { pods, port });
         }
         UpstreamAddress::Service {
             namespace,
@@ -136,22 +136,22 @@ async fn place(
         } => (namespace.as_str(), name.as_str(), port.clone()),
         UpstreamAddress::Url(uri) => match service_of(uri) {
             Some(service) => service,
-            None => return Ok(Place::Elsewhere),
+            None => return Ok(Location::Elsewhere),
         },
     };
     let services = services.as_ref().map_err(Clone::clone)?;
     let mut services = services.iter();
     let Some(service) = services.find(|it| names(&it.metadata) == (namespace, name)) else {
-        return Ok(Place::NoService);
+        return Ok(Location::NoService);
     };
     let Some(labels) = selector(service) else {
-        return Ok(Place::Elsewhere);
+        return Ok(Location::Elsewhere);
     };
     let Some(port) = pods::target(service, &port) else {
-        return Ok(Place::NoPort);
+        return Ok(Location::NoPort);
     };
     let pods = lists.pods(namespace, &labels).await?;
-    Ok(Place::Pods { pods, port })
+    Ok(Location::Pods { pods, port })
 }
 
 /// The Service and its port that a URL such as `http://prometheus.monitoring.svc:9090` names.

@@ -2,7 +2,7 @@
 
 use super::names;
 use super::pods::is_ready;
-use super::surroundings::{Found, Place, Surroundings};
+use super::surroundings::{FoundUpstream, Location, Surroundings};
 use crate::doctor::finding::{Code, Finding, Severity};
 use crate::doctor::lists::Unread;
 
@@ -10,32 +10,32 @@ use crate::doctor::lists::Unread;
 pub(super) fn examine(surroundings: &Surroundings) -> Result<Vec<Finding>, Unread> {
     let mut findings = Vec::new();
     for found in &surroundings.upstreams {
-        let place = found.place.as_ref().map_err(Clone::clone)?;
-        findings.extend(away(found, place));
+        let location = found.location.as_ref().map_err(Clone::clone)?;
+        findings.extend(away(found, location));
     }
     Ok(findings)
 }
 
-fn away(found: &Found, place: &Place) -> Option<Finding> {
-    let (what, remedy) = match place {
-        Place::Elsewhere => return None,
-        Place::NoService => (
+fn away(found: &FoundUpstream, location: &Location) -> Option<Finding> {
+    let (what, remedy) = match location {
+        Location::Elsewhere => return None,
+        Location::NoService => (
             "there is no such Service",
             "kubectl get services -A has those that there are: name one in upstreams",
         ),
-        Place::NoPort => (
+        Location::NoPort => (
             "the Service has no such port",
             "name one of its ports in upstreams",
         ),
-        Place::Pods { pods, .. } if pods.iter().any(is_ready) => return None,
-        Place::Pods { pods, .. } if pods.is_empty() => (
+        Location::Pods { pods, .. } if pods.iter().any(is_ready) => return None,
+        Location::Pods { pods, .. } if pods.is_empty() => (
             "no pod is behind it",
             "see whether Prometheus runs, and whether the selector is its pods'",
         ),
-        Place::Pods { .. } => ("none of its pods is ready", "see why: kubectl describe pod"),
+        Location::Pods { .. } => ("none of its pods is ready", "see why: kubectl describe pod"),
     };
-    let pods = match place {
-        Place::Pods { pods, .. } => pods.as_slice(),
+    let pods = match location {
+        Location::Pods { pods, .. } => pods.as_slice(),
         _ => &[],
     };
     let details = pods.iter().map(|pod| {
@@ -47,7 +47,7 @@ fn away(found: &Found, place: &Place) -> Option<Finding> {
         ..Finding::new(
             Code::InstallUpstreamAway,
             Severity::Error,
-            found.told.clone(),
+            found.description.clone(),
             format!("{what}, so that every chart of it fails"),
             remedy.to_owned(),
         )

@@ -32,7 +32,7 @@ pub(super) enum Who {
 
 impl Holder {
     /// As `group viewers in the whole cluster, by ClusterRoleBinding viewers`.
-    pub(super) fn told(&self) -> String {
+    pub(super) fn description(&self) -> String {
         let Self { who, binding } = self;
         match &binding.namespace {
             Some(namespace) => format!("{who} in namespace {namespace}, by {binding}"),

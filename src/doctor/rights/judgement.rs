@@ -52,12 +52,12 @@ impl Rbac {
             let mut told: Vec<_> = holders
                 .iter()
                 .take(NOTED)
-                .map(|holder| holder.told())
+                .map(|holder| holder.description())
                 .collect();
             if let Some(more) = holders.len().checked_sub(NOTED).filter(|more| *more > 0) {
                 told.push(format!("and {more} more"));
             }
-            let (role, told) = (role.told(), told.join("; "));
+            let (role, told) = (role.description(), told.join("; "));
             Some(format!(
                 "{role} comes with Kubernetes and grants {}: {told}",
                 listed(&ways)
@@ -145,8 +145,8 @@ impl Rbac {
             details.push(format!("its labels put it into ClusterRole {into}"));
         }
         details.extend(holders.iter().map(|(holder, through)| match through {
-            Some(into) => format!("held by {}, of ClusterRole {into}", holder.told()),
-            None => format!("held by {}", holder.told()),
+            Some(into) => format!("held by {}, of ClusterRole {into}", holder.description()),
+            None => format!("held by {}", holder.description()),
         }));
         if holders.is_empty() {
             details.push(match self.all_bindings {
@@ -156,7 +156,7 @@ impl Rbac {
         }
         let rest = self.rest(role);
         for rule in rest.iter().flatten() {
-            details.push(format!("gives as well: {}", rule::told(rule)));
+            details.push(format!("gives as well: {}", rule::describe(rule)));
         }
         let (remedy, manifest) = remedy(role, rest, &holders);
         let reach = if ways.iter().all(|way| !way.names.is_empty()) {
@@ -167,7 +167,7 @@ impl Rbac {
         Some(Finding {
             code,
             severity,
-            about: role.told(),
+            about: role.description(),
             what: format!("it grants {}, which {reach}", listed(&ways)),
             details,
             remedy,
@@ -226,5 +226,8 @@ fn reaches(holder: &Holder, ways: &[Way]) -> bool {
 }
 
 fn listed(ways: &[Way]) -> String {
-    ways.iter().map(Way::told).collect::<Vec<_>>().join("; ")
+    ways.iter()
+        .map(Way::description)
+        .collect::<Vec<_>>()
+        .join("; ")
 }

@@ -26,7 +26,7 @@ impl RoleView<'_> {
         }
     }
 
-    pub(super) fn told(&self) -> String {
+    pub(super) fn description(&self) -> String {
         match self.namespace {
             Some(namespace) => format!("Role {namespace}/{}", self.name),
             None => format!("ClusterRole {}", self.name),

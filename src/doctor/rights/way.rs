@@ -31,7 +31,7 @@ impl Way {
     }
 
     /// As `get, create on pods/proxy`.
-    pub(super) fn told(&self) -> String {
+    pub(super) fn description(&self) -> String {
         let verbs = self.verbs.join(", ");
         let names = match self.names.as_slice() {
             [] => String::new(),
@@ -76,7 +76,7 @@ mod tests {
     fn a_star_means_what_kubernetes_takes_it_for() {
         let opened = |groups: &[&str], resources: &[&str], verbs: &[&str]| -> Vec<String> {
             let ways = ways(&rule(groups, resources, verbs));
-            ways.iter().map(Way::told).collect()
+            ways.iter().map(Way::description).collect()
         };
         assert_eq!(
             opened(&[""], &["pods/proxy"], &["get"]),
@@ -118,7 +118,7 @@ mod tests {
         let mut named = rule(&[""], &["services/proxy"], &["get"]);
         named.resource_names = Some(vec!["prometheus:9090".to_owned()]);
         assert_eq!(
-            ways(&named)[0].told(),
+            ways(&named)[0].description(),
             "get on services/proxy of prometheus:9090"
         );
     }

@@ -11,9 +11,9 @@ use tokio::time::Instant;
 use super::changes::Told;
 use super::given::{Given, Key, Memory};
 use super::list::List;
-use super::places::Places;
 use super::question::{Kind, Question, Start, Watch};
 use super::refusal::ListRefusal;
+use super::slots::WatchSlots;
 use super::view::View;
 use super::watch::{Progress, Session, line};
 use super::writing;
@@ -34,7 +34,7 @@ const SHORTEST_WATCH: Duration = Duration::from_secs(30 * 60);
 pub(super) struct Lists {
     parts: Parts,
     pub(super) memory: Memory,
-    places: Places,
+    watch_slots: WatchSlots,
     /// Whether watches end.
     ended: watch::Sender<bool>,
 }
@@ -71,7 +71,7 @@ impl Lists {
         Self {
             parts,
             memory: Memory::default(),
-            places: Places::new(metrics.namespace_watches().clone()),
+            watch_slots: WatchSlots::new(metrics.namespace_watches().clone()),
             ended: watch::Sender::new(false),
         }
     }
@@ -133,8 +133,8 @@ impl Lists {
                 Ok((Content::Response(response), visible.permit, Some(slots)))
             }
             Kind::Watch(watch) => {
-                let place = self.places.take(caller.digest());
-                let place = place.ok_or(ListRefusal::TooManyWatches)?;
+                let slot = self.watch_slots.take(caller.digest());
+                let slot = slot.ok_or(ListRefusal::TooManyWatches)?;
                 // Before the look: what changes after it is looked at again.
                 let changed = self.parts.objects.changes();
                 let visible = self
@@ -160,7 +160,7 @@ impl Lists {
                     deadline,
                     changed,
                     progress,
-                    _place: place,
+                    _slot: slot,
                 };
                 let content = match asked.upgrade {
                     Some(handshake) => Content::Messages(handshake, Box::new(session)),

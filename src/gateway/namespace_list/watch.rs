@@ -20,8 +20,8 @@ use super::given::{Key, Memory};
 use super::list::PIECE;
 use super::lists::{Lists, Visible};
 use super::media::Form;
-use super::places::Place;
 use super::question::Watch;
+use super::slots::WatchSlot;
 use super::view::View;
 use super::writing::text;
 use crate::authn::Caller;
@@ -51,7 +51,7 @@ pub(in crate::gateway) struct Session {
     pub(super) deadline: Instant,
     pub(super) changed: watch::Receiver<()>,
     pub(super) progress: Progress,
-    pub(super) _place: Place,
+    pub(super) _slot: WatchSlot,
 }
 
 /// How far a watch is.

@@ -8,7 +8,7 @@ mod cursor;
 mod duration;
 mod matchers;
 
-use super::lexer::Names;
+use super::lexer::NameSyntax;
 use super::limits::Gauge;
 use super::selector::Shape;
 use super::token::{Kind, Token};
@@ -56,7 +56,11 @@ pub(super) struct Parser<'t, 'l> {
 }
 
 impl<'t, 'l> Parser<'t, 'l> {
-    pub(super) fn new(text: &'t str, limits: &'l Limits, names: Names) -> Result<Self, QueryError> {
+    pub(super) fn new(
+        text: &'t str,
+        limits: &'l Limits,
+        names: NameSyntax,
+    ) -> Result<Self, QueryError> {
         Ok(Self {
             text,
             limits,

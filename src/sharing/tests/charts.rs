@@ -6,7 +6,7 @@ const NOW: u64 = 1_700_000_000;
 fn a_chart_is_kept_for_once_two_ask_for_it_and_as_long_as_they_do() {
     let charts = Charts::new();
     let asked = |end| charts.asked(&Key::chart("up", end), Live::fake(end));
-    let standing = |look, keep| Standing { look, keep };
+    let standing = |look, keep| ChartState { look, keep };
     assert_eq!(asked(NOW), standing(false, false));
     assert_eq!(asked(NOW), standing(true, true));
     assert_eq!(asked(NOW), standing(true, true));
@@ -30,7 +30,7 @@ fn a_lone_viewer_never_looks_and_never_keeps() {
         let standing = charts.asked(&Key::chart("up", end), Live::fake(end));
         assert_eq!(
             standing,
-            Standing {
+            ChartState {
                 look: false,
                 keep: false
             }
@@ -44,7 +44,7 @@ fn charts_of_one_set_do_not_make_each_other_forgotten_until_there_are_too_many()
     let charts = 1..=PLACES as u32;
     let end = NOW as u32;
     for which in charts.clone() {
-        assert_eq!(set.asked(which, end), Standing::NEW);
+        assert_eq!(set.asked(which, end), ChartState::NEW);
     }
     for round in 1..5 {
         for which in charts.clone() {
@@ -59,9 +59,9 @@ fn charts_of_one_set_do_not_make_each_other_forgotten_until_there_are_too_many()
     for which in charts.clone().skip(1) {
         set.asked(which, end + 50);
     }
-    assert_eq!(set.asked(1000, end + 50), Standing::NEW);
+    assert_eq!(set.asked(1000, end + 50), ChartState::NEW);
     for which in charts.skip(1) {
         assert!(set.asked(which, end + 50).look, "{which} was forgotten");
     }
-    assert_eq!(set.asked(1, end + 50), Standing::NEW);
+    assert_eq!(set.asked(1, end + 50), ChartState::NEW);
 }

@@ -52,25 +52,25 @@ impl Queue {
 }
 
 /// Hears of each delivery: of how many spans, and how it went.
-type Told = Box<dyn Fn(usize, &OTelSdkResult) + Send + Sync>;
+type OnDelivery = Box<dyn Fn(usize, &OTelSdkResult) + Send + Sync>;
 
 /// An exporter that counts what has left the queue, and what of it was lost.
 pub(super) struct Counting<E> {
     inner: E,
     waiting: Waiting,
-    told: Told,
+    on_delivery: OnDelivery,
 }
 
 impl<E> Counting<E> {
     pub(super) fn new(
         inner: E,
         waiting: Waiting,
-        told: impl Fn(usize, &OTelSdkResult) + Send + Sync + 'static,
+        on_delivery: impl Fn(usize, &OTelSdkResult) + Send + Sync + 'static,
     ) -> Self {
         Self {
             inner,
             waiting,
-            told: Box::new(told),
+            on_delivery: Box::new(on_delivery),
         }
     }
 }
@@ -80,7 +80,7 @@ impl<E: SpanExporter> SpanExporter for Counting<E> {
         let spans = batch.len();
         self.waiting.0.fetch_sub(spans, Ordering::Relaxed);
         let sent = self.inner.export(batch).await;
-        (self.told)(spans, &sent);
+        (self.on_delivery)(spans, &sent);
         sent
     }
 

@@ -114,11 +114,11 @@ struct Idle(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    kept: Vec<Kept>,
+    kept: Vec<IdleConnection>,
     looked_after: bool,
 }
 
-struct Kept {
+struct IdleConnection {
     connection: Box<Connection>,
     /// How many checks it has been idle for.
     looks: u32,
@@ -133,8 +133,9 @@ impl Idle {
     fn take(&self, authority: &Authority) -> Option<Box<Connection>> {
         let State { kept, .. } = &mut *self.lock();
         loop {
-            let is_there =
-                |kept: &Kept| kept.connection.home.authority.as_str() == authority.as_str();
+            let is_there = |kept: &IdleConnection| {
+                kept.connection.home.authority.as_str() == authority.as_str()
+            };
             let index = kept.iter().rposition(is_there)?;
             let mut connection = kept.swap_remove(index).connection;
             if connection.is_silent() {
@@ -157,7 +158,7 @@ impl Idle {
             let oldest = (0..state.kept.len()).max_by_key(|&index| state.kept[index].looks);
             oldest.map(|oldest| state.kept.swap_remove(oldest));
         }
-        state.kept.push(Kept {
+        state.kept.push(IdleConnection {
             connection,
             looks: 0,
         });

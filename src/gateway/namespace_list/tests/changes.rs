@@ -6,8 +6,8 @@ use crate::cluster::namespace_objects::NamespaceObject;
 use crate::gateway::metrics::GatewayMetrics;
 use crate::gateway::namespace_list::changes::{Kind, Told, changes};
 use crate::gateway::namespace_list::given::{Given, Key, Memory};
-use crate::gateway::namespace_list::places::Places;
 use crate::gateway::namespace_list::selection::Selection;
+use crate::gateway::namespace_list::slots::WatchSlots;
 use crate::gateway::namespace_list::view::View;
 
 fn view(objects: &[Arc<NamespaceObject>]) -> View {
@@ -118,7 +118,7 @@ fn where_it_is_not_certain_what_was_told_all_is_told_again() {
 #[test]
 fn places_are_bounded_for_each_caller_and_free_again() {
     let metrics = GatewayMetrics::default();
-    let places = Places::new(metrics.namespace_watches().clone());
+    let places = WatchSlots::new(metrics.namespace_watches().clone());
     let digester = Digester::new();
     let caller = |name: &str| digester.digest([name.as_bytes()]);
     let mut taken: Vec<_> = (0..32).map_while(|_| places.take(caller("a"))).collect();

@@ -15,22 +15,22 @@ const OF_A_CALLER: usize = 32;
 /// Watches of all callers; each takes a few KiB.
 const OF_ALL: usize = 10_000;
 
-/// The places. The lock is taken when a watch begins and when it ends.
+/// The slots. The lock is taken when a watch begins and when it ends.
 #[derive(Clone)]
-pub(super) struct Places(Arc<Taken>);
+pub(super) struct WatchSlots(Arc<Taken>);
 
 struct Taken {
     by_caller: Mutex<HashMap<Digest, usize>>,
     open: Gauge,
 }
 
-/// A place; free again when dropped.
-pub(super) struct Place {
-    places: Places,
+/// A slot; free again when dropped.
+pub(super) struct WatchSlot {
+    watch_slots: WatchSlots,
     caller: Digest,
 }
 
-impl Places {
+impl WatchSlots {
     /// `open` shows how many are taken.
     pub(super) fn new(open: Gauge) -> Self {
         Self(Arc::new(Taken {
@@ -40,7 +40,7 @@ impl Places {
     }
 
     /// Takes one. `None` when the caller has enough, or there is none left.
-    pub(super) fn take(&self, caller: Digest) -> Option<Place> {
+    pub(super) fn take(&self, caller: Digest) -> Option<WatchSlot> {
         let mut taken = self.0.lock();
         let all = usize::try_from(self.0.open.get()).unwrap_or(usize::MAX);
         let own = taken.get(&caller).copied().unwrap_or_default();
@@ -49,8 +49,8 @@ impl Places {
         }
         taken.insert(caller, own + 1);
         self.0.open.inc();
-        Some(Place {
-            places: self.clone(),
+        Some(WatchSlot {
+            watch_slots: self.clone(),
             caller,
         })
     }
@@ -64,10 +64,10 @@ impl Taken {
     }
 }
 
-impl Drop for Place {
+impl Drop for WatchSlot {
     fn drop(&mut self) {
-        let mut taken = self.places.0.lock();
-        self.places.0.open.dec();
+        let mut taken = self.watch_slots.0.lock();
+        self.watch_slots.0.open.dec();
         if let Entry::Occupied(mut own) = taken.entry(self.caller) {
             *own.get_mut() -= 1;
             if *own.get() == 0 {

@@ -12,7 +12,7 @@ const QUERY: &str = "up";
 
 /// Which series somebody sees, and by which reviews.
 #[derive(Debug)]
-pub(super) struct Sight {
+pub(super) struct Visibility {
     pub(super) series: Series,
     /// Each review, and where the rest was searched.
     pub(super) steps: Vec<String>,
@@ -42,21 +42,25 @@ pub(super) struct Closed {
 }
 
 /// Asks Kubernetes what `caller` sees.
-pub(super) async fn see(authorization: &Authorization, config: &Config, caller: &Caller) -> Sight {
-    let mut sight = Sight {
+pub(super) async fn see(
+    authorization: &Authorization,
+    config: &Config,
+    caller: &Caller,
+) -> Visibility {
+    let mut visibility = Visibility {
         series: Series::All,
         steps: Vec::new(),
         closed: Vec::new(),
     };
     authorization.watches_settled().await;
-    sight.series = sight.ask_series(authorization, config, caller).await;
-    if matches!(sight.series, Series::Of(_) | Series::None(_)) {
-        sight.ask_rules(authorization, config, caller).await;
+    visibility.series = visibility.ask_series(authorization, config, caller).await;
+    if matches!(visibility.series, Series::Of(_) | Series::None(_)) {
+        visibility.ask_rules(authorization, config, caller).await;
     }
-    sight
+    visibility
 }
 
-impl Sight {
+impl Visibility {
     async fn ask_series(
         &mut self,
         authorization: &Authorization,
