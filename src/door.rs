@@ -1,10 +1,10 @@
-//! The ways by which a request can come in, as metrics, the audit log and the configuration name them.
+//! The ways in which requests can come, as metrics, the audit log and the configuration name them.
 
 use std::fmt;
 
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
 
-/// The way by which a request came in.
+/// The way in which a request came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Door {
     /// Through the API server's `services/proxy`: a bare path, the token in Headlamp's cookie.

@@ -119,7 +119,7 @@ impl Authorization {
 
 /// The watches of RBAC.
 struct Rbac {
-    /// Whose bindings are known, and what is told of their changes. `None`: nothing of RBAC is watched.
+    /// The bindings, as the watches know them. `None`: RBAC is not watched.
     known: Option<(Bindings, Changes)>,
     /// Whether the bindings say where to search.
     searched: bool,

@@ -50,10 +50,7 @@ pub enum AuthorizationError {
     #[error(
         "the request names more than {limit} namespaces, the limit is limits.maxNamespaces: split it into several requests, or name none to get all that you may read"
     )]
-    TooManyNamespaces {
-        /// The limit.
-        limit: usize,
-    },
+    TooManyNamespaces { limit: usize },
     /// The endpoint's answer cannot be divided by namespaces.
     #[error(
         "the endpoint {endpoint} answers for the whole cluster, and needs {attributes} in the whole cluster: ask for a ClusterRoleBinding to the ClusterRole view"

@@ -91,7 +91,7 @@ impl Term {
         }
     }
 
-    /// Whether it counts now; `told_until` says up to when every change is told.
+    /// Whether it counts now; `told_until` says up to when every change was seen.
     pub(super) fn counts(
         &self,
         now: Instant,
@@ -100,7 +100,7 @@ impl Term {
         now < self.until || now < self.end(told_until())
     }
 
-    /// When it ends if every change is told up to `told_until`, as far as is known now.
+    /// When it ends if every change was seen up to `told_until`, as far as is known now.
     pub(super) fn end(&self, told_until: Option<Instant>) -> Instant {
         let watched = told_until.map(|told| (told + self.grace).min(self.watched_until));
         watched.map_or(self.until, |watched| watched.max(self.until))

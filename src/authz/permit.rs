@@ -52,7 +52,6 @@ pub enum Scope<'r> {
     Answer {
         /// The label that holds the namespace.
         label: Arc<str>,
-        /// Its values.
         namespaces: NamespaceSet,
         /// Metrics that another label assigns to a namespace. Used only for
         /// [`Reads::Metadata`](crate::prometheus::Reads).
@@ -76,7 +75,6 @@ pub enum Selection<'r> {
     All {
         /// The label that holds the namespace.
         label: Arc<str>,
-        /// Its values.
         namespaces: NamespaceSet,
     },
     /// Beside one of the others, where the caller wrote no fixed name: what is selected of a rule's metrics.
@@ -105,7 +103,6 @@ pub enum Grant {
     Namespaces {
         /// The label that holds the namespace.
         label: Arc<str>,
-        /// Its values.
         namespaces: NamespaceSet,
     },
 }
@@ -132,7 +129,6 @@ pub struct Decision {
     pub attributes: Arc<ResourceAttributes>,
     /// Where. `None`: in the whole cluster.
     pub namespace: Option<Namespace>,
-    /// The answer.
     pub allowed: bool,
 }
 

@@ -70,7 +70,6 @@ pub struct MetricRule {
     pub rule: MetricAccess,
 }
 
-/// Names of metrics.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum MetricPattern {
     Exact(String),

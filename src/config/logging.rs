@@ -25,7 +25,7 @@ pub struct Logging {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuditQuery {
     None,
-    /// By a hash, so that equal queries can be told.
+    /// By a hash, so that equal queries can be recognised.
     Hash,
     /// In full.
     Full,

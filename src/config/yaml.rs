@@ -29,7 +29,7 @@ pub(super) fn read(text: &str) -> Result<Value, LoadError> {
             }
             other => {
                 let message = other.to_string();
-                // The line is told beside the message.
+                // The line is reported apart from the message.
                 let message = message.split(" at line ").next().unwrap_or_default();
                 message.chars().take(MESSAGE_CHARACTERS).collect()
             }

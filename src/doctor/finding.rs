@@ -9,7 +9,7 @@ pub struct Report {
     pub sections: Vec<Section>,
 }
 
-/// What belongs together.
+/// Findings about one subject.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Section {
     pub title: &'static str,

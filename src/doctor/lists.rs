@@ -16,7 +16,6 @@ const PAGE: u32 = 500;
 /// How often a list is begun again when its next page has expired.
 const ATTEMPTS: usize = 3;
 
-/// Reads lists.
 pub(super) struct Lists<'a> {
     client: Client,
     progress: &'a dyn Fn(&str),

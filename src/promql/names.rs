@@ -2,7 +2,6 @@
 
 use super::{MatchOperator, pattern};
 
-/// Names of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Name<'a> {
     Exactly(&'a str),

@@ -115,7 +115,7 @@ pub struct Selector<'t> {
 pub(super) enum Shape {
     /// The name of a metric, with braces or without.
     Named,
-    /// Nothing.
+    /// The braces alone.
     Braces,
     /// They are the second argument of `info()`. Each label that a matcher is on is one that the result gets, and
     /// where one of them refuses the empty string, what has no such series is left out.

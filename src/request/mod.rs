@@ -39,6 +39,5 @@ pub use crate::door::Door;
 pub enum Entrance {
     /// The one for Prometheus requests, which three doors lead to.
     Service,
-    /// The gateway.
     Gateway,
 }

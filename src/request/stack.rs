@@ -30,9 +30,9 @@ type Routing = GreetingService<RouteService<DetectionService<SlotsService<FormSe
 /// What the stacks of all workers have in common.
 #[derive(Clone)]
 pub struct Shared {
-    /// Who.
+    /// Knows callers.
     pub authenticator: Arc<Authenticator>,
-    /// May see what.
+    /// Decides what they may see.
     pub authorizer: Arc<Authorizer>,
     /// How long all reviews of a request may take together.
     pub review_timeout: Duration,

@@ -83,7 +83,7 @@ impl ChartState {
     };
 }
 
-/// When a chart was asked for, in one word: 24 bits of which it is, 32 of the end that was asked for last, and a flag.
+/// When a chart was asked for, in one word: 24 bits for the chart, 32 for the end that was asked for last, and a flag.
 #[derive(Clone, Copy)]
 struct Chart(u64);
 

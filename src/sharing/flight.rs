@@ -133,7 +133,7 @@ impl Table {
     }
 
     fn shard(&self, hash: u64) -> &Shard {
-        // The table itself goes by the other bits.
+        // The table itself uses the other bits.
         &self.shards[(hash >> 32) as usize % SHARDS]
     }
 }

@@ -159,7 +159,7 @@ impl Passing {
     }
 }
 
-/// A body of which a copy is kept, should it come to its end.
+/// A body that is copied on its way, for the case that it reaches its end.
 struct Keeping {
     body: Incoming,
     /// `None` once it is not to be kept, or is.

@@ -29,7 +29,6 @@ impl Numbers {
         Self(AtomicU64::new(u64::from_ne_bytes(first.expose())))
     }
 
-    /// The next number.
     pub fn next(&self) -> u64 {
         mix(self.0.fetch_add(STEP, Ordering::Relaxed))
     }

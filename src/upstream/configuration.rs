@@ -178,7 +178,7 @@ impl Upstream {
         }
     }
 
-    /// Labels and the value that each must have in whatever a caller is told of.
+    /// Labels and the value that each must have in every series that a caller sees.
     pub fn matchers(&self) -> &[(String, String)] {
         &self.matchers
     }

@@ -1,5 +1,5 @@
-//! The parts of a composition. Each is that of the composition before where all that it goes by is the same, so that
-//! its connections and what it remembers stay; else it is made anew.
+//! The parts of a composition. Each is taken over from the composition before if all that it depends on is the same, so
+//! that its connections and what it remembers stay; else it is made anew.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

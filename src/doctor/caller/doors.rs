@@ -26,7 +26,7 @@ impl ServiceDoor {
         )
     }
 
-    /// The review, as it is told.
+    /// The review and its answer, as the report has them.
     pub(super) fn description(&self) -> String {
         let answer = if self.open { "allowed" } else { "denied" };
         let (segment, namespace) = (&self.segment, &self.namespace);

@@ -23,7 +23,7 @@ pub(super) struct Visibility {
 #[derive(Debug)]
 pub(super) enum Series {
     All,
-    /// Those of so many namespaces, as they are told.
+    /// Those of some namespaces, as the report names them.
     Of(String),
     /// None, in the words of the proxy's answer.
     None(String),

@@ -25,7 +25,7 @@ const TITLE: &str = "Data";
 pub(super) struct Data(Vec<Result<Answers, Unread>>);
 
 impl Data {
-    /// Asks all upstreams at the same time. `progress` is told of it.
+    /// Asks all upstreams at the same time. Reports to `progress`.
     pub(super) async fn ask(
         config: &Config,
         cluster: &kube::Client,

@@ -15,7 +15,6 @@ use crate::doctor::lists::Unread;
 use crate::doctor::rule::{allows, describe};
 use crate::doctor::snapshot::Snapshot;
 
-/// A ServiceAccount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Account<'a> {
     namespace: &'a str,

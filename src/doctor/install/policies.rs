@@ -27,7 +27,7 @@ pub(super) enum Peer<'a> {
     Pod(&'a Pod),
     /// The API server: no selector matches it, and its addresses are not known.
     ApiServer,
-    /// A pod of which nothing is said.
+    /// A pod of which nothing is known.
     Stranger,
 }
 

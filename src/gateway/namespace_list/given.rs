@@ -28,7 +28,7 @@ pub(super) struct Key {
     pub(super) version: u64,
 }
 
-/// What was given.
+/// What a caller was shown.
 #[derive(Clone, Debug)]
 pub(super) enum Given {
     /// Exactly this view.
@@ -37,7 +37,7 @@ pub(super) enum Given {
     Several(View),
 }
 
-/// What was given to whom.
+/// What callers were shown.
 pub(super) struct Memory(moka::sync::Cache<Key, Given>);
 
 impl Default for Memory {

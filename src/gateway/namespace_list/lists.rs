@@ -35,7 +35,7 @@ pub(super) struct Lists {
     parts: Parts,
     pub(super) memory: Memory,
     watch_slots: WatchSlots,
-    /// Whether watches end.
+    /// Turns true when watches are to end.
     ended: watch::Sender<bool>,
 }
 
@@ -43,7 +43,7 @@ pub(super) struct Lists {
 pub(super) enum Unanswered {
     /// The API server's own refusal is the answer.
     Refused,
-    /// This is.
+    /// This refusal is the answer.
     Because(ListRefusal),
 }
 

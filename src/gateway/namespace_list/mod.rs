@@ -99,7 +99,7 @@ pub(super) struct Note {
 }
 
 impl Note {
-    /// Writes it down.
+    /// Writes it into the request's record.
     pub(super) fn into_record(self, record: &mut Record) {
         record.caller(&self.caller);
         record.namespaces(self.subject, self.decided.as_ref().ok());

@@ -16,7 +16,6 @@ pub(super) enum ListRefusal {
     /// A parameter that is not answered.
     #[error("the parameter {name} {why}")]
     Parameter {
-        /// Its name.
         name: String,
         /// What is wrong.
         why: String,
@@ -103,7 +102,6 @@ impl ListRefusal {
         status
     }
 
-    /// The response.
     pub(super) fn response(&self) -> Response<ResponseBody> {
         let (code, _) = self.shape();
         let body = ResponseBody::whole(self.status().to_string());

@@ -39,7 +39,7 @@ impl Members {
 #[derive(Debug, Default)]
 pub(super) struct Group {
     pub(super) members: Members,
-    /// Members of which it is not known what they tell.
+    /// Unknown members, which may tell anything.
     pub(super) unknown: Members,
     pub(super) file: Option<Vec<u8>>,
     pub(super) has_rules: bool,

@@ -6,7 +6,7 @@ use crate::prometheus::Endpoint;
 /// How far from now the end may be, in seconds: callers' clocks differ.
 const ABOUT_NOW: u64 = 60;
 
-/// A range query that ends about now and of which every parameter is known: times and step in whole seconds, and
+/// A range query that ends about now, with only known parameters: times and step in whole seconds, and
 /// nothing else that could change the answer. Only such a query is moved to a grid, and only its answer is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Live {

@@ -1,4 +1,4 @@
-//! The role bindings of the cluster, by whom they name: those of namespaces, and those for the whole cluster.
+//! The role bindings of the cluster, those of namespaces and those for the whole cluster, indexed by subject.
 //!
 //! One watch of each kind writes; callers read the `index` without waiting. A new list is compared with what is known,
 //! object by object, so that only what differs is written.

@@ -9,7 +9,6 @@ use crate::namespace::Namespace;
 use crate::request::Subject;
 
 impl Inner {
-    /// Writes the line.
     pub(super) fn write(&self, line: &mut Vec<u8>, duration: Duration) {
         let mut object = Object::begin(line);
         object.shown("timestamp", &self.time);

@@ -18,7 +18,7 @@ impl<'a> Object<'a> {
         Self { line, begun: false }
     }
 
-    /// Ends it.
+    /// Ends the object.
     pub(super) fn end(self) {
         self.line.push(b'}');
     }
@@ -83,7 +83,7 @@ impl<'a> Object<'a> {
             .extend_from_slice(&[b'.', digit(100), digit(10), digit(1)]);
     }
 
-    /// Nothing.
+    /// A `null`.
     pub(super) fn null(&mut self, name: &'static str) {
         self.name(name);
         self.line.extend_from_slice(b"null");

@@ -44,7 +44,6 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The status.
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Authentication(error) => match error {
@@ -120,7 +119,6 @@ impl Refusal {
         }
     }
 
-    /// The response.
     pub fn response(&self) -> Response<ResponseBody> {
         let status = self.status();
         let body = envelope::error(self.error_type(), &self.to_string());

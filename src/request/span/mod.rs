@@ -58,13 +58,11 @@ pub struct RequestEnd {
     pub began: Instant,
     /// From its head to the end of its response.
     pub duration: Duration,
-    /// Its method.
     pub method: Method,
     /// The door that it came through.
     pub door: Door,
     /// The endpoint that it named.
     pub endpoint: Option<Subject>,
-    /// What was decided.
     pub decision: Decision,
     /// `None` when the caller left before there was one.
     pub status: Option<StatusCode>,

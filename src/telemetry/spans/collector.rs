@@ -32,7 +32,7 @@ pub(super) enum DeliveryError {
     Timeout,
     #[error("the trace collector answered with status {0}")]
     Refused(StatusCode),
-    /// The runtime ends.
+    /// The runtime is shutting down.
     #[error("the process ends")]
     Ending,
 }

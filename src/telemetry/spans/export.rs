@@ -35,7 +35,7 @@ pub enum SetupError {
     Exporter(#[from] ExporterBuildError),
 }
 
-/// What sends spans.
+/// The export of spans, while it runs.
 pub struct Exporter(Arc<BatchSpanProcessor>);
 
 impl Exporter {

@@ -30,7 +30,7 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// Why something that Kubernetes listed is not used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 enum NotUsed {
-    /// The port of the Service cannot be told.
+    /// It is not clear which of the pods' ports is meant.
     #[error(
         "the Service has several ports ({offered}), and none is {wanted} on the pods: set the upstream's service.port to the name of the right one"
     )]

@@ -27,7 +27,7 @@ pub(super) enum Chunks {
     Data(u64),
     /// The end of a chunk's line.
     DataEnd,
-    /// Trailers, of which so many bytes have come, and an empty line.
+    /// Trailers, so many bytes of which have arrived, and an empty line.
     Trailers(usize),
     Ended,
 }

@@ -16,7 +16,7 @@ use crate::prometheus::{Endpoint, LabelName, PrometheusRequest, Reads};
 use crate::promql;
 
 /// Parameters that are not sent where the answer is filtered. Pages and limits count what the caller may not see,
-/// the alerts tell what it may, and the files of others are nobody's business: the whole answer is asked for instead.
+/// the alerts tell what it may, and the files would tell about others' rules: the whole answer is requested instead.
 const NOT_OF_A_FILTERED_ANSWER: [&str; 6] = [
     "group_limit",
     "group_next_token",
