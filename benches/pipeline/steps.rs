@@ -114,7 +114,7 @@ pub struct Steps {
     viewer: Caller,
     request: PrometheusRequest,
     stack: Stack,
-    /// With a collector of spans, for the sampled requests alone.
+    /// With a trace collector, for the sampled requests alone.
     traced: Stack,
     _exporter: Exporter,
     _writing: Writing,
@@ -341,7 +341,7 @@ impl Steps {
     }
 }
 
-/// With an upstream of which no pod is known, and a collector of spans that is never spoken to, since no request is sampled.
+/// With an upstream of which no pod is known, and a trace collector that is never spoken to, since no request is sampled.
 fn configuration() -> Config {
     let text = "\
 upstreams: [{name: default, service: {namespace: monitoring, name: prometheus, port: 9090}}]

@@ -13,7 +13,7 @@ use prom_rbac_proxy::telemetry::ids;
 /// What the expressions are about.
 #[derive(Clone, Debug)]
 pub struct Vocabulary {
-    /// Names of gauges and counters. One that is no plain name is written in quotes, in braces.
+    /// Names of gauges and counters. One that is not a plain name is written in quotes, in braces.
     pub metrics: Vec<String>,
     /// Labels and values that occur with them. Values go into `=`, `!=` and, as alternations, `=~` and `!~`.
     pub labels: Vec<(String, Vec<String>)>,
