@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 /// Unanswered probes after which the system closes a socket.
 const KEEP_ALIVE_PROBES: u32 = 3;
 
-/// The peer's address, in the extensions of requests to a listener that asks for it.
+/// The address of a connection's other end, in the extensions of each request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer(pub SocketAddr);
 
