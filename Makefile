@@ -25,7 +25,7 @@ demo: tools ## Runs everything together on this machine, serves a page that show
 
 # In this order: what fails soonest comes first, what is built by one is used by the next, and what scripts/build-ahead
 # builds comes last.
-PARTS := tools-test lint unit deploy-check release-check-short bench-smoke bench-instructions fuzz-short e2e-if-possible
+PARTS := tools-test lint unit deploy-check release-check-short bench-smoke e2e-if-possible bench-instructions fuzz-short
 
 .PHONY: test
 test: ## All that CI runs; with CI=true nothing of it is skipped
